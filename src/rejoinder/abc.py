@@ -1,0 +1,352 @@
+"""The contracts: what keeps the words (Store), what wakes readers (Signals), what answers (Provider).
+
+Read this first. A backend implements one of these three and nothing else; each promise is written here once and is held
+by one suite of tests over all backends. `docs/decisions/0001-the-contract-of-the-store.md` says how each kind of store
+keeps them.
+"""
+
+import abc
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from typing import Literal, Self, TypeAlias
+
+from msgspec import Struct
+
+from rejoinder.entities import Header, JsonObject, Key, OpenReply, Part, ToolCall, Usage
+from rejoinder.events import Draft, Event
+
+# --- Store: what is handed in ------------------------------------------------------------------------------------
+
+ABSENT = 0
+"""`Append.expect` of the append that creates a session. Versions of sessions begin at 1."""
+
+
+class NewRow(Struct, frozen=True, kw_only=True):
+    """A row of the message index, for a message that this append creates.
+
+    `lane` and `depth` make every branch a few ranges: a message continues its parent's lane where it is the parent's
+    first child, else it begins a lane of its own, named by its own id; `depth` is the number of its ancestors.
+    `at` is the place in the append's drafts of its `message.created`; `ended` tells that it is whole from the start.
+    """
+
+    id: str
+    parent_id: str | None
+    lane: str
+    depth: int
+    at: int
+    ended: bool
+
+
+class EndedRow(Struct, frozen=True, kw_only=True):
+    """An open message of the index that this append ends, by the draft at place `at`."""
+
+    id: str
+    at: int
+
+
+class Append(Struct, frozen=True, kw_only=True):
+    """Drafts for the log of one session, with what must be true and what changes with them, all or nothing.
+
+    `expect` is the version at which this was decided; ABSENT creates the session and nothing else does; None asks only
+    that the session exists (deltas). `header` replaces the session's header, and its `version` is then `expect + 1`;
+    None leaves it. In both cases the header's `session.last_seq` becomes the seq of the last event.
+    """
+
+    key: Key
+    drafts: tuple[Draft, ...]
+    expect: int | None = None
+    header: Header | None = None
+    created: tuple[NewRow, ...] = ()
+    ended: tuple[EndedRow, ...] = ()
+
+
+# --- Store: what comes back --------------------------------------------------------------------------------------
+
+
+class Appended(Struct, frozen=True):
+    """The drafts are committed as events `first`, `first + 1`, …: consecutive, after every seq given before."""
+
+    first: int
+
+
+class Refused(Struct, frozen=True):
+    """Nothing of this append was done: the session is at another `version`, is not there, or is there already."""
+
+    reason: Literal["version", "missing", "exists"]
+
+
+AppendResult: TypeAlias = Appended | Refused
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """A row of the message index. `ended` is the seq of the event that holds the whole message, None while it is open.
+
+    For a message that was whole from the start that is its `message.created`.
+    """
+
+    id: str
+    parent_id: str | None
+    lane: str
+    depth: int
+    created: int
+    ended: int | None
+
+
+class Lease(Struct, frozen=True):
+    """The right of one worker to write. Epochs rise with every lease that a store gives and are never given twice."""
+
+    worker: str
+    epoch: int
+
+
+class SessionCursor(Struct, frozen=True):
+    """A place in the list of sessions."""
+
+    updated_at: str
+    session_id: str
+
+
+class Store(abc.ABC):
+    """Keeps logs, and beside each a header and an index. Decides nothing about replies, branches or providers.
+
+    Every method raises StoreUnavailable where the store cannot do it now, and then the service may ask again. Values
+    that come back are the caller's own. Reads see every append that was acknowledged before they began.
+    A store is used inside `async with`, by one event loop.
+    """
+
+    exclusive: bool
+    """Whether one process holds the whole store. Then opening it revokes every lease that was ever given."""
+
+    @abc.abstractmethod
+    async def __aenter__(self) -> Self:
+        """Opens the store and brings its schema up to date.
+
+        Raises StoreLocked where another process holds an exclusive store, and Misconfigured where the place cannot
+        be used or holds something else, or a schema of a later version.
+        """
+
+    @abc.abstractmethod
+    async def __aexit__(self, *exc: object) -> None:
+        """Closes it. What was acknowledged stays."""
+
+    # leases
+
+    @abc.abstractmethod
+    async def acquire_lease(self, worker: str, ttl: float) -> Lease:
+        """Gives a lease under a new epoch, for `ttl` seconds by the store's clock."""
+
+    @abc.abstractmethod
+    async def renew_lease(self, lease: Lease, ttl: float) -> None:
+        """Extends it to `ttl` seconds from now, also after its time where nobody has revoked it. Else raises LeaseLost."""
+
+    @abc.abstractmethod
+    async def release_lease(self, lease: Lease) -> None:
+        """Gives it back. A lease that is gone is no error."""
+
+    @abc.abstractmethod
+    async def revoke_expired(self) -> None:
+        """Revokes every lease whose time is over. An exclusive store's leases have no such time: its opening revoked them."""
+
+    # writing
+
+    @abc.abstractmethod
+    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        """Commits a batch in one transaction and returns one result for each append, in order.
+
+        Appends to the same session may stand in one batch; a later one sees the earlier. A refusal concerns its own append alone.
+        When this returns, what was appended is durable as the store promises and is seen by every read.
+
+        `number` counts the batches of one lease from 1. A batch comes again under its number, unchanged, when its
+        answer was lost (StoreUnavailable, or a cancelled call): if it had been committed, it is not done again and
+        the first results are returned. Only the last number may come again.
+        Raises LeaseLost, and does nothing, where the lease has been revoked or released.
+        """
+
+    @abc.abstractmethod
+    async def delete(self, key: Key, version: int) -> bool:
+        """Deletes a session with all that belongs to it if it is at `version`. Returns whether it did.
+
+        A session that is not there gives True: it is deleted.
+        """
+
+    # reading: the session
+
+    @abc.abstractmethod
+    async def header(self, key: Key) -> Header | None: ...
+
+    @abc.abstractmethod
+    async def sessions(self, owner: str, *, after: SessionCursor | None, limit: int) -> list[Header]:
+        """The owner's sessions in descending order of (`session.updated_at`, `session.id`), behind `after` exclusive."""
+
+    @abc.abstractmethod
+    async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
+        """Open replies (of any `header.open`) whose epoch no lease holds, in any order."""
+
+    # reading: the log
+
+    @abc.abstractmethod
+    async def events(
+        self,
+        key: Key,
+        *,
+        after: int,
+        until: int | None = None,
+        message_ids: Collection[str] | None = None,
+        limit: int = 1_000,
+        max_bytes: int = 1 << 20,
+    ) -> list[Event]:
+        """Events with `after < seq <= until`, in order, of these messages alone where any are given.
+
+        At most `limit`, and none behind the one with which their data reaches `max_bytes`. An empty list says that there are no
+        more (or no such session).
+        """
+
+    @abc.abstractmethod
+    async def events_at(self, key: Key, seqs: Iterable[int]) -> list[Event]:
+        """The events with these seqs, in order of seq. One that is not there is left out."""
+
+    # reading: the index
+
+    @abc.abstractmethod
+    async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
+        """The rows of these messages, by id. One that is not there is left out."""
+
+    @abc.abstractmethod
+    async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
+        """The children of each of these messages (None: the messages without a parent) in order of creation.
+
+        A parent without children is left out.
+        """
+
+    @abc.abstractmethod
+    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
+        """The messages of one lane with `low <= depth <= high`, in order of depth."""
+
+    @abc.abstractmethod
+    async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
+        """Rows with `after < created < before`, in order of creation: the first `limit` of them, or the last if `newest`."""
+
+    # health
+
+    @abc.abstractmethod
+    async def ping(self) -> None:
+        """Returns if the store can be written now."""
+
+
+# --- Signals -----------------------------------------------------------------------------------------------------
+
+
+class Wake(Struct, frozen=True):
+    """Something was committed to a session. A hint: it may be lost, doubled or late, and the log is the truth.
+
+    `events` are the events with which the log grew, as a shortcut for those who hold all before them; they may be left
+    out. `deleted` tells that the session is no more.
+    """
+
+    key: Key
+    events: tuple[Event, ...] = ()
+    deleted: bool = False
+
+
+class Signals(abc.ABC):
+    """Carries wake-ups to every process that reads. Used inside `async with`."""
+
+    reliable: bool
+    """Whether no wake is ever lost. If not, readers poll the store as well, slowly."""
+
+    @abc.abstractmethod
+    async def __aenter__(self) -> Self: ...
+
+    @abc.abstractmethod
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    @abc.abstractmethod
+    def publish(self, wakes: Sequence[Wake]) -> None:
+        """Sends wakes, to this process at once. Neither waits nor raises."""
+
+    @abc.abstractmethod
+    def listen(self, listener: Callable[[Wake], None]) -> None:
+        """Calls `listener` with every wake, this process's own included, on the event loop. It must not raise."""
+
+
+# --- Provider ----------------------------------------------------------------------------------------------------
+
+
+class Prompt(Struct, frozen=True, kw_only=True):
+    """What a model is asked, in the words of Chat Completions.
+
+    `model` is the upstream's own name for it, without the provider's prefix; "" is the provider's default. `messages` are Chat Completions messages.
+    `params` are the Chat Completions parameters that were set; `stream` and `model` are never among them.
+    """
+
+    model: str
+    messages: tuple[JsonObject, ...]
+    params: JsonObject = {}
+
+
+class TextChunk(Struct, frozen=True):
+    """A piece of text. `index`, `id` and `name` belong to the part `tool_call` alone."""
+
+    part: Part
+    text: str
+    index: int | None = None
+    id: str | None = None
+    name: str | None = None
+
+
+class FinishChunk(Struct, frozen=True):
+    """The model has finished, with a `finish_reason` of Chat Completions."""
+
+    reason: str
+
+
+class UsageChunk(Struct, frozen=True):
+    usage: Usage
+
+
+Chunk: TypeAlias = TextChunk | FinishChunk | UsageChunk
+
+
+class Completion(Struct, frozen=True, kw_only=True):
+    """A whole reply."""
+
+    content: str
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str
+    usage: Usage | None = None
+    """None where the upstream did not say."""
+
+
+class Provider(abc.ABC):
+    """Asks models. Used inside `async with`; everything costly (a client, a child process, a model) begins there."""
+
+    name: str
+    """The prefix by which models of this provider are named: `openai`, `local`, `scripted`."""
+
+    @abc.abstractmethod
+    async def __aenter__(self) -> Self: ...
+
+    @abc.abstractmethod
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    @abc.abstractmethod
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
+        """Asks once, and yields what each read of the upstream brought, as one sequence of chunks.
+
+        Returns only after a FinishChunk: whatever else happens is a ProviderError, also an end without a finish.
+        Texts hold neither lone surrogates nor NUL: what an upstream sends of these is replaced by U+FFFD.
+        Closing the generator (or cancelling the task that reads it) closes the upstream's connection before it returns,
+        so that the upstream stops writing.
+        """
+
+    @abc.abstractmethod
+    async def complete(self, prompt: Prompt) -> Completion:
+        """Asks once, not streaming, and returns the whole reply. Raises ProviderError. Cancelling closes the connection."""
+
+    @abc.abstractmethod
+    async def models(self) -> list[str]:
+        """The upstream's names of the models that a prompt may name, the default first. Raises ProviderError."""
+
+    def accepts(self, model: str) -> bool:
+        """Whether a session may name this model (upstream's name). Says nothing of whether the upstream has it."""
+        return bool(model)

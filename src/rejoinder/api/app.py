@@ -1,0 +1,87 @@
+"""The app: settings in, an ASGI application out. The only file of the API that knows every adapter."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+import rejoinder
+from rejoinder.api import messages, pages, problems, responses, service_routes, sessions
+from rejoinder.api.edge import Edge
+from rejoinder.api.metrics import Metrics
+from rejoinder.api.shutdown import drained_on_signal
+from rejoinder.api.sse import Streams
+from rejoinder.chat.models import Models
+from rejoinder.chat.service import Chat
+from rejoinder.chat.watchdog import ReplyLimits
+from rejoinder.llm import open_provider
+from rejoinder.settings import Settings
+from rejoinder.signals.local import LocalSignals
+from rejoinder.stores import open_store
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """The service over HTTP. Without settings they are read from the environment. Nothing opens before its lifespan."""
+    settings = settings or Settings()
+    app = FastAPI(
+        title="Rejoinder",
+        version=rejoinder.__version__,
+        description="A chat service in which a reply cannot be lost.",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.streams = Streams(settings.max_streams, settings.write_timeout)
+    app.state.metrics = Metrics()
+    for part in (sessions, messages, service_routes):
+        app.include_router(part.router)
+    pages.install(app)
+    problems.install(app)
+    responses.document(app)
+    return Edge(app, hosts=(settings.host, *settings.hosts), origins=settings.origins)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Opens everything in order and closes it in reverse."""
+    settings: Settings = app.state.settings
+    streams: Streams = app.state.streams
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings.store))
+        signals = await stack.enter_async_context(LocalSignals())
+        signals.listen(app.state.metrics.on_wake)
+        models = await _open_models(stack, settings)
+        chat = Chat(
+            store, signals, models, _limits(settings), lease=settings.lease, patience=settings.store_patience
+        )
+        app.state.chat = await stack.enter_async_context(chat)
+
+        async def drain() -> None:
+            await chat.drain(settings.drain)
+            streams.let_go()
+
+        await stack.enter_async_context(drained_on_signal(drain))
+        yield
+        streams.let_go()
+
+
+async def _open_models(stack: AsyncExitStack, settings: Settings) -> Models:
+    names = settings.models()
+    providers = {}
+    for name in names:
+        prefix = name.partition(":")[0]
+        if prefix not in providers:
+            providers[prefix] = await stack.enter_async_context(open_provider(name, settings))
+    return Models(names, providers)
+
+
+def _limits(settings: Settings) -> ReplyLimits:
+    return ReplyLimits(
+        max_bytes=settings.max_reply,
+        max_seconds=settings.max_reply_seconds,
+        max_delta=settings.max_delta,
+        first_token_timeout=settings.first_token_timeout,
+        stall_timeout=settings.stall_timeout,
+    )

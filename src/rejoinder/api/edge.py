@@ -1,0 +1,87 @@
+"""The edge: which hosts the service answers to, and which sites' pages may use it. Plain ASGI, before any routing.
+
+A page of another site can make a browser send requests to a service on its user's machine. So the Host must be known
+(against DNS rebinding), and what changes state must come from the service's own origin or a configured one.
+"""
+
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rejoinder.api.problems import problem
+from rejoinder.settings import LOOPBACK
+
+OPEN_PATHS = ("/healthz", "/readyz")
+"""Asked by load balancers under whatever address they know."""
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
+EXPOSED_HEADERS = "Location, Content-Location, Preference-Applied, Retry-After"
+ALLOWED_METHODS = "GET, POST, PATCH, DELETE"
+
+
+class Edge:
+    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], origins: Iterable[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in (*LOOPBACK, *hosts))
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "").lower()
+        allowed = origin in self._origins
+        if scope["path"] not in OPEN_PATHS and _host(headers) not in self._hosts:
+            answer: Response | None = problem(403, "unknown_host", "This service is not known under this host name.")
+        else:
+            answer = self._refusal_or_preflight(scope["method"], headers, origin, allowed)
+        if allowed:
+            send = _with_cors(send, headers["origin"])
+        if answer is not None:
+            return await answer(scope, receive, send)
+        await self._app(scope, receive, send)
+
+    def _refusal_or_preflight(self, method: str, headers: Headers, origin: str, allowed: bool) -> Response | None:
+        if not origin or _is_own(origin, headers):
+            return None
+        preflight = method == "OPTIONS" and "access-control-request-method" in headers
+        if not allowed and (preflight or method not in SAFE_METHODS):
+            return problem(403, "foreign_origin", "Pages of this origin may not use this service.")
+        if not preflight:
+            return None
+        return Response(
+            status_code=204,
+            headers={
+                "access-control-allow-methods": ALLOWED_METHODS,
+                "access-control-allow-headers": ALLOWED_HEADERS,
+                "access-control-max-age": "600",
+            },
+        )
+
+
+def _host(headers: Headers) -> str:
+    """The Host without its port."""
+    host = headers.get("host", "").lower()
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdecimal() else host
+
+
+def _is_own(origin: str, headers: Headers) -> bool:
+    """Whether the page came from this service. The scheme is left out, since a proxy may have ended TLS."""
+    return origin.partition("://")[2] == headers.get("host", "").lower()
+
+
+def _with_cors(send: Send, origin: str) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["access-control-allow-origin"] = origin
+            headers["access-control-expose-headers"] = EXPOSED_HEADERS
+            headers.add_vary_header("origin")
+        await send(message)
+
+    return sending

@@ -1,0 +1,57 @@
+"""The configured sizes of what clients send. Each refusal names the field and the limit."""
+
+from rejoinder.api.schemas import NewSessionBody, SendBody, SessionChangeBody, TextPart
+from rejoinder.entities import JsonObject
+from rejoinder.errors import Invalid
+from rejoinder.settings import Settings
+
+
+def check_session(body: NewSessionBody | SessionChangeBody, settings: Settings) -> None:
+    errors = _metadata(body.metadata, settings)
+    if body.title is not None and len(body.title) > settings.max_title:
+        errors.append(_error("title", f"A title may have {settings.max_title} characters."))
+    errors += _text("system_prompt", body.system_prompt or "", settings)
+    _raise(errors)
+
+
+def check_send(body: SendBody, settings: Settings) -> None:
+    errors = _metadata(body.metadata, settings)
+    if isinstance(body.content, str):
+        text = body.content
+    else:
+        text = "".join(part.text for part in body.content if isinstance(part, TextPart))
+    errors += _text("content", text, settings)
+    _raise(errors)
+
+
+def page_size(limit: int, settings: Settings) -> int:
+    """The limit of a page, or Invalid."""
+    if not 1 <= limit <= settings.max_page:
+        raise Invalid("The page size is out of range.", [_error("limit", f"A page has 1 to {settings.max_page} items.")])
+    return limit
+
+
+def _metadata(metadata: dict[str, str], settings: Settings) -> list[JsonObject]:
+    errors = []
+    if len(metadata) > settings.max_metadata:
+        errors.append(_error("metadata", f"There may be {settings.max_metadata} pairs."))
+    if any(not 1 <= len(key) <= settings.max_metadata_key for key in metadata):
+        errors.append(_error("metadata", f"A key has 1 to {settings.max_metadata_key} characters."))
+    if any(len(value) > settings.max_metadata_value for value in metadata.values()):
+        errors.append(_error("metadata", f"A value may have {settings.max_metadata_value} characters."))
+    return errors
+
+
+def _text(field: str, text: str, settings: Settings) -> list[JsonObject]:
+    if len(text.encode()) <= settings.max_text:
+        return []
+    return [_error(field, f"The text may have {settings.max_text} bytes of UTF-8.")]
+
+
+def _error(field: str, message: str) -> JsonObject:
+    return {"loc": f"body.{field}", "message": message}
+
+
+def _raise(errors: list[JsonObject]) -> None:
+    if errors:
+        raise Invalid("The request goes past a limit.", errors)

@@ -1,0 +1,181 @@
+"""The routes of messages: sending in three forms, the history, a reply's stream, and stopping."""
+
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from msgspec import UNSET
+from starlette.responses import Response
+
+from rejoinder.api import limits, negotiation
+from rejoinder.api.dependencies import (
+    AppSettings,
+    ChatService,
+    Cursor,
+    IdempotencyKey,
+    MessageIdPath,
+    OpenStreams,
+    SessionKey,
+    chosen_id,
+    parse_seq,
+)
+from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
+from rejoinder.api.schemas import SendBody
+from rejoinder.api.sse import EventStream, NotNow, Streams
+from rejoinder.api.strict_json import StrictRoute
+from rejoinder.chat import ids
+from rejoinder.chat.history import NEWEST, Page, Window
+from rejoinder.chat.sending import Send, Turn
+from rejoinder.chat.service import Chat
+from rejoinder.entities import Key, Message
+from rejoinder.errors import Invalid, InvalidCursor, NotAReply, Overloaded, SessionGone, SessionNotFound, StoreUnavailable
+from rejoinder.settings import Settings
+
+router = APIRouter(prefix="/v1/sessions/{sid}/messages", tags=["messages"], route_class=StrictRoute)
+
+SENT = (
+    streams("The events of this turn: the message, then the reply to its end.")
+    | {202: {"description": "Both messages at once, with `Prefer: respond-async`."}}
+    | problems(400, 404, 406, 409, 413, 415, 422, 503)
+)
+SENT[200]["content"] |= answers(TurnAnswer, "")[200]["content"]
+
+
+@router.post("", responses=SENT)
+async def send_message(
+    request: Request,
+    chat: ChatService,
+    settings: AppSettings,
+    open_streams: OpenStreams,
+    key: SessionKey,
+    cursor: Cursor,
+    idempotency_key: IdempotencyKey,
+    body: SendBody,
+) -> Response:
+    """Send a message and get the reply: streamed (the default), whole (`Accept: application/json`), or later
+    (`Prefer: respond-async`). The reply goes on when the client goes away; the same id and body attach to it."""
+    form = negotiation.form_of(request.headers)
+    limits.check_send(body, settings)
+    message_id = chosen_id("msg", body.id, idempotency_key, key.session_id, "messages") or ids.new_message_id()
+    if form == "stream" and open_streams.full:
+        raise Overloaded("Too many streams are open just now.")
+    if cursor is not None:
+        _check_cursor(cursor, (await chat.sessions.get(key)).last_seq)
+    turn = await chat.send(key, message_id, _send(body))
+    links = _links(key, turn.reply.id)
+    if form == "receipt":
+        reply = await chat.history.message(key, turn.reply.id)
+        answer = TurnAnswer(message=turn.message, reply=reply)
+        return json_answer(answer, 202, links | {"preference-applied": "respond-async"})
+    if form == "whole":
+        return json_answer(await _whole(chat, key, turn, settings), headers=links)
+    if cursor is not None and await _ended_by(chat, key, turn.reply.id, cursor):
+        return Response(status_code=204, headers=links)
+    after = turn.after if cursor is None else max(cursor, turn.after)
+    frames = chat.following.follow(key, after, turn.message_ids, idle=settings.heartbeat)
+    return EventStream(open_streams, frames, until=turn.reply.id, headers=links)
+
+
+@router.get("", responses=answers(Page, "A page of the history, oldest first.") | problems(400, 404, 422, 503))
+async def list_messages(
+    chat: ChatService,
+    settings: AppSettings,
+    key: SessionKey,
+    limit: Annotated[int | None, Query(description="Messages of a page; by default as many as a page may have.")] = None,
+    after: Annotated[str | None, Query(description="A message id: the page behind it.")] = None,
+    before: Annotated[str | None, Query(description=f"A message id, or `{NEWEST}`: the page that ends there.")] = None,
+    branch: Annotated[
+        str | None, Query(description="The message at which the branch ends (by default the head), or `all`.")
+    ] = None,
+    as_of: Annotated[str | None, Query(description="`as_of` of the first page, so that further pages fit.")] = None,
+) -> Response:
+    """Fetch the history: of the branch that ends at the head, of another, or of all of them."""
+    if after is not None and before is not None:
+        raise Invalid("A page lies either behind a message or before one.")
+    size = settings.max_page if limit is None else limits.page_size(limit, settings)
+    window = Window(limit=size, after=after, before=before)
+    return json_answer(await chat.history.page(key, window, branch=branch, as_of=parse_seq(as_of)))
+
+
+@router.get("/{mid}", responses=answers(Message, "The message.") | problems(404, 503))
+async def get_message(chat: ChatService, key: SessionKey, mid: MessageIdPath) -> Response:
+    """Fetch one message as it is now."""
+    return json_answer(await chat.history.message(key, mid))
+
+
+@router.get("/{mid}/events", responses=streams("The events of this reply, to its end.") | problems(400, 404, 406, 409))
+async def reply_events(
+    request: Request,
+    chat: ChatService,
+    settings: AppSettings,
+    open_streams: OpenStreams,
+    key: SessionKey,
+    mid: MessageIdPath,
+    cursor: Cursor,
+) -> Response:
+    """Follow one reply, from its start or behind a cursor. 204 where it has ended by then."""
+    negotiation.check_stream(request.headers)
+    try:
+        session = await chat.sessions.get(key)
+        row = await chat.history.row(key, mid)
+        if row.ended == row.created:
+            raise NotAReply(mid)
+        _check_cursor(cursor or 0, session.last_seq)
+        if cursor is not None and await _ended_by(chat, key, mid, cursor):
+            return Response(status_code=204)
+    except StoreUnavailable:
+        return NotNow()
+    if open_streams.full:
+        return NotNow()
+    after = row.created - 1 if cursor is None else max(cursor, row.created - 1)
+    frames = chat.following.follow(key, after, {mid}, idle=settings.heartbeat)
+    return EventStream(open_streams, frames, until=mid)
+
+
+@router.post("/{mid}/stop", responses=answers(Message, "The message, once it has ended.") | problems(404, 409, 503))
+async def stop_reply(chat: ChatService, key: SessionKey, mid: MessageIdPath) -> Response:
+    """End a reply. Answers when it has ended; one that had ended is answered unchanged."""
+    return json_answer(await chat.stopping.stop(key, mid))
+
+
+def _send(body: SendBody) -> Send:
+    content = body.content
+    return Send(
+        content=content
+        if isinstance(content, str)
+        else tuple(part.model_dump(exclude_unset=True) for part in content),
+        parent_id=body.parent_id if "parent_id" in body.model_fields_set else UNSET,
+        model=tuple(body.model) if isinstance(body.model, list) else body.model,
+        params=body.params.model_dump(exclude_unset=True),
+        metadata=body.metadata,
+    )
+
+
+def _links(key: Key, reply_id: str) -> dict[str, str]:
+    reply = f"/v1/sessions/{key.session_id}/messages/{reply_id}"
+    return {"location": f"{reply}/events", "content-location": reply}
+
+
+def _check_cursor(cursor: int, last_seq: int) -> None:
+    if cursor > last_seq:
+        raise InvalidCursor(f"The cursor lies in the future: this session is at {last_seq}.")
+
+
+async def _ended_by(chat: Chat, key: Key, reply_id: str, cursor: int) -> bool:
+    """Whether a reader at this cursor has seen the reply's end."""
+    ended = (await chat.history.row(key, reply_id)).ended
+    return ended is not None and ended <= cursor
+
+
+async def _whole(chat: Chat, key: Key, turn: Turn, settings: Settings) -> TurnAnswer:
+    """The turn once its reply has ended."""
+    frames = chat.following.follow(key, turn.after, {turn.reply.id}, idle=settings.heartbeat)
+    try:
+        async with aclosing(frames) as batches:  # type: ignore[type-var]  # it is an async generator
+            async for batch in batches:
+                if any(frame.type == "message.ended" for frame in batch):
+                    break
+    except SessionGone as gone:
+        raise SessionNotFound(key.session_id) from gone
+    reply = await chat.history.message(key, turn.reply.id)
+    return TurnAnswer(message=turn.message, reply=reply)

@@ -1,0 +1,45 @@
+"""The chat page and the interactive reference: static files with a strict Content-Security-Policy."""
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+FOLDER = Path(__file__).parent.parent / "page"
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+    "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+REFERENCE_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+"""The reference is Swagger UI, which sets styles on its elements."""
+
+HEADERS = {
+    "cache-control": "no-cache",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+class PageFiles(StaticFiles):
+    """The page's own files, asked for anew each time, so that a new version is seen at once."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers.update(HEADERS)
+        return response
+
+
+def install(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(FOLDER / "index.html", headers=HEADERS | {"content-security-policy": POLICY})
+
+    @app.get("/docs", include_in_schema=False)
+    async def reference() -> Response:
+        headers = HEADERS | {"content-security-policy": REFERENCE_POLICY}
+        return FileResponse(FOLDER / "reference.html", headers=headers)
+
+    app.mount("/page", PageFiles(directory=FOLDER))

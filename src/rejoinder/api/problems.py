@@ -1,0 +1,120 @@
+"""Errors as problem documents (RFC 9457), each with its status and a stable code."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from rejoinder.entities import JsonObject
+from rejoinder.errors import (
+    Conflict,
+    Invalid,
+    InvalidCursor,
+    LeaseLost,
+    NotFound,
+    RejoinderError,
+    SessionGone,
+    Unavailable,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: dict[type[RejoinderError], int] = {
+    InvalidCursor: 400,
+    NotFound: 404,
+    SessionGone: 404,
+    Conflict: 409,
+    Invalid: 422,
+    Unavailable: 503,
+    LeaseLost: 503,
+}
+
+HTTP_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class EdgeError(HTTPException):
+    """What HTTP itself gets wrong. An HTTPException, so that FastAPI lets it pass wherever it is raised."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, detail, headers)
+        self.code = code
+
+
+def malformed_json(detail: str) -> EdgeError:
+    return EdgeError(400, "malformed_json", detail)
+
+
+def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
+    """A response that carries a problem document; `members` are further members of it."""
+    document: JsonObject = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **members,
+    }
+    sent = {"cache-control": "no-store", **(headers or {})}
+    return Response(msgspec.json.encode(document), status, sent, media_type=MEDIA_TYPE)
+
+
+def of_error(error: RejoinderError) -> Response:
+    """What the core raised, told to the client."""
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    headers: dict[str, str] = {}
+    members: dict[str, Any] = {}
+    match error:
+        case Conflict(extra=extra):
+            # SDKs that retry a 409 by default would only meet it again.
+            headers["x-should-retry"] = "false"
+            members = dict(extra)
+        case Invalid(errors=errors) if errors:
+            members["errors"] = errors
+        case Unavailable(retry_after=seconds):
+            headers["retry-after"] = str(seconds)
+        case LeaseLost():
+            headers["retry-after"] = "1"
+            return problem(status, "store_unavailable", "This worker is just taking up its work again.", headers)
+    return problem(status, error.code, error.detail, headers, **members)
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem document."""
+    app.add_exception_handler(RejoinderError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_fault)
+
+
+async def _on_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RejoinderError)
+    return of_error(error)
+
+
+async def _on_invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [
+        {"loc": ".".join(map(str, found["loc"])), "message": str(found["msg"])} for found in error.errors()[:20]
+    ]
+    return problem(422, Invalid.code, "The request is not as it should be.", errors=errors)
+
+
+async def _on_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = error.code if isinstance(error, EdgeError) else HTTP_CODES.get(error.status_code, "invalid_request")
+    return problem(error.status_code, code, str(error.detail), error.headers)
+
+
+async def _on_fault(_: Request, error: Exception) -> Response:
+    # Starlette has logged it with its traceback; the client learns nothing of our inside.
+    return problem(500, RejoinderError.code, "The service failed at this request.")

@@ -1,0 +1,105 @@
+"""How the service answers in JSON: its values encoded as they are, and the schema of each for the reference."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from rejoinder.chat.history import Page
+from rejoinder.entities import Message, Session
+
+
+class SessionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Sessions, newest activity first. `next` is what `?after=` takes for the next page."""
+
+    data: list[Session]
+    has_more: bool
+    next: str | None
+
+
+class TurnAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A message and the reply to it."""
+
+    message: Message
+    reply: Message
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    default: bool
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    data: list[Model]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """An error (RFC 9457). `code` is stable; `errors` name the places of a 422."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[dict[str, str]] = []
+
+
+class JsonResponse(Response):
+    """Any value of the service as JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return msgspec.json.encode(content)
+
+
+NO_STORE = {"cache-control": "no-store"}
+
+
+def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> JsonResponse:
+    return JsonResponse(value, status, NO_STORE | (headers or {}))
+
+
+# --- the reference -----------------------------------------------------------------------------------------------
+
+_DOCUMENTED = (Session, Message, SessionPage, Page, TurnAnswer, ModelList, Problem)
+
+
+def answers(kind: type, description: str, status: int = 200) -> dict[int | str, Any]:
+    """A route's documentation of an answer of this kind."""
+    return {status: {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}}
+
+
+def streams(description: str) -> dict[int | str, Any]:
+    return {
+        200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "The reply has ended at or before the cursor."},
+    }
+
+
+def problems(*statuses: int) -> dict[int | str, Any]:
+    content = {"application/problem+json": {"schema": _ref(Problem)}}
+    return {status: {"description": "A problem.", "content": content} for status in statuses}
+
+
+def document(app: FastAPI) -> None:
+    """Makes the app's schema carry the schemas of the values themselves."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            _, components = msgspec.json.schema_components(_DOCUMENTED, ref_template="#/components/schemas/{name}")
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(components)
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
+
+
+def _ref(kind: type) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}

@@ -1,0 +1,154 @@
+"""Streams of Server-Sent Events: frames as they are committed, heartbeats between them, and an honest end.
+
+A reply's stream ends cleanly behind its `message.ended` and nowhere else; whenever the server has to let go before, it
+breaks the connection, so that no client takes what it has for the whole.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from rejoinder.chat.tails import Frame
+from rejoinder.errors import SessionGone, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-store, no-transform",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+}
+
+HEARTBEAT = b":\n"
+"""A line alone: with a blank line behind it some parsers would make an empty event of it."""
+
+RETRY = b"retry: 1000\n"
+"""Milliseconds after which a browser reconnects. Travels inside the first frame, for the same reason."""
+
+NOT_NOW = b"retry: 5000\n:\n"
+
+
+class Streams:
+    """The open streams of this process: how many there may be, and how they are let go."""
+
+    def __init__(self, limit: int, write_timeout: float) -> None:
+        self.write_timeout = write_timeout
+        self.letting_go = False
+        self._limit = limit
+        self._open: set[asyncio.Task[object]] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        return len(self._open) >= self._limit or self.letting_go
+
+    @contextmanager
+    def opened(self, task: asyncio.Task[object]) -> Iterator[None]:
+        self._open.add(task)
+        try:
+            yield
+        finally:
+            self._open.discard(task)
+
+    def let_go(self) -> None:
+        """Breaks off every stream; readers resume elsewhere or later."""
+        self.letting_go = True
+        for task in self._open:
+            task.cancel()
+
+
+class EventStream(Response):
+    """Writes frames until the reply `until` has ended, or for ever where there is none.
+
+    `frames` yields an empty list when it is time for a heartbeat.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        frames: AsyncIterator[list[Frame]],
+        *,
+        until: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = b""
+        self.init_headers({**HEADERS, **(headers or {})})
+        # init_headers would count a length for the empty body, and a stream has none.
+        del self.headers["content-length"]
+        self._streams = streams
+        self._frames = frames
+        self._until = until
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        leaving = asyncio.create_task(_left(receive))
+
+        def leave(_: asyncio.Task[None]) -> None:
+            task.cancel()
+
+        leaving.add_done_callback(leave)
+        try:
+            with self._streams.opened(task):
+                await self._write(send)
+        except asyncio.CancelledError:
+            if not leaving.done() and not self._streams.letting_go:
+                raise
+            task.uncancel()
+        except TimeoutError:
+            log.info("a reader that took nothing for %g s was cut", self._streams.write_timeout)
+        except (SessionGone, StoreUnavailable) as why:
+            log.info("a stream was broken off: %s", why.detail)
+        finally:
+            leaving.remove_done_callback(leave)
+            leaving.cancel()
+
+    async def _write(self, send: Send) -> None:
+        await self._send(send, HEARTBEAT)
+        lead = RETRY
+        async with aclosing(self._frames) as frames:  # type: ignore[type-var]  # it is an async generator
+            async for batch in frames:
+                if not batch:
+                    await self._send(send, HEARTBEAT)
+                    continue
+                whole = self._until is not None and _ends(batch[-1], self._until)
+                await self._send(send, lead + b"".join([frame.data for frame in batch]), more=not whole)
+                lead = b""
+                if whole:
+                    return
+
+    async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
+        async with asyncio.timeout(self._streams.write_timeout):
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+class NotNow(Response):
+    """For a reader that cannot be served just now: any other status than 200 makes browsers give up for good."""
+
+    def __init__(self) -> None:
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": NOT_NOW, "more_body": True})
+
+
+def _ends(frame: Frame, message_id: str) -> bool:
+    return frame.type == "message.ended" and frame.message_id == message_id
+
+
+async def _left(receive: Receive) -> None:
+    """Returns when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,120 @@
+"""The gate for what clients send: a body is read up to a limit, is strict JSON, and its text can be kept by every store."""
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from rejoinder.api.problems import EdgeError, malformed_json
+from rejoinder.errors import Invalid
+
+BIGGEST = 1 << 63
+"""Integers beyond 64 bits cannot be kept by every store."""
+
+
+def parse(body: bytes, max_depth: int) -> Any:
+    """What a body says.
+
+    Raises a 400 for what is no JSON (NaN and Infinity, invalid UTF-8), and Invalid for JSON that is nested deeper than
+    `max_depth`, or holds a lone surrogate, a NUL or an integer beyond 64 bits.
+    """
+    try:
+        said = json.loads(body.decode(), parse_constant=_no_number)
+    except RecursionError as error:
+        raise _too_deep(max_depth) from error
+    except ValueError as error:
+        raise malformed_json(f"The body is no JSON: {error}") from error
+    _check(said, max_depth)
+    return said
+
+
+def _check(said: Any, max_depth: int) -> None:
+    level = [said]
+    depth = 0
+    while level:
+        inner: list[Any] = []
+        for value in level:
+            match value:
+                case str():
+                    _check_text(value)
+                case bool():
+                    pass
+                case int():
+                    if not -BIGGEST <= value < BIGGEST:
+                        raise Invalid("The body holds an integer beyond 64 bits.")
+                case float():
+                    if not math.isfinite(value):
+                        raise malformed_json("The body holds a number that is not finite.")
+                case dict():
+                    inner += value.keys()
+                    inner += value.values()
+                case list():
+                    inner += value
+        depth += any(isinstance(value, dict | list) for value in level)
+        if depth > max_depth:
+            raise _too_deep(max_depth)
+        level = inner
+
+
+def _check_text(text: str) -> None:
+    if "\x00" in text:
+        raise Invalid("The body holds a NUL character, which not every store can keep.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid("The body holds half of a surrogate pair.") from error
+
+
+def _no_number(name: str) -> NoReturn:
+    raise malformed_json(f"{name} is no JSON number.")
+
+
+def _too_deep(max_depth: int) -> Invalid:
+    return Invalid(f"The body is nested deeper than {max_depth}.")
+
+
+class StrictRequest(Request):
+    """A request whose body is bounded and strict. The limits are those of the app's settings."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            limit = self.app.state.settings.max_body
+            declared = self.headers.get("content-length", "")
+            chunks: list[bytes] = []
+            size = int(declared) if declared.isdecimal() and int(declared) > limit else 0
+            if not size:
+                async for chunk in self.stream():
+                    size += len(chunk)
+                    if size > limit:
+                        break
+                    chunks.append(chunk)
+            if size > limit:
+                raise EdgeError(413, "payload_too_large", f"A body may have {limit} bytes.")
+            self._body = b"".join(chunks)
+            self._check_media_type()
+        return self._body
+
+    async def json(self) -> Any:
+        if not hasattr(self, "_json"):
+            self._json = parse(await self.body(), self.app.state.settings.max_depth)
+        return self._json
+
+    def _check_media_type(self) -> None:
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if self._body and media_type != "application/json":
+            raise EdgeError(415, "unsupported_media_type", "A body is application/json.")
+
+
+class StrictRoute(APIRoute):
+    """A route whose handlers get a StrictRequest."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict

@@ -1,0 +1,1 @@
+"""The service itself: what happens between a request and the log. Knows neither HTTP nor any backend."""

@@ -1,0 +1,70 @@
+"""Branches: the tree of messages read through the index, without reading the log.
+
+A branch is a path from a first message to a tip. Every message lies in one lane (see `abc.NewRow`), so a branch is a few
+ranges of lanes, and a page of it costs the same wherever it lies.
+"""
+
+from msgspec import Struct
+
+from rejoinder.abc import NewRow, Row, Store
+from rejoinder.entities import Key, OpenReply
+
+
+class Stretch(Struct, frozen=True):
+    """Where a branch runs along one lane: from depth `low` to depth `high`, both included."""
+
+    lane: str
+    low: int
+    high: int
+
+
+async def stretches(store: Store, key: Key, tip: Row) -> list[Stretch]:
+    """The branch that ends at `tip`, from its first message on."""
+    found: list[Stretch] = []
+    row: Row | None = tip
+    while row is not None:
+        first = (await store.rows(key, [row.lane]))[row.lane]
+        found.append(Stretch(row.lane, first.depth, row.depth))
+        parent = first.parent_id
+        row = (await store.rows(key, [parent]))[parent] if parent else None
+    found.reverse()
+    return found
+
+
+async def between(store: Store, key: Key, path: list[Stretch], low: int, high: int) -> list[Row]:
+    """The messages of a branch with `low <= depth <= high`, oldest first."""
+    rows: list[Row] = []
+    for stretch in path:
+        if stretch.high >= low and stretch.low <= high:
+            rows += await store.lane(
+                key, stretch.lane, low=max(low, stretch.low), high=min(high, stretch.high)
+            )
+    return rows
+
+
+def holds(path: list[Stretch], row: Row) -> bool:
+    """Whether a message lies on a branch."""
+    return any(part.lane == row.lane and part.low <= row.depth <= part.high for part in path)
+
+
+async def open_ancestor(
+    store: Store, key: Key, parent: Row | None, open_replies: tuple[OpenReply, ...]
+) -> OpenReply | None:
+    """The reply that makes a message under `parent` busy: one that has not ended, at or above `parent`."""
+    if parent is None or not open_replies:
+        return None
+    path = await stretches(store, key, parent)
+    rows = await store.rows(key, [reply.id for reply in open_replies])
+    return next((reply for reply in open_replies if reply.id in rows and holds(path, rows[reply.id])), None)
+
+
+async def place(store: Store, key: Key, message_id: str, parent: Row | None, *, at: int) -> NewRow:
+    """The row of a new message under `parent`, whole from the start: in its parent's lane if it is the first child."""
+    lane, depth = message_id, 0
+    if parent is not None:
+        depth = parent.depth + 1
+        if not await store.children(key, [parent.id]):
+            lane = parent.lane
+    return NewRow(
+        id=message_id, parent_id=parent.id if parent else None, lane=lane, depth=depth, at=at, ended=True
+    )

@@ -1,0 +1,85 @@
+"""Decisions are conditional: made on a header at version v, appended only if the session is still at v, else made again.
+
+So retries, double clicks and two workers cannot race, whatever they decide.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from msgspec import Struct, structs
+
+from rejoinder.abc import Append, Appended, EndedRow, NewRow, Store
+from rejoinder.chat import ids
+from rejoinder.chat.writer import Writer
+from rejoinder.entities import Header, Key, OpenReply, Session
+from rejoinder.errors import SessionNotFound
+from rejoinder.events import Draft
+
+T = TypeVar("T")
+
+
+class Decision(Struct, Generic[T], frozen=True):
+    """What to append, if anything, and what is so once that stands."""
+
+    outcome: T
+    append: Append | None = None
+
+
+class Decided(Struct, Generic[T], frozen=True):
+    """`first` is the seq of the first event that was appended, 0 where none was."""
+
+    outcome: T
+    first: int = 0
+
+
+class Decisions:
+    def __init__(self, store: Store, writer: Writer, clock: Callable[[], str] = ids.timestamp) -> None:
+        self.store = store
+        self.writer = writer
+        self._clock = clock
+
+    async def decide(self, key: Key, plan: Callable[[Header], Awaitable[Decision[T]]]) -> Decided[T]:
+        """Plans on the session as it is until the plan holds. Raises SessionNotFound, and what the plan raises."""
+        while True:
+            header = await self.header(key)
+            decision = await plan(header)
+            if decision.append is None:
+                return Decided(decision.outcome)
+            match await self.writer.append(decision.append):
+                case Appended(first=first):
+                    return Decided(decision.outcome, first)
+                case refused if refused.reason == "missing":
+                    raise SessionNotFound(key.session_id)
+
+    async def header(self, key: Key) -> Header:
+        header = await self.store.header(key)
+        if header is None:
+            raise SessionNotFound(key.session_id)
+        return header
+
+    def now(self, session: Session | None = None) -> str:
+        """The time for the next change of a session: never before its last, whatever the clock does."""
+        now = self._clock()
+        return max(now, session.updated_at) if session else now
+
+
+def change(
+    key: Key,
+    header: Header,
+    session: Session,
+    drafts: tuple[Draft, ...],
+    *,
+    open_replies: tuple[OpenReply, ...] | None = None,
+    created: tuple[NewRow, ...] = (),
+    ended: tuple[EndedRow, ...] = (),
+) -> Append:
+    """An append that takes the session from `header` to its next version."""
+    after = structs.replace(
+        header,
+        session=session,
+        version=header.version + 1,
+        open=header.open if open_replies is None else open_replies,
+    )
+    return Append(
+        key=key, drafts=drafts, expect=header.version, header=after, created=created, ended=ended
+    )

@@ -1,0 +1,107 @@
+"""The text of one live reply between the upstream and the log.
+
+Pieces gather here while a commit runs; those of the same part that follow one another become one `message.delta`, or a
+few where it would be too long. Offsets are counted here, once, for the log and for the message at its end.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+from rejoinder.abc import Append, TextChunk
+from rejoinder.entities import Key
+from rejoinder.events import Draft, MessageDelta, draft
+from rejoinder.fold import ReplyText
+
+ROOM = 1 << 20
+"""Code points that may wait for a commit before the upstream is made to wait."""
+
+
+class DeltaBuffer:
+    """Holds what is not yet on its way to the log, and the whole text so far (`text`)."""
+
+    def __init__(self, key: Key, message_id: str, text: ReplyText, *, max_delta: int) -> None:
+        self.text = text
+        self.refused = False
+        """Whether the log has refused a delta: the session is gone or the lease was lost, and all is in vain."""
+        self._key = key
+        self._message_id = message_id
+        self._max_delta = max_delta
+        self._chunks: list[TextChunk] = []
+        self._size = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    def add(self, chunk: TextChunk) -> None:
+        if not chunk.text and chunk.part != "tool_call":
+            return
+        self._chunks.append(chunk)
+        self._size += len(chunk.text)
+        if self._size >= ROOM:
+            self._room.clear()
+
+    async def room(self) -> None:
+        """Returns at once unless the log is far behind the upstream."""
+        if not self._room.is_set():
+            await self._room.wait()
+
+    def take(self) -> Append | None:
+        """An append of all that waits; None where nothing does."""
+        drafts = self.take_drafts()
+        return Append(key=self._key, drafts=drafts) if drafts else None
+
+    def take_drafts(self) -> tuple[Draft, ...]:
+        chunks, self._chunks, self._size = self._chunks, [], 0
+        drafts = tuple(draft(delta) for chunk in _merged(chunks) for delta in self._deltas(chunk))
+        if not self._chunks:
+            self._room.set()
+        return drafts
+
+    def committed(self, *, refused: bool) -> None:
+        self.refused = self.refused or refused
+
+    def _deltas(self, chunk: TextChunk) -> Iterator[MessageDelta]:
+        for text in _split(chunk.text, self._max_delta):
+            offset = self.text.offset(chunk.part, chunk.index)
+            self.text.add(chunk.part, text, chunk.index, chunk.id, chunk.name)
+            yield MessageDelta(
+                message_id=self._message_id,
+                part=chunk.part,
+                offset=offset,
+                text=text,
+                index=chunk.index,
+                id=chunk.id,
+                name=chunk.name,
+            )
+
+
+def _merged(chunks: list[TextChunk]) -> Iterator[TextChunk]:
+    """Joins neighbours of the same part and index. A chunk that names a tool call begins anew."""
+    run: list[TextChunk] = []
+    for chunk in chunks:
+        if run and (chunk.part, chunk.index, chunk.id, chunk.name) != (run[0].part, run[0].index, None, None):
+            yield _join(run)
+            run = []
+        run.append(chunk)
+    if run:
+        yield _join(run)
+
+
+def _join(run: list[TextChunk]) -> TextChunk:
+    first = run[0]
+    if len(run) == 1:
+        return first
+    return TextChunk(first.part, "".join(chunk.text for chunk in run), first.index, first.id, first.name)
+
+
+def _split(text: str, size: int) -> list[str]:
+    """Pieces of at most `size` bytes of UTF-8, none cut inside a character."""
+    if len(text) * 4 <= size or len(data := text.encode()) <= size:
+        return [text]
+    pieces, start = [], 0
+    while start < len(data):
+        end = min(start + size, len(data))
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end -= 1
+        pieces.append(data[start:end].decode())
+        start = end
+    return pieces

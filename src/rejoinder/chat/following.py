@@ -1,0 +1,72 @@
+"""The one read path: read after the cursor, then wait for a wake that promises nothing, and read again.
+
+It is the same for a new, a resumed and a late reader, for a second tab and for a session that another worker writes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+
+from rejoinder.abc import Signals, Store
+from rejoinder.chat.tails import Frame, Tail, Tails
+from rejoinder.entities import Key
+from rejoinder.errors import SessionGone
+from rejoinder.events import FACTS
+
+POLL = 1.0
+"""Seconds after which a reader looks for itself, where wakes can be lost."""
+
+
+class Following:
+    def __init__(self, store: Store, signals: Signals, tails: Tails) -> None:
+        self._store = store
+        self._tails = tails
+        self._polls = not signals.reliable
+
+    async def follow(
+        self, key: Key, after: int, message_ids: Collection[str] | None = None, *, idle: float
+    ) -> AsyncIterator[list[Frame]]:
+        """What comes behind the cursor `after`, of these messages alone where any are given, for ever.
+
+        Yields frames in order, none twice and none left out, and an empty list whenever `idle` seconds went by without one.
+        Raises SessionGone when the session has been deleted, and StoreUnavailable.
+        """
+        cursor, quiet, look = after, 0.0, False
+        with self._tails.reading(key) as tail:
+            while True:
+                moves, known = tail.moves, tail.last
+                frames = None if look else tail.after(cursor)
+                if frames is None:
+                    frames = await self._read(key, cursor, message_ids)
+                    # Without a frame everything that was known before the read is known to be of no concern.
+                    cursor = max(cursor, known)
+                cursor, look = frames[-1].seq if frames else cursor, False
+                if chosen := _chosen(frames, message_ids):
+                    quiet = 0.0
+                    yield chosen
+                elif not frames and moves == tail.moves:
+                    await self._check_there(key, tail)
+                    pause = min(POLL, idle - quiet) if self._polls else idle - quiet
+                    if not await tail.wait(pause):
+                        quiet, look = quiet + pause, self._polls
+                    if quiet >= idle:
+                        quiet = 0.0
+                        yield []
+
+    async def _read(self, key: Key, cursor: int, message_ids: Collection[str] | None) -> list[Frame]:
+        # A store may answer without ever waiting, and a reader that is far behind must not hold up the others.
+        await asyncio.sleep(0)
+        events = await self._store.events(key, after=cursor, message_ids=message_ids)
+        return [Frame.of(event) for event in events]
+
+    async def _check_there(self, key: Key, tail: Tail) -> None:
+        if tail.deleted or (self._polls and await self._store.header(key) is None):
+            raise SessionGone(f"Session {key.session_id} has been deleted.")
+
+
+def _chosen(frames: list[Frame], message_ids: Collection[str] | None) -> list[Frame]:
+    """Without what is the log's own, and of other messages."""
+    return [
+        frame
+        for frame in frames
+        if frame.type in FACTS and (message_ids is None or frame.message_id in message_ids)
+    ]

@@ -1,0 +1,178 @@
+"""The history: pages of messages as they were at a seq, read through the index and never by the whole log."""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct, structs
+
+from rejoinder.abc import Row, Store
+from rejoinder.chat import branches
+from rejoinder.chat.decisions import Decisions
+from rejoinder.entities import Header, Key, Message
+from rejoinder.errors import InvalidCursor, MessageNotFound
+from rejoinder.events import MessageCreated, MessageEnded, fact
+from rejoinder.fold import ReplyFold, siblings_of
+
+NEWEST = "end"
+"""What `before` says instead of a message id for the newest page."""
+
+NEVER = 1 << 62
+"""A seq that no log reaches."""
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """Messages, oldest first. `has_more` tells of further ones in the direction of the page."""
+
+    data: list[Message]
+    has_more: bool
+    as_of: int
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """Which page: `limit` messages behind `after`, or those before `before`; with neither, from the oldest on."""
+
+    limit: int
+    after: str | None = None
+    before: str | None = None
+
+    @property
+    def backwards(self) -> bool:
+        return self.before is not None
+
+
+class History:
+    def __init__(self, decisions: Decisions) -> None:
+        self._decisions = decisions
+        self._store: Store = decisions.store
+
+    async def page(
+        self, key: Key, window: Window, *, branch: str | None = None, as_of: int | None = None
+    ) -> Page:
+        """A page of the branch that ends at the head, of the one that ends at message `branch`, or of `all` messages.
+
+        As of the seq `as_of`, by default the newest: what came later is left out, so that pages fit together.
+        Raises SessionNotFound, MessageNotFound and InvalidCursor.
+        """
+        header = await self._decisions.header(key)
+        last = header.session.last_seq
+        if as_of is not None and as_of > last:
+            raise InvalidCursor(f"as_of lies in the future: this session is at {last}.")
+        seq = last if as_of is None else as_of
+        if branch == "all":
+            rows, more = await self._all(key, window, seq)
+        else:
+            rows, more = await self._branch(key, window, header, branch, seq)
+        return Page(data=await self._messages(key, rows, seq), has_more=more, as_of=seq)
+
+    async def message(self, key: Key, message_id: str) -> Message:
+        """One message as it is now. Raises SessionNotFound and MessageNotFound."""
+        header = await self._decisions.header(key)
+        row = await self.row(key, message_id)
+        return (await self._messages(key, [row], header.session.last_seq))[0]
+
+    async def row(self, key: Key, message_id: str) -> Row:
+        rows = await self._store.rows(key, [message_id])
+        if message_id not in rows:
+            raise MessageNotFound(message_id)
+        return rows[message_id]
+
+    async def above(self, key: Key, reply: Message) -> list[Message]:
+        """The messages of the branch above a reply, oldest first."""
+        row = await self.row(key, reply.id)
+        path = await branches.stretches(self._store, key, row)
+        rows = await branches.between(self._store, key, path, 0, row.depth - 1)
+        return await self._messages(key, rows, NEVER)
+
+    async def _all(self, key: Key, window: Window, seq: int) -> tuple[list[Row], bool]:
+        after, before = 0, seq + 1
+        if window.after is not None:
+            after = (await self.row(key, window.after)).created
+        if window.before is not None and window.before != NEWEST:
+            before = min(before, (await self.row(key, window.before)).created)
+        rows = await self._store.created(
+            key, after=after, before=before, limit=window.limit + 1, newest=window.backwards
+        )
+        return _cut(rows, window)
+
+    async def _branch(
+        self, key: Key, window: Window, header: Header, branch: str | None, seq: int
+    ) -> tuple[list[Row], bool]:
+        tip_id = branch or header.session.head
+        if tip_id is None:
+            return [], False
+        path = await branches.stretches(self._store, key, await self.row(key, tip_id))
+        low, high = 0, await self._newest_depth(key, path, seq)
+        if window.after is not None:
+            low = await self._depth(key, path, window.after) + 1
+        if window.before is not None and window.before != NEWEST:
+            high = min(high, await self._depth(key, path, window.before) - 1)
+        if window.backwards:
+            low = max(low, high - window.limit)
+        else:
+            high = min(high, low + window.limit)
+        return _cut(await branches.between(self._store, key, path, low, high), window)
+
+    async def _newest_depth(self, key: Key, path: list[branches.Stretch], seq: int) -> int:
+        """The depth of the last message of a branch that was there at `seq`, -1 for none: a child is younger than its parent."""
+        low, high = -1, path[-1].high
+        probe = high
+        while low < high:
+            [row] = await branches.between(self._store, key, path, probe, probe)
+            low, high = (probe, high) if row.created <= seq else (low, probe - 1)
+            probe = (low + high + 1) // 2
+        return high
+
+    async def _depth(self, key: Key, path: list[branches.Stretch], message_id: str) -> int:
+        row = await self.row(key, message_id)
+        if not branches.holds(path, row):
+            raise InvalidCursor(f"Message {message_id} is not on this branch any more.")
+        return row.depth
+
+    async def _messages(self, key: Key, rows: Sequence[Row], seq: int) -> list[Message]:
+        """The messages of these rows as they were at `seq`, in the same order."""
+        whole = {row.id: row.ended for row in rows if row.ended is not None and row.ended <= seq}
+        found: dict[str, Message] = {}
+        for event in await self._store.events_at(key, whole.values()):
+            match fact(event):
+                case MessageCreated(message=message) | MessageEnded(message=message):
+                    found[message.id] = message
+        for row in rows:
+            if row.id not in whole:
+                found[row.id] = await self.folded(key, row, seq)
+        siblings = await self._siblings(key, rows, seq)
+        return [structs.replace(found[row.id], siblings=siblings[row.id]) for row in rows if row.id in found]
+
+    async def folded(self, key: Key, row: Row, seq: int = NEVER) -> Message:
+        """A message whose end is not there (yet), from its events up to `seq`."""
+        reply: ReplyFold | None = None
+        after = row.created - 1
+        while True:
+            events = await self._store.events(key, after=after, until=seq, message_ids=[row.id])
+            for event in events:
+                said = fact(event)
+                if reply is None:
+                    if not isinstance(said, MessageCreated):
+                        raise MessageNotFound(row.id)
+                    reply = ReplyFold(said.message)
+                else:
+                    reply.apply(said)
+                after = event.seq
+            if not events:
+                break
+        if reply is None:
+            raise MessageNotFound(row.id)
+        return reply.message()
+
+    async def _siblings(self, key: Key, rows: Iterable[Row], seq: int) -> dict[str, tuple[str, ...]]:
+        rows = list(rows)
+        children = await self._store.children(key, {row.parent_id for row in rows})
+        return {
+            row.id: siblings_of(child.id for child in children.get(row.parent_id, []) if child.created <= seq)
+            for row in rows
+        }
+
+
+def _cut(rows: list[Row], window: Window) -> tuple[list[Row], bool]:
+    """Takes off the one message more that was read to see whether there are more."""
+    if len(rows) <= window.limit:
+        return rows, False
+    return (rows[1:] if window.backwards else rows[: window.limit]), True

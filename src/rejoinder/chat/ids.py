@@ -1,0 +1,45 @@
+"""Ids, and what makes a retry the same request: ids derived from a key, hashes of a canonical body."""
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from datetime import UTC, datetime
+
+from rejoinder.entities import JsonObject
+
+SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
+MESSAGE_ID = re.compile(r"msg_[0-9a-f]{32}")
+
+
+def new_session_id() -> str:
+    return f"ses_{_uuid7():032x}"
+
+
+def new_message_id() -> str:
+    return f"msg_{_uuid7():032x}"
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """The id of what a request with an `Idempotency-Key` creates: the same parts give the same id."""
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return f"{prefix}_{digest[:32]}"
+
+
+def request_hash(body: JsonObject) -> str:
+    """Of what a client asked for, whatever the order of its keys."""
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def timestamp() -> str:
+    """Now, as the wire tells times: RFC 3339 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _uuid7() -> int:
+    """UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time of creation."""
+    milliseconds = time.time_ns() // 1_000_000
+    random_a, random_b = secrets.randbits(12), secrets.randbits(62)
+    return milliseconds << 80 | 0x7 << 76 | random_a << 64 | 0b10 << 62 | random_b

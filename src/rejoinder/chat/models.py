@@ -1,0 +1,48 @@
+"""Which provider a model's name means: `openai:NAME`, `local`, or a bare name of the default model's provider."""
+
+from collections.abc import Mapping, Sequence
+
+from rejoinder.abc import Provider
+from rejoinder.errors import Invalid, ProviderError
+
+
+class Models:
+    """`names` are the models that the settings list, the default first; `providers` are by the prefix of a name."""
+
+    def __init__(self, names: Sequence[str], providers: Mapping[str, Provider]) -> None:
+        self.default = names[0]
+        self._names = tuple(names)
+        self._providers = dict(providers)
+
+    def resolve(self, name: str) -> tuple[Provider, str]:
+        """The provider and its own name for the model ("": its default). Raises Invalid for a name that means none."""
+        prefix, colon, rest = name.partition(":")
+        if prefix in self._providers:
+            return self._providers[prefix], rest if colon else ""
+        provider = self._providers[self.default.partition(":")[0]]
+        if not provider.accepts(name):
+            raise Invalid(f"There is no model {name!r} here; GET /v1/models lists them.")
+        return provider, name
+
+    def check(self, model: str | Sequence[str] | None) -> None:
+        """Raises Invalid where a session or message names a model that there is not."""
+        for name in self.listed(model):
+            provider, own = self.resolve(name)
+            if own and not provider.accepts(own):
+                raise Invalid(f"There is no model {name!r} here; GET /v1/models lists them.")
+
+    def listed(self, model: str | Sequence[str] | None) -> tuple[str, ...]:
+        """A model as a session names it, as names in order of preference."""
+        if not model:
+            return (self.default,)
+        return (model,) if isinstance(model, str) else tuple(model)
+
+    async def available(self) -> list[str]:
+        """What a session may name, the default first. An upstream that does not answer leaves its configured names."""
+        found = dict.fromkeys(self._names)
+        for prefix, provider in self._providers.items():
+            try:
+                found |= dict.fromkeys(f"{prefix}:{name}" for name in await provider.models())
+            except ProviderError:
+                continue
+        return list(found)

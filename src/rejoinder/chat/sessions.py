@@ -1,0 +1,113 @@
+"""Sessions: made, listed, changed and deleted."""
+
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType, structs
+
+from rejoinder.abc import ABSENT, Append, Appended, SessionCursor, Signals, Wake
+from rejoinder.chat import ids
+from rejoinder.chat.decisions import Decision, Decisions, change
+from rejoinder.chat.models import Models
+from rejoinder.chat.stopping import Stopping
+from rejoinder.entities import Header, JsonObject, Key, Session
+from rejoinder.errors import IdempotencyMismatch, MessageNotFound, SessionNotFound
+from rejoinder.events import SessionCreated, SessionUpdated, draft, fact
+
+
+class NewSession(Struct, frozen=True, kw_only=True):
+    """What a client may say of a new session."""
+
+    title: str | None = None
+    system_prompt: str | None = None
+    model: str | tuple[str, ...] | None = None
+    params: JsonObject = {}
+    metadata: dict[str, str] = {}
+
+
+class SessionChange(Struct, frozen=True, kw_only=True):
+    """What a client changes. What is UNSET stays as it is; `params` and `metadata` are replaced whole."""
+
+    title: str | None | UnsetType = UNSET
+    system_prompt: str | None | UnsetType = UNSET
+    model: str | tuple[str, ...] | None | UnsetType = UNSET
+    params: JsonObject | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+    head: str | UnsetType = UNSET
+
+
+class Sessions:
+    def __init__(self, decisions: Decisions, signals: Signals, models: Models, stopping: Stopping) -> None:
+        self._decisions = decisions
+        self._store = decisions.store
+        self._signals = signals
+        self._models = models
+        self._stopping = stopping
+
+    async def create(self, key: Key, new: NewSession) -> Session:
+        """Makes a session, or returns the one that the same request made before.
+
+        Raises IdempotencyMismatch where another request made a session with this id.
+        """
+        self._models.check(new.model)
+        wanted = structs.asdict(new)
+        now = self._decisions.now()
+        session = Session(id=key.session_id, created_at=now, updated_at=now, **wanted)
+        said = SessionCreated(session=session, request_hash=ids.request_hash(wanted))
+        header = Header(session=session, version=1)
+        while True:
+            found = await self._store.header(key)
+            if found is not None:
+                return await self._retried(key, found, said)
+            made = await self._decisions.writer.append(
+                Append(key=key, drafts=(draft(said),), expect=ABSENT, header=header)
+            )
+            if isinstance(made, Appended):
+                return structs.replace(session, last_seq=made.first)
+
+    async def _retried(self, key: Key, found: Header, wanted: SessionCreated) -> Session:
+        first = await self._store.events(key, after=0, limit=1)
+        said = fact(first[0]) if first else None
+        if not isinstance(said, SessionCreated):
+            raise SessionNotFound(key.session_id)
+        if said.request_hash != wanted.request_hash:
+            raise IdempotencyMismatch(f"Session {key.session_id} was created by a request with another body.")
+        return found.session
+
+    async def get(self, key: Key) -> Session:
+        return (await self._decisions.header(key)).session
+
+    async def page(self, owner: str, after: SessionCursor | None, limit: int) -> tuple[list[Session], bool]:
+        """The owner's sessions, newest activity first, and whether there are more."""
+        headers = await self._store.sessions(owner, after=after, limit=limit + 1)
+        return [header.session for header in headers[:limit]], len(headers) > limit
+
+    async def update(self, key: Key, wanted: SessionChange) -> Session:
+        """Changes what is set. Raises MessageNotFound for a head that the session does not have."""
+        changes: dict[str, Any] = {
+            name: value for name, value in structs.asdict(wanted).items() if value is not UNSET
+        }
+        self._models.check(changes.get("model"))
+
+        async def plan(header: Header) -> Decision[Session]:
+            head = changes.get("head")
+            if head is not None and not await self._store.rows(key, [head]):
+                raise MessageNotFound(head)
+            session = structs.replace(header.session, **changes)
+            if session == header.session:
+                return Decision(session)
+            session = structs.replace(session, updated_at=self._decisions.now(header.session))
+            return Decision(session, change(key, header, session, (draft(SessionUpdated(session=session)),)))
+
+        decided = await self._decisions.decide(key, plan)
+        return structs.replace(decided.outcome, last_seq=decided.first or decided.outcome.last_seq)
+
+    async def delete(self, key: Key) -> None:
+        """Stops what is being written, so that its readers learn the end, then deletes all of it."""
+        while True:
+            header = await self._decisions.header(key)
+            for reply in header.open:
+                await self._stopping.stop(key, reply.id)
+            header = await self._decisions.header(key)
+            if not header.open and await self._store.delete(key, header.version):
+                self._signals.publish([Wake(key, deleted=True)])
+                return

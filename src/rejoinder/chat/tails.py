@@ -1,0 +1,133 @@
+"""Tails: the newest frames of each session that is being read, shared by all its readers in this process.
+
+An event is encoded as a frame once, when it is committed; a reader keeps nothing but a cursor. A tail holds every event
+after its `base` or it says that it does not, and then the reader reads the store. So a lost wake, a gap or a slow reader
+costs a read, never an event.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+
+from rejoinder.abc import Wake
+from rejoinder.entities import Key
+from rejoinder.events import Event, frame
+
+TAIL_BYTES = 256 << 10
+"""Bytes of frames of one session that are kept. A reader further behind is served by the store."""
+
+
+class Frame(Struct, frozen=True):
+    """An event as it goes to a reader, with what a stream is chosen by."""
+
+    seq: int
+    type: str
+    message_id: str | None
+    data: bytes
+
+    @classmethod
+    def of(cls, event: Event) -> "Frame":
+        return cls(event.seq, event.type, event.message_id, frame(event))
+
+
+class Tail:
+    def __init__(self) -> None:
+        self.readers = 0
+        self.deleted = False
+        self.moves = 0
+        """Rises whenever something was committed, so that a reader sees whether it happened while it read the store."""
+        self.last = 0
+        """The seq of the newest event known here, 0 where none is."""
+        self._base: int | None = None
+        self._frames: deque[Frame] = deque()
+        self._size = 0
+        self._waiting: list[asyncio.Future[bool]] = []
+
+    def after(self, cursor: int) -> list[Frame] | None:
+        """The frames behind a cursor, or None where the tail does not hold all of them."""
+        if self._base is None or cursor < self._base:
+            return None
+        found: list[Frame] = []
+        for held in reversed(self._frames):
+            if held.seq <= cursor:
+                break
+            found.append(held)
+        found.reverse()
+        return found
+
+    def push(self, wake: Wake) -> None:
+        if wake.events:
+            self._extend(wake.events)
+        elif not wake.deleted:
+            self._forget()
+        self.deleted = self.deleted or wake.deleted
+        self.moves += 1
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            _settle(waiter, True)
+
+    async def wait(self, seconds: float) -> bool:
+        """Until something is pushed: True. After so many seconds: False."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(waiter)
+        timer = loop.call_later(seconds, _settle, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+
+    def _extend(self, events: tuple[Event, ...]) -> None:
+        if self._base is None or events[0].seq != self.last + 1:
+            # Another worker wrote in between, or this is the first that is known here.
+            self._forget()
+            self._base = events[0].seq - 1
+        for event in events:
+            held = Frame.of(event)
+            self._frames.append(held)
+            self._size += len(held.data)
+        self.last = events[-1].seq
+        while self._size > TAIL_BYTES and len(self._frames) > 1:
+            dropped = self._frames.popleft()
+            self._size -= len(dropped.data)
+            self._base = dropped.seq
+
+    def _forget(self) -> None:
+        self._frames.clear()
+        self._size, self._base = 0, None
+
+
+class Tails:
+    """The tails of the sessions that are being read, made by the first reader and dropped with the last."""
+
+    def __init__(self) -> None:
+        self._tails: dict[Key, Tail] = {}
+
+    def push(self, wake: Wake) -> None:
+        tail = self._tails.get(wake.key)
+        if tail is not None:
+            tail.push(wake)
+            if wake.deleted:
+                # A session that is made again under this id is another one: its readers get a tail of their own.
+                del self._tails[wake.key]
+
+    @contextmanager
+    def reading(self, key: Key) -> Iterator[Tail]:
+        tail = self._tails.setdefault(key, Tail())
+        tail.readers += 1
+        try:
+            yield tail
+        finally:
+            tail.readers -= 1
+            if not tail.readers and self._tails.get(key) is tail:
+                del self._tails[key]
+
+
+def _settle(waiter: asyncio.Future[bool], woken: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(woken)

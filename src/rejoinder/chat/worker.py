@@ -1,0 +1,73 @@
+"""This worker's lease: taken at start, renewed while it lives, and taken anew where it was lost."""
+
+import asyncio
+import logging
+import socket
+import uuid
+
+from rejoinder.abc import Lease, Store
+from rejoinder.chat.recovery import Recovery
+from rejoinder.chat.replies import Replies
+from rejoinder.chat.writer import Writer
+from rejoinder.errors import LeaseLost, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    def __init__(self, store: Store, writer: Writer, replies: Replies, recovery: Recovery, ttl: float) -> None:
+        self.name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+        self._store = store
+        self._writer = writer
+        self._replies = replies
+        self._recovery = recovery
+        self._ttl = ttl
+        self._lease: Lease | None = None
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Takes a lease and ends what dead workers left. After this the service may answer."""
+        self._writer.on_lease_lost = self._lost.set
+        await self._take()
+        await self._recovery.sweep()
+        self._task = asyncio.create_task(self._keep(), name="lease")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._writer.close()
+        if self._lease is not None:
+            try:
+                await self._store.release_lease(self._lease)
+            except StoreUnavailable as away:
+                log.warning("the lease was not given back: %s", away.detail)
+
+    async def _take(self) -> None:
+        self._lease = await self._store.acquire_lease(self.name, self._ttl)
+        self._lost.clear()
+        self._writer.start(self._lease)
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._lost.wait(), timeout=self._ttl / 3)
+            except TimeoutError:
+                pass  # the time to renew, and nothing was lost
+            try:
+                await self._renew()
+                await self._recovery.sweep()
+            except StoreUnavailable as away:
+                log.warning("the lease could not be renewed, trying on: %s", away.detail)
+
+    async def _renew(self) -> None:
+        if self._lease is not None and not self._lost.is_set():
+            try:
+                return await self._store.renew_lease(self._lease, self._ttl)
+            except LeaseLost:
+                pass  # and so is everything that was being written under it
+        log.error("this worker's lease was lost: its live replies are left to recovery")
+        self._lease = None
+        await self._replies.abandon()
+        await self._take()

@@ -1,0 +1,164 @@
+"""The one write path: everything that is appended to any log goes through one queue and one commit at a time.
+
+While one commit runs, what comes next gathers; so an idle service commits at once, and a loaded one commits more at a
+time (group commit). The text of a live reply gathers in its `DeltaBuffer` and becomes one event per part and commit.
+What is committed is published, in order; only then do those who appended learn of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from rejoinder.abc import Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
+from rejoinder.errors import LeaseLost, StoreUnavailable
+from rejoinder.events import Event
+from rejoinder.chat.deltas import DeltaBuffer
+
+log = logging.getLogger(__name__)
+
+BATCH = 1_000
+"""Appends of one commit at most: bounds how long the first of them waits for the last."""
+
+BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between tries of a commit that the store did not take; the last goes on for ever."""
+
+
+class Writer:
+    """Appends under one lease. Runs between `start` and `close`."""
+
+    def __init__(self, store: Store, signals: Signals) -> None:
+        self._store = store
+        self._signals = signals
+        self._lease: Lease | None = None
+        self._number = 0
+        self._waiting: list[_Item] = []
+        self._written: dict[DeltaBuffer, None] = {}
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.failing: StoreUnavailable | None = None
+        """Why the commit that is being tried has not been taken yet."""
+        self.on_lease_lost: Callable[[], None] = lambda: None
+
+    def start(self, lease: Lease) -> None:
+        """Takes up a lease: the first, or a new one after the old one was lost."""
+        self._lease, self._number = lease, 0
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="writer")
+
+    async def close(self) -> None:
+        """Ends after the running commit. Nothing may be appended any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def lease(self) -> Lease:
+        if self._lease is None:
+            raise LeaseLost("This worker holds no lease just now.")
+        return self._lease
+
+    async def append(self, append: Append) -> AppendResult:
+        """Commits an append with the next batch. Waits for as long as the store needs. Raises LeaseLost."""
+        item = _Item(append)
+        self._waiting.append(item)
+        self._wanted.set()
+        return await item.result()
+
+    def write(self, buffer: DeltaBuffer) -> None:
+        """Commits what the buffer holds with the next batch."""
+        self._written[buffer] = None
+        self._wanted.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            if items := self._gather():
+                await self._commit(items)
+            else:
+                self._wanted.clear()
+
+    def _gather(self) -> list["_Item"]:
+        items, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        buffers, self._written = self._written, {}
+        items += [_Item(append, buffer) for buffer in buffers if (append := buffer.take())]
+        return items
+
+    async def _commit(self, items: Sequence["_Item"]) -> None:
+        appends = [item.append for item in items]
+        try:
+            lease = self.lease
+            self._number += 1
+            results = await self._persist(lease, self._number, appends)
+        except LeaseLost as lost:
+            self._lease = None
+            for item in items:
+                item.fail(lost)
+            self.on_lease_lost()
+            return
+        except Exception as fault:
+            # A fault in one append (of our own making) must not sink the others: each is tried alone.
+            log.exception("a commit failed for a reason that the store does not know")
+            if len(items) == 1:
+                items[0].fail(fault)
+                return
+            for item in items:
+                await self._commit([item])
+            return
+        self._signals.publish(_wakes(appends, results))
+        for item, result in zip(items, results, strict=True):
+            item.done(result)
+
+    async def _persist(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        """One batch under one number, tried until the store says what became of it."""
+        tries = 0
+        while True:
+            try:
+                results = await self._store.append(lease, number, appends)
+            except StoreUnavailable as away:
+                if self.failing is None:
+                    log.warning("the store does not take a commit, trying on: %s", away.detail)
+                self.failing = away
+                await asyncio.sleep(BACKOFF[min(tries, len(BACKOFF) - 1)])
+                tries += 1
+            else:
+                if self.failing is not None:
+                    log.warning("the store takes commits again")
+                self.failing = None
+                return results
+
+
+def _wakes(appends: Sequence[Append], results: Sequence[AppendResult]) -> list[Wake]:
+    wakes = []
+    for append, result in zip(appends, results, strict=True):
+        if isinstance(result, Appended):
+            events = tuple(
+                Event(result.first + place, draft.type, draft.message_id, draft.data)
+                for place, draft in enumerate(append.drafts)
+            )
+            wakes.append(Wake(append.key, events))
+    return wakes
+
+
+class _Item:
+    """An append on its way, and who waits for it: a caller, or the buffer that it came from."""
+
+    def __init__(self, append: Append, buffer: DeltaBuffer | None = None) -> None:
+        self.append = append
+        self._buffer = buffer
+        self._future: asyncio.Future[AppendResult] | None = None
+
+    async def result(self) -> AppendResult:
+        self._future = asyncio.get_running_loop().create_future()
+        return await self._future
+
+    def done(self, result: AppendResult) -> None:
+        if self._buffer is not None:
+            self._buffer.committed(refused=isinstance(result, Refused))
+        elif self._future is not None and not self._future.done():
+            self._future.set_result(result)
+
+    def fail(self, fault: Exception) -> None:
+        if self._buffer is not None:
+            self._buffer.committed(refused=True)
+        elif self._future is not None and not self._future.done():
+            self._future.set_exception(fault)

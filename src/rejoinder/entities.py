@@ -1,0 +1,141 @@
+"""What a chat is made of: sessions, messages and usage, as frozen values.
+
+How they are kept and how they travel is elsewhere (`events`, `stores`, `api`). Field names and order are those of the
+wire contract, so that encoding a value gives the object a client reads.
+"""
+
+import enum
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+JsonObject: TypeAlias = dict[str, Any]
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+Part: TypeAlias = Literal["content", "reasoning", "tool_call"]
+
+
+class Key(NamedTuple):
+    """Names a session everywhere inside the service: session ids are unique per owner only."""
+
+    owner: str
+    session_id: str
+
+
+class Status(enum.StrEnum):
+    """Where a message is in its life. A message reaches exactly one of the last four, once."""
+
+    QUEUED = "queued"
+    STREAMING = "streaming"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (Status.QUEUED, Status.STREAMING)
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """One conversation. Times are RFC 3339 in UTC with milliseconds, so that they sort as text."""
+
+    id: str
+    title: str | None = None
+    system_prompt: str | None = None
+    model: str | tuple[str, ...] | None = None
+    """A name, names in order of preference, or None: the service's default."""
+    params: JsonObject = {}
+    metadata: dict[str, str] = {}
+    head: str | None = None
+    """The last message of the branch that is shown by default."""
+    created_at: str
+    updated_at: str
+    last_seq: int = 0
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """Tokens of one reply, summed over its attempts."""
+
+    input_tokens: int
+    output_tokens: int
+    source: Literal["provider", "estimated"]
+
+
+class ReplyError(Struct, frozen=True, kw_only=True):
+    """Why a reply failed or was interrupted. Never carries a key, a prompt or a traceback."""
+
+    code: str
+    message: str
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One time that an upstream was asked. `error` is None while it runs and where it succeeded."""
+
+    model: str
+    error: ReplyError | None = None
+
+
+class FunctionCall(Struct, frozen=True, kw_only=True):
+    """The call inside a tool call. `arguments` is the text that the model wrote, which may be no JSON at all."""
+
+    name: str = ""
+    arguments: str = ""
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """A tool call in the form of Chat Completions, so that it can be sent back as it came."""
+
+    id: str = ""
+    type: Literal["function"] = "function"
+    function: FunctionCall = FunctionCall()
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """One turn by one author. A reply is an assistant message; an ended message never changes."""
+
+    id: str
+    session_id: str
+    parent_id: str | None = None
+    role: Role
+    content: str | tuple[JsonObject, ...] = ""
+    """Text or, in user messages, also a list of Chat Completions content parts."""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    status: Status = Status.COMPLETED
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    error: ReplyError | None = None
+    attempts: tuple[Attempt, ...] = ()
+    continues: str | None = None
+    siblings: tuple[str, ...] = ()
+    """Ids of the messages with the same parent, this one among them, oldest first; empty where there is only one."""
+    metadata: dict[str, str] = {}
+    created_at: str
+    ended_at: str | None = None
+
+
+class OpenReply(Struct, frozen=True, kw_only=True):
+    """A reply that has not ended, and the lease under which it is written."""
+
+    id: str
+    worker: str
+    epoch: int
+    status: Status = Status.STREAMING
+    stopping: bool = False
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """The state of a session that decisions are made on, kept beside its log and rebuilt from it if need be.
+
+    `version` counts changes of state (never deltas); a decision made at version v is appended only at v.
+    """
+
+    session: Session
+    version: int
+    open: tuple[OpenReply, ...] = ()
+
+    def open_reply(self, message_id: str) -> OpenReply | None:
+        return next((reply for reply in self.open if reply.id == message_id), None)

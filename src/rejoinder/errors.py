@@ -1,0 +1,143 @@
+"""What can go wrong, as values with a stable code. `api/problems.py` alone knows the HTTP status of each."""
+
+from collections.abc import Sequence
+
+from rejoinder.entities import JsonObject
+
+
+class RejoinderError(Exception):
+    """An error that a caller can act on. `code` is stable; `str(error)` is a sentence for a person."""
+
+    code = "internal_error"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+# --- what a client did -------------------------------------------------------------------------------------------
+
+
+class NotFound(RejoinderError):
+    code = "not_found"
+
+
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"There is no session {session_id}.")
+
+
+class MessageNotFound(NotFound):
+    code = "message_not_found"
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(f"This session has no message {message_id}.")
+
+
+class Conflict(RejoinderError):
+    """The state of the session does not allow it. `extra` are further members of the problem document."""
+
+    def __init__(self, detail: str, **extra: str) -> None:
+        super().__init__(detail)
+        self.extra = extra
+
+
+class SessionBusy(Conflict):
+    code = "session_busy"
+
+
+class NotAReply(Conflict):
+    code = "not_a_reply"
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(f"Message {message_id} is not a reply.")
+
+
+class AlreadyExists(Conflict):
+    code = "already_exists"
+
+
+class Invalid(RejoinderError):
+    """A request that is understood and cannot be right. `errors` name the places: `{loc, message}` each."""
+
+    code = "invalid_request"
+
+    def __init__(self, detail: str, errors: Sequence[JsonObject] = ()) -> None:
+        super().__init__(detail)
+        self.errors = list(errors)
+
+
+class IdempotencyMismatch(Invalid):
+    code = "idempotency_mismatch"
+
+
+class InvalidCursor(RejoinderError):
+    code = "invalid_cursor"
+
+
+# --- what the service cannot do just now -------------------------------------------------------------------------
+
+
+class Unavailable(RejoinderError):
+    """Try again later; `retry_after` is in seconds."""
+
+    code = "overloaded"
+    retry_after = 5
+
+
+class Overloaded(Unavailable):
+    """More is asked than one process takes on, or it is about to stop."""
+
+
+class StoreUnavailable(Unavailable):
+    """The store did not do it, or its answer was lost: what was asked may or may not have happened."""
+
+    code = "store_unavailable"
+
+
+class StoreLocked(RejoinderError):
+    """Another process holds this store."""
+
+    code = "store_locked"
+
+
+class LeaseLost(RejoinderError):
+    """The lease of this worker was revoked: whatever it wrote under it since was refused."""
+
+    code = "lease_lost"
+
+
+class SessionGone(RejoinderError):
+    """The session that was being read has been deleted."""
+
+    code = "session_not_found"
+
+
+class Misconfigured(RejoinderError):
+    """A setting names something that is not there. Said at start, before anything is served."""
+
+    code = "misconfigured"
+
+
+# --- what an upstream did ----------------------------------------------------------------------------------------
+
+
+class ProviderError(RejoinderError):
+    """An upstream did not give a whole reply.
+
+    `code` is one of the codes of `message.ended` (`upstream_unavailable`, `upstream_auth`, `upstream_rate_limited`,
+    `upstream_error`, `upstream_timeout`, `upstream_stalled`, `upstream_malformed`, `upstream_incomplete`,
+    `content_filtered`, `context_overflow`, …). The text is shown to users: never a key, a prompt or a traceback.
+    `before_reply` tells that nothing of a reply had come and that the upstream cannot have begun one (refused, DNS,
+    429, 5xx): only then may the same request be made again. `retry_after` is the upstream's wish, in seconds.
+    """
+
+    def __init__(
+        self, code: str, detail: str, *, before_reply: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.before_reply = before_reply
+        self.retry_after = retry_after

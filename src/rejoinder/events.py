@@ -1,0 +1,164 @@
+"""The vocabulary of the log: what each event says, how it is kept, and how it travels.
+
+A *fact* is what an event says, typed. A *draft* is a fact that has been encoded, once. An *event* is a draft that a
+store has committed and numbered: readers write the very bytes that were encoded then, with the seq set before them.
+"""
+
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from rejoinder.entities import JsonObject, Message, Part, Session
+
+# --- facts -------------------------------------------------------------------------------------------------------
+
+
+class SessionCreated(Struct, frozen=True, kw_only=True):
+    """`request_hash` tells a retry with the same body from another request with the same id."""
+
+    session: Session
+    request_hash: str | None = None
+
+
+class SessionUpdated(Struct, frozen=True, kw_only=True):
+    session: Session
+
+
+class MessageCreated(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A message stands in the log; a reply, queued or streaming, with empty content.
+
+    `request_hash` stands on the first message that a request made. `models` and `params` stand on a reply: what it was
+    asked with, so that any worker can start it later.
+    """
+
+    message: Message
+    request_hash: str | None = None
+    models: tuple[str, ...] = ()
+    params: JsonObject = {}
+
+
+class MessageStarted(Struct, frozen=True, kw_only=True):
+    """An upstream is being asked, for the `attempt`th time (from 1); a queued reply is now streaming."""
+
+    message_id: str
+    attempt: int
+    model: str
+
+
+class MessageDelta(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """More text of a reply. `offset` counts the code points of this part (and index) that came before.
+
+    `index`, `id` and `name` belong to the part `tool_call` alone: `text` is then a piece of the call's arguments.
+    """
+
+    message_id: str
+    part: Part
+    offset: int
+    text: str
+    index: int | None = None
+    id: str | None = None
+    name: str | None = None
+
+
+class MessageReset(Struct, frozen=True, kw_only=True):
+    """Forget the text of this reply so far, all offsets are 0 again: attempt number `attempt` begins."""
+
+    message_id: str
+    attempt: int
+    reason: str
+
+
+class MessageStopping(Struct, frozen=True, kw_only=True):
+    message_id: str
+
+
+class MessageEnded(Struct, frozen=True, kw_only=True):
+    """The whole message with its final status. What came before it in the log is not needed to know the message."""
+
+    message: Message
+
+
+Fact: TypeAlias = (
+    SessionCreated
+    | SessionUpdated
+    | MessageCreated
+    | MessageStarted
+    | MessageDelta
+    | MessageReset
+    | MessageStopping
+    | MessageEnded
+)
+
+FACTS: dict[str, type[Any]] = {
+    "session.created": SessionCreated,
+    "session.updated": SessionUpdated,
+    "message.created": MessageCreated,
+    "message.started": MessageStarted,
+    "message.delta": MessageDelta,
+    "message.reset": MessageReset,
+    "message.stopping": MessageStopping,
+    "message.ended": MessageEnded,
+}
+"""Every type that a stream may carry. The log may hold further types (prompts, summaries): streams and folds skip them."""
+
+TYPES: dict[type[Any], str] = {fact: name for name, fact in FACTS.items()}
+
+# --- drafts and events -------------------------------------------------------------------------------------------
+
+
+class Draft(Struct, frozen=True):
+    """An event before a store has numbered it. `data` is one JSON object without its `seq`, in UTF-8, without line ends."""
+
+    type: str
+    message_id: str | None
+    data: bytes
+
+
+class Event(Struct, frozen=True):
+    """An event of a log. `seq` rises by at least one within a session; `data` is as it was in the draft."""
+
+    seq: int
+    type: str
+    message_id: str | None
+    data: bytes
+
+
+_encoder = msgspec.json.Encoder()
+_decoders = {name: msgspec.json.Decoder(fact) for name, fact in FACTS.items()}
+
+
+def draft(fact: Fact) -> Draft:
+    """Encodes a fact. Raises UnicodeEncodeError where a text holds a lone surrogate, which no gate let in."""
+    return Draft(TYPES[type(fact)], _message_id(fact), _encoder.encode(fact))
+
+
+def fact(event: Event | Draft) -> Fact | None:
+    """What an event says, or None for a type that is the log's own (or of a later version)."""
+    decoder = _decoders.get(event.type)
+    return None if decoder is None else decoder.decode(event.data)
+
+
+def frame(event: Event) -> bytes:
+    """An event as one frame of Server-Sent Events. `id:` comes last, since some readers take it when its line arrives."""
+    data = event.data
+    if event.type.startswith("session."):
+        data = _with_last_seq(event)
+    return b'event: %b\ndata: {"seq":%d,%b\nid: %d\n\n' % (event.type.encode(), event.seq, data[1:], event.seq)
+
+
+def _message_id(fact: Fact) -> str | None:
+    match fact:
+        case MessageCreated(message=message) | MessageEnded(message=message):
+            return message.id
+        case SessionCreated() | SessionUpdated():
+            return None
+        case _:
+            return fact.message_id
+
+
+def _with_last_seq(event: Event) -> bytes:
+    """A session's last seq is not known before the event that carries the session is numbered, and then it is its seq."""
+    said = _decoders[event.type].decode(event.data)
+    session = msgspec.structs.replace(said.session, last_seq=event.seq)
+    return _encoder.encode(msgspec.structs.replace(said, session=session))

@@ -1,0 +1,83 @@
+"""The settings: every one an environment variable (or a line of `.env`), with its default and its unit."""
+
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""A list of names, separated by commas in the environment."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Settings(BaseSettings):
+    """Read with `Settings()`; arguments win over the environment, the environment over `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REJOINDER_", env_file=".env", env_file_encoding="utf-8", extra="ignore", populate_by_name=True
+    )
+
+    # where it listens and what it is made of
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    store: str = Field("sqlite:///rejoinder.db", description="Where the words are kept: `memory:` or `sqlite:///path`.")
+    model: str = Field(
+        "",
+        description="The default model: `openai:NAME`, `local`, or `scripted:NAME`; further models that a session may name "
+        "follow after commas. Empty: `openai` where a key or a base URL is set, else `local`.",
+    )
+
+    # the upstream
+    openai_api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"), description="Key of the Chat Completions API."
+    )
+    openai_base_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"),
+        description="Base URL of any OpenAI-compatible API, up to and with `/v1`.",
+    )
+    openai_organization: str | None = Field(
+        None, validation_alias=AliasChoices("OPENAI_ORG_ID", "openai_organization"), description="Organisation of the key."
+    )
+    connect_timeout: float = Field(10, gt=0, description="Seconds to reach the upstream.")
+    first_token_timeout: float = Field(120, gt=0, description="Seconds of silence before the first piece of a reply.")
+    stall_timeout: float = Field(60, gt=0, description="Seconds of silence in the middle of a reply.")
+    local_threads: int = Field(0, ge=0, description="Threads of the local model; 0 takes what the machine has.")
+
+    # the life of the process
+    heartbeat: float = Field(15, gt=0, le=15, description="Seconds of silence on a stream before a heartbeat.")
+    drain: float = Field(5, ge=0, description="Seconds that live replies may run on after SIGTERM.")
+    lease: float = Field(15, gt=0, description="Seconds after which a worker that fell silent is taken to be dead.")
+    store_patience: float = Field(5, gt=0, description="Seconds that a request waits for a store that does not answer.")
+    write_timeout: float = Field(60, gt=0, description="Seconds for which a reader may take nothing before it is cut.")
+
+    # the edge
+    hosts: Names = Field((), description="Host names under which the service is reached, beside the loopback names.")
+    origins: Names = Field((), description="Origins of other sites whose pages may use the service (CORS), `scheme://host[:port]` each.")
+
+    # limits
+    max_body: int = Field(8 << 20, gt=0, description="Bytes of a request body.")
+    max_text: int = Field(256 << 10, gt=0, description="Bytes of UTF-8 of the text of a message.")
+    max_depth: int = Field(32, gt=0, le=200, description="Depth of the JSON of a request body.")
+    max_title: int = Field(512, gt=0, description="Characters of a title.")
+    max_metadata: int = Field(16, ge=0, description="Pairs of metadata.")
+    max_metadata_key: int = Field(64, gt=0, description="Characters of a metadata key.")
+    max_metadata_value: int = Field(512, ge=0, description="Characters of a metadata value.")
+    max_page: int = Field(1_000, gt=0, description="Items of a page.")
+    max_delta: int = Field(64 << 10, ge=16, description="Bytes of UTF-8 of the text of one delta event; a longer one is split.")
+    max_reply: int = Field(4 << 20, gt=0, description="Bytes of UTF-8 of a reply.")
+    max_reply_seconds: float = Field(30 * 60, gt=0, description="Seconds of a reply.")
+    max_streams: int = Field(10_000, gt=0, description="Open streams of a process.")
+
+    @field_validator("hosts", "origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    def models(self) -> tuple[str, ...]:
+        """The names that `model` lists, the default first."""
+        named = tuple(part.strip() for part in self.model.split(",") if part.strip())
+        return named or (("openai",) if self.openai_api_key or self.openai_base_url else ("local",))

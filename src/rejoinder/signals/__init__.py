@@ -1,0 +1,1 @@
+"""Wake-ups: within this process, and later across workers."""
