@@ -60,11 +60,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
         async def drain() -> None:
             await chat.drain(settings.drain)
-            streams.let_go()
+            await streams.let_go()
 
         await stack.enter_async_context(drained_on_signal(drain))
         yield
-        streams.let_go()
+        await streams.let_go(grace=0)
 
 
 async def _open_models(stack: AsyncExitStack, settings: Settings) -> Models:

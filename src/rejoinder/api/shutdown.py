@@ -35,11 +35,11 @@ async def drained_on_signal(drain: Callable[[], Awaitable[None]]) -> AsyncIterat
             before[number](number, None)
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if not callable(before[number]) or draining:
-            return before[number](number, frame) if callable(before[number]) else None
-        log.info("stopping: live replies may come to their end")
-        loop.call_soon_threadsafe(lambda: draining.append(loop.create_task(drain_and_pass_on(number))))
-        return None
+        if draining:
+            before[number](number, frame)
+        else:
+            log.info("stopping: live replies may come to their end")
+            loop.call_soon_threadsafe(lambda: draining.append(loop.create_task(drain_and_pass_on(number))))
 
     ours = [number for number in SIGNALS if callable(before[number])]
     for number in ours:

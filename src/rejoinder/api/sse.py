@@ -40,7 +40,7 @@ class Streams:
         self.write_timeout = write_timeout
         self.letting_go = False
         self._limit = limit
-        self._open: set[asyncio.Task[object]] = set()
+        self._open: dict[asyncio.Task[object], bool] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -50,15 +50,18 @@ class Streams:
         return len(self._open) >= self._limit or self.letting_go
 
     @contextmanager
-    def opened(self, task: asyncio.Task[object]) -> Iterator[None]:
-        self._open.add(task)
+    def opened(self, task: asyncio.Task[object], *, ends: bool) -> Iterator[None]:
+        """While the task writes a stream; `ends` tells whether it comes to an end by itself."""
+        self._open[task] = ends
         try:
             yield
         finally:
-            self._open.discard(task)
+            del self._open[task]
 
-    def let_go(self) -> None:
-        """Breaks off every stream; readers resume elsewhere or later."""
+    async def let_go(self, grace: float = 1.0) -> None:
+        """Breaks off every stream; readers resume elsewhere or later. Those that are at their end may write it."""
+        if ending := [task for task, ends in self._open.items() if ends]:
+            await asyncio.wait(ending, timeout=grace)
         self.letting_go = True
         for task in self._open:
             task.cancel()
@@ -99,7 +102,7 @@ class EventStream(Response):
 
         leaving.add_done_callback(leave)
         try:
-            with self._streams.opened(task):
+            with self._streams.opened(task, ends=self._until is not None):
                 await self._write(send)
         except asyncio.CancelledError:
             if not leaving.done() and not self._streams.letting_go:

@@ -7,6 +7,8 @@ few where it would be too long. Offsets are counted here, once, for the log and 
 import asyncio
 from collections.abc import Iterator
 
+from msgspec import structs
+
 from rejoinder.abc import Append, TextChunk
 from rejoinder.entities import Key
 from rejoinder.events import Draft, MessageDelta, draft
@@ -27,6 +29,7 @@ class DeltaBuffer:
         self._message_id = message_id
         self._max_delta = max_delta
         self._chunks: list[TextChunk] = []
+        self._calls: dict[int, int] = {}
         self._size = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -34,6 +37,10 @@ class DeltaBuffer:
     def add(self, chunk: TextChunk) -> None:
         if not chunk.text and chunk.part != "tool_call":
             return
+        if chunk.part == "tool_call":
+            # Upstreams number calls as they like; in the log a call's index is its place among the reply's calls.
+            index = self._calls.setdefault(chunk.index or 0, len(self._calls))
+            chunk = structs.replace(chunk, index=index)
         self._chunks.append(chunk)
         self._size += len(chunk.text)
         if self._size >= ROOM:

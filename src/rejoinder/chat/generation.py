@@ -6,13 +6,13 @@ happened: a finish, a fault upstream, a stop, a limit or a shutdown.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
 from msgspec import structs
 
-from rejoinder.abc import FinishChunk, Prompt, TextChunk, UsageChunk
+from rejoinder.abc import Chunk, FinishChunk, Prompt, TextChunk, UsageChunk
 from rejoinder.chat import prompt
 from rejoinder.chat.decisions import Decision, Decisions
 from rejoinder.chat.deltas import DeltaBuffer
@@ -21,7 +21,7 @@ from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.sending import Turn, attempted
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
-from rejoinder.entities import Header, JsonObject, Key, Status, Usage
+from rejoinder.entities import Header, JsonObject, Key, OpenReply, Status, Usage
 from rejoinder.errors import Invalid, ProviderError, SessionNotFound, StoreUnavailable
 from rejoinder.fold import ReplyText
 
@@ -29,13 +29,24 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 class Generation:
-    """One reply. `run` writes it to its end; `halt` makes that end come now."""
+    """One reply. `run` writes it to its end; `halt` makes that end come now.
+
+    `mine` is the reply as the session's header names it for as long as it is this worker's.
+    """
 
     def __init__(
-        self, key: Key, turn: Turn, decisions: Decisions, history: History, models: Models, limits: ReplyLimits
+        self,
+        key: Key,
+        turn: Turn,
+        mine: OpenReply,
+        decisions: Decisions,
+        history: History,
+        models: Models,
+        limits: ReplyLimits,
     ) -> None:
         self.key = key
         self.reply = attempted(turn.reply, turn.models[0])
+        self.mine = mine
         self._turn = turn
         self._decisions = decisions
         self._history = history
@@ -44,6 +55,7 @@ class Generation:
         self._buffer = DeltaBuffer(key, turn.reply.id, ReplyText(), max_delta=limits.max_delta)
         self._usage: Usage | None = None
         self._asked: tuple[JsonObject, ...] = ()
+        self._finish = ""
         self._bytes = 0
         self._halted: Outcome | None = None
         self._asking: asyncio.Task[Outcome] | None = None
@@ -79,34 +91,36 @@ class Generation:
         """Reads the upstream to its end. What one read brought is committed together."""
         header = await patiently(lambda: self._decisions.header(self.key))
         mine = header.open_reply(self.reply.id)
-        if mine is None or mine.stopping:
+        if mine is None or mine.stopping or mine.epoch != self.mine.epoch:
             return stopped()
         provider, model = self._models.resolve(self._turn.models[0])
         self._asked = await patiently(
             lambda: prompt.prompt_messages(self._history, self.key, self.reply, header.session.system_prompt)
         )
         asked = Prompt(model=model, messages=self._asked, params=upstream_params(self._turn.params))
-        finish = ""
         with Watchdog(self._limits, self.halt) as watchdog:
             async with aclosing(provider.stream(asked)) as reads:
                 async for chunks in reads:
                     watchdog.heard()
-                    for chunk in chunks:
-                        match chunk:
-                            case TextChunk():
-                                self._add(chunk)
-                            case FinishChunk(reason=reason):
-                                finish = reason
-                            case UsageChunk(usage=usage):
-                                self._usage = usage
+                    self._take(chunks)
                     self._decisions.writer.write(self._buffer)
                     with watchdog.paused():
                         await self._buffer.room()
                     if self._buffer.refused:
                         return stopped()
-        if finish == "content_filter":
-            return failed("content_filtered", "The upstream withheld the rest of this reply.", finish)
-        return Outcome(status=Status.COMPLETED, finish_reason=finish)
+        if self._finish == "content_filter":
+            return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
+        return Outcome(status=Status.COMPLETED, finish_reason=self._finish)
+
+    def _take(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            match chunk:
+                case TextChunk():
+                    self._add(chunk)
+                case FinishChunk(reason=reason):
+                    self._finish = reason
+                case UsageChunk(usage=usage):
+                    self._usage = usage
 
     def _add(self, chunk: TextChunk) -> None:
         size = len(chunk.text.encode())
@@ -124,8 +138,7 @@ class Generation:
 
         async def plan(header: Header) -> Decision[None]:
             mine = header.open_reply(self.reply.id)
-            lease = self._decisions.writer.lease
-            if mine is None or mine.epoch != lease.epoch:
+            if mine is None or mine.epoch != self.mine.epoch:
                 return Decision(None)
             said = stopped() if mine.stopping else outcome
             written = self._buffer.text.on(self.reply)

@@ -31,13 +31,15 @@ class Recovery:
         await store.revoke_expired()
         while orphans := await store.orphans(SWEEP):
             for key, reply in orphans:
-                await self._end(key, reply)
+                await self.end(key, reply)
                 ended += 1
         if ended:
             log.warning("ended %d replies that an earlier run of the service had left", ended)
         return ended
 
-    async def _end(self, key: Key, orphan: OpenReply) -> None:
+    async def end(self, key: Key, orphan: OpenReply) -> None:
+        """Ends a reply that nobody writes any more, unless it has ended or another worker has taken it."""
+
         async def plan(header: Header) -> Decision[None]:
             reply = header.open_reply(orphan.id)
             if reply is None or reply.epoch != orphan.epoch:

@@ -9,8 +9,9 @@ from rejoinder.abc import Wake
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.endings import interrupted, stopped
 from rejoinder.chat.generation import Generation, patiently
+from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.sending import Turn
-from rejoinder.entities import Key
+from rejoinder.entities import Key, OpenReply
 from rejoinder.errors import SessionNotFound
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,11 @@ END_SECONDS = 5.0
 
 
 class Replies:
-    def __init__(self, decisions: Decisions, generation: Callable[[Key, Turn], Generation]) -> None:
+    def __init__(
+        self, decisions: Decisions, recovery: Recovery, generation: Callable[[Key, Turn, OpenReply], Generation]
+    ) -> None:
         self._decisions = decisions
+        self._recovery = recovery
         self._generation = generation
         self._live: dict[tuple[Key, str], Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -30,8 +34,10 @@ class Replies:
         return len(self._live)
 
     def start(self, key: Key, turn: Turn) -> None:
-        """Writes the reply of a turn to its end, whoever reads it."""
-        generation = self._generation(key, turn)
+        """Writes the reply of a turn that this worker made to its end, whoever reads it."""
+        if turn.mine is None:
+            return
+        generation = self._generation(key, turn, turn.mine)
         self._live[key, turn.reply.id] = generation
         self._spawn(self._run(generation))
 
@@ -66,7 +72,9 @@ class Replies:
         try:
             await generation.run()
         except Exception:
-            log.exception("reply %s was left to recovery", generation.reply.id)
+            # A fault of our own. Nobody else will look at this reply while our lease holds, so it is recovered at once.
+            log.exception("reply %s could not be ended as it should", generation.reply.id)
+            await patiently(lambda: self._recovery.end(generation.key, generation.mine))
         finally:
             del self._live[generation.key, generation.reply.id]
 

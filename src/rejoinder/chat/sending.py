@@ -34,14 +34,14 @@ class Send(Struct, frozen=True, kw_only=True):
 class Turn(Struct, frozen=True, kw_only=True):
     """What a send made: its message and the reply, as they were created.
 
-    `after` is the cursor before the first event of the turn. `started` tells that this very call made it: then its
+    `after` is the cursor before the first event of the turn. `mine` is there where this very call made it: then the
     reply is to be written by this worker, asking `models` in that order with `params`.
     """
 
     message: Message
     reply: Message
     after: int
-    started: bool
+    mine: OpenReply | None = None
     models: tuple[str, ...] = ()
     params: JsonObject = {}
 
@@ -78,7 +78,7 @@ class Sending:
 
         decided = await self._decisions.decide(key, plan)
         turn = decided.outcome
-        return structs.replace(turn, after=decided.first - 1) if turn.started else turn
+        return structs.replace(turn, after=decided.first - 1) if turn.mine else turn
 
     async def _parent(self, key: Key, header: Header, wanted: Send) -> Row | None:
         parent_id = header.session.head if wanted.parent_id is UNSET else wanted.parent_id
@@ -105,7 +105,7 @@ class Sending:
             case [MessageCreated(message=message, request_hash=had), MessageCreated(message=reply)] if had:
                 if had != wanted.hash():
                     raise IdempotencyMismatch(f"Message {message.id} was sent by a request with another body.")
-                return Turn(message=message, reply=reply, after=row.created - 1, started=False)
+                return Turn(message=message, reply=reply, after=row.created - 1)
         raise IdempotencyMismatch(f"Message {row.id} was not made by sending it.")
 
     async def _begin(
@@ -129,41 +129,32 @@ class Sending:
             created_at=now,
             ended_at=now,
         )
-        reply = new_reply(key, parent_id=message_id, now=now)
-        params = header.session.params | wanted.params
-        append = await self._append(key, header, message, reply, wanted, parent, models, params)
-        turn = Turn(
-            message=message, reply=reply, after=0, started=True, models=models, params=params
-        )
-        return Decision(turn, append)
-
-    async def _append(
-        self,
-        key: Key,
-        header: Header,
-        message: Message,
-        reply: Message,
-        wanted: Send,
-        parent: Row | None,
-        models: tuple[str, ...],
-        params: JsonObject,
-    ) -> Append:
-        """The message, its reply and the first asking of an upstream: recorded before it is asked."""
         lease = self._decisions.writer.lease
+        reply = new_reply(key, parent_id=message_id, now=now)
+        turn = Turn(
+            message=message,
+            reply=reply,
+            after=0,
+            mine=OpenReply(id=reply.id, worker=lease.worker, epoch=lease.epoch),
+            models=models,
+            params=header.session.params | wanted.params,
+        )
+        return Decision(turn, await self._append(key, header, turn, parent, wanted.hash()))
+
+    async def _append(self, key: Key, header: Header, turn: Turn, parent: Row | None, request_hash: str) -> Append:
+        """The message, its reply and the first asking of an upstream: recorded before it is asked."""
         drafts = (
-            draft(MessageCreated(message=message, request_hash=wanted.hash())),
-            draft(MessageCreated(message=reply, models=models, params=params)),
-            draft(MessageStarted(message_id=reply.id, attempt=1, model=models[0])),
+            draft(MessageCreated(message=turn.message, request_hash=request_hash)),
+            draft(MessageCreated(message=turn.reply, models=turn.models, params=turn.params)),
+            draft(MessageStarted(message_id=turn.reply.id, attempt=1, model=turn.models[0])),
         )
-        mine = OpenReply(id=reply.id, worker=lease.worker, epoch=lease.epoch)
-        session = structs.replace(header.session, head=reply.id, updated_at=message.created_at)
-        row = await branches.place(self._store, key, message.id, parent, at=0)
+        session = structs.replace(header.session, head=turn.reply.id, updated_at=turn.message.created_at)
+        row = await branches.place(self._store, key, turn.message.id, parent, at=0)
         under = NewRow(
-            id=reply.id, parent_id=message.id, lane=row.lane, depth=row.depth + 1, at=1, ended=False
+            id=turn.reply.id, parent_id=row.id, lane=row.lane, depth=row.depth + 1, at=1, ended=False
         )
-        return change(
-            key, header, session, drafts, open_replies=(*header.open, mine), created=(row, under)
-        )
+        open_replies = (*header.open, turn.mine) if turn.mine else header.open
+        return change(key, header, session, drafts, open_replies=open_replies, created=(row, under))
 
     async def _siblings(self, key: Key, parent: Row | None, message_id: str) -> tuple[str, ...]:
         parent_id = parent.id if parent else None

@@ -47,11 +47,14 @@ class Chat:
         self.following = Following(store, signals, self._tails)
         self.stopping = Stopping(decisions, self.history, self.following)
         self.sessions = Sessions(decisions, signals, models, self.stopping)
+        recovery = Recovery(decisions, self.history)
         self.replies = Replies(
-            decisions, lambda key, turn: Generation(key, turn, decisions, self.history, models, limits)
+            decisions,
+            recovery,
+            lambda key, turn, mine: Generation(key, turn, mine, decisions, self.history, models, limits),
         )
         self._sending = Sending(decisions, models)
-        self._worker = Worker(store, self._writer, self.replies, Recovery(decisions, self.history), lease)
+        self._worker = Worker(store, self._writer, self.replies, recovery, lease)
         self._requests: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
@@ -97,8 +100,7 @@ class Chat:
 
     async def _send(self, key: Key, message_id: str, wanted: Send) -> Turn:
         turn = await self._sending.send(key, message_id, wanted)
-        if turn.started:
-            self.replies.start(key, turn)
+        self.replies.start(key, turn)
         return turn
 
     def _forget(self, task: asyncio.Task[Any]) -> None:

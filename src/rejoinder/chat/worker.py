@@ -31,7 +31,9 @@ class Worker:
         self._writer.on_lease_lost = self._lost.set
         await self._take()
         await self._recovery.sweep()
-        self._task = asyncio.create_task(self._keep(), name="lease")
+        if not self._store.exclusive:
+            # An exclusive store's leases have no time, and nobody else could take over.
+            self._task = asyncio.create_task(self._keep(), name="lease")
 
     async def close(self) -> None:
         if self._task is not None:

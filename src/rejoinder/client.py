@@ -1,0 +1,330 @@
+"""The Python client: it sends messages and reads their replies, and does not lose one.
+
+Three rules make that true, and a client in any language does well to keep them. Choose the id of a message yourself: then
+a send whose answer was lost is simply sent again, and attaches to its first turn. Keep the seq of the last event that you
+have handled, and come back with it. Take a reply for whole only when `message.ended` has told so.
+
+    async with Client("http://127.0.0.1:8000") as client:
+        session = await client.create_session()
+        async for received in client.send(session.id, "Tell me a story."):
+            match received.fact:
+                case MessageDelta(part="content", text=text):
+                    print(text, end="", flush=True)
+                case MessageReset():
+                    print("\\n(that broke off; a new attempt begins)")
+
+Lost lines, restarts of the server and answers that say "later" are waited out in here; the code above sees none of them.
+What the server refuses is raised as the error of `rejoinder.errors` that has its code.
+"""
+
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Self, TypedDict, TypeVar, Unpack
+
+import httpx2
+import msgspec
+from msgspec import Struct
+
+from rejoinder.client_errors import UnexpectedAnswer, checked
+from rejoinder.client_stream import ConnectionLost, Cut, OnWait, Patience, Reading, Received
+from rejoinder.entities import JsonObject, Message, Session
+from rejoinder.errors import NotFound, Unavailable
+from rejoinder.events import MessageEnded
+from rejoinder.fold import History
+
+__all__ = [
+    "Client",
+    "ConnectionLost",
+    "MessageFields",
+    "Model",
+    "Received",
+    "SessionFields",
+    "Turn",
+    "UnexpectedAnswer",
+    "new_id",
+]
+
+T = TypeVar("T")
+
+CONNECT = 10.0
+"""Seconds to reach the server. Then it is as good as down, and the wait before the next attempt begins."""
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class SessionFields(TypedDict, total=False):
+    """What a session can be given. None takes a value away."""
+
+    title: str | None
+    system_prompt: str | None
+    model: str | list[str] | None
+    params: JsonObject
+    metadata: dict[str, str]
+
+
+class MessageFields(TypedDict, total=False):
+    """What goes with a message. Without `parent_id` it follows the session's head; an older one makes a branch,
+    None one at the root. `model` and `params` are for this turn alone."""
+
+    parent_id: str | None
+    model: str | list[str] | None
+    params: JsonObject
+    metadata: dict[str, str]
+
+
+class Turn(Struct, frozen=True, kw_only=True):
+    """A message and the reply to it, as they were when the server took them."""
+
+    message: Message
+    reply: Message
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    id: str
+    default: bool
+
+
+class Client:
+    """A client of one server, used inside `async with`, by as many tasks at once as you like.
+
+    `silence`: seconds without a byte after which a stream is taken to be dead: three heartbeats of the server (15 s).
+    `patience`: seconds of trouble after which a call gives up and raises ConnectionLost; trouble ends with the next event.
+    `on_wait(error, seconds)` is called before each wait, for whoever wants to show it.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        headers: Mapping[str, str] | None = None,
+        silence: float = 45.0,
+        patience: float = 300.0,
+        on_wait: OnWait | None = None,
+    ) -> None:
+        self._patience, self._on_wait = patience, on_wait
+        self._http = httpx2.AsyncClient(
+            base_url=base_url,
+            headers=headers,
+            timeout=httpx2.Timeout(silence, connect=CONNECT, pool=None),
+            # Every stream holds a connection: with a limit, the next call would wait for some reply to end.
+            limits=httpx2.Limits(max_connections=None),
+            # Whatever proxy the environment names, it is not between us and our own machine.
+            trust_env=httpx2.URL(base_url).host not in LOOPBACK,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._http.aclose()
+
+    # sessions
+
+    async def create_session(self, session_id: str | None = None, **fields: Unpack[SessionFields]) -> Session:
+        """Makes a session. The same id and fields again return the one that is there."""
+        return await self._call(Session, "POST", "/v1/sessions", {"id": session_id or new_id("ses"), **fields})
+
+    async def session(self, session_id: str) -> Session:
+        return await self._call(Session, "GET", _path(session_id))
+
+    async def sessions(self, *, page: int = 100) -> AsyncGenerator[Session, None]:
+        """All sessions, newest activity first, fetched `page` at a time."""
+        query: JsonObject = {"limit": page}
+        while True:
+            found = await self._call(_SessionPage, "GET", "/v1/sessions", query=query)
+            for session in found.data:
+                yield session
+            if not found.has_more:
+                return
+            query["after"] = found.next
+
+    async def change_session(self, session_id: str, **fields: Unpack[SessionFields]) -> Session:
+        """Changes what is given and nothing else. `params` and `metadata` are replaced whole."""
+        return await self._call(Session, "PATCH", _path(session_id), {**fields})
+
+    async def rename(self, session_id: str, title: str | None) -> Session:
+        return await self.change_session(session_id, title=title)
+
+    async def set_head(self, session_id: str, message_id: str) -> Session:
+        """Chooses the message at which the branch ends that the session shows by default."""
+        return await self._call(Session, "PATCH", _path(session_id), {"head": message_id})
+
+    async def delete(self, session_id: str) -> None:
+        """Deletes a session for good; its running replies are stopped first. Raises SessionNotFound."""
+        patience = self._new_patience()
+        try:
+            await self._answer("DELETE", _path(session_id), patience=patience)
+        except NotFound:
+            if not patience.tried:  # else an attempt before this one did it, and its answer was lost
+                raise
+
+    async def models(self) -> list[Model]:
+        """The models that a session may name."""
+        return (await self._call(_ModelList, "GET", "/v1/models")).data
+
+    # messages
+
+    async def history(self, session_id: str, *, branch: str | None = None, page: int = 1_000) -> History:
+        """The whole history: of the branch that ends at the head, at message `branch`, or of "all" messages.
+
+        However many pages it takes and whatever happens meanwhile, it is as of one seq. To a history of "all" the events
+        behind its `as_of` can be applied with `rejoinder.fold.fold`, which gives the history fetched later.
+        """
+        tip = branch or (await self.session(session_id)).head  # the head may move between two pages
+        query: JsonObject = {"limit": page} | ({"branch": tip} if tip else {})
+        messages: dict[str, Message] = {}
+        while True:
+            found = await self._call(_Page, "GET", f"{_path(session_id)}/messages", query=query)
+            messages.update((message.id, message) for message in found.data)
+            if not found.has_more:
+                break
+            query |= {"as_of": found.as_of, "after": found.data[-1].id}
+        # The session comes last: its changes behind `as_of` are told again by the events, those before would not be.
+        return History(session=await self.session(session_id), messages=messages, as_of=found.as_of)
+
+    async def message(self, session_id: str, message_id: str) -> Message:
+        """One message as it is now."""
+        return await self._call(Message, "GET", _path(session_id, message_id))
+
+    def send(
+        self,
+        session_id: str,
+        content: str | list[JsonObject],
+        message_id: str | None = None,
+        **fields: Unpack[MessageFields],
+    ) -> AsyncGenerator[Received, None]:
+        """Sends a message and yields the events of its turn: the message, then the reply to its `message.ended`.
+
+        The same `message_id` and content again read the same turn from its start, also from another process.
+        Raises what the server refuses (SessionBusy, Invalid, …), ConnectionLost, and BrokenLog where text is missing or
+        doubled. A reply that failed is no exception: its `message.ended` tells. Whoever leaves the loop early
+        should hold the generator in `contextlib.aclosing`, which lets go of the connection; the reply goes on.
+        """
+        body = {"id": message_id or new_id("msg"), "content": content, **fields}
+        return self._read(Reading(f"{_path(session_id)}/messages", self._new_patience(), body=body))
+
+    async def start(
+        self,
+        session_id: str,
+        content: str | list[JsonObject],
+        message_id: str | None = None,
+        **fields: Unpack[MessageFields],
+    ) -> Turn:
+        """Sends a message as `send` does, but returns as soon as the server has taken it. `follow_reply` reads the reply."""
+        body = {"id": message_id or new_id("msg"), "content": content, **fields}
+        return await self._call(Turn, "POST", f"{_path(session_id)}/messages", body, {"prefer": "respond-async"})
+
+    def follow_reply(
+        self, session_id: str, reply_id: str, *, after: int | None = None
+    ) -> AsyncGenerator[Received, None]:
+        """The events of one reply to its `message.ended`, from its start or behind the seq `after`.
+
+        Yields nothing where the reply had ended by then.
+        """
+        return self._read(Reading(f"{_path(session_id, reply_id)}/events", self._new_patience(), cursor=after))
+
+    def follow_session(self, session_id: str, *, after: int = 0) -> AsyncGenerator[Received, None]:
+        """Every event of a session behind the seq `after`, then those to come, for ever: until it is deleted, which
+        raises SessionNotFound."""
+        path = f"{_path(session_id)}/events"
+        return self._read(Reading(path, self._new_patience(), cursor=after, one_reply=False))
+
+    async def stop(self, session_id: str, reply_id: str) -> Message:
+        """Ends a reply and returns it once it has ended. To leave off reading is not to stop: the reply goes on."""
+        return await self._call(Message, "POST", f"{_path(session_id, reply_id)}/stop")
+
+    # how it is done
+
+    async def _read(self, reading: Reading) -> AsyncGenerator[Received, None]:
+        """Asks, reads, and asks again behind the last event, until the reply has ended."""
+        while True:
+            trouble: Exception = Cut("The stream ended before the reply did.")
+            try:
+                async with self._stream(reading) as response:
+                    if response.status_code == 204:
+                        reading.check_over()
+                        return
+                    async with aclosing(reading.events(response)) as events:
+                        async for received in events:
+                            yield received
+                            if reading.one_reply and isinstance(received.fact, MessageEnded):
+                                return
+            except (httpx2.TransportError, Unavailable) as failure:
+                trouble = failure
+            await reading.patience.wait(trouble)
+
+    @asynccontextmanager
+    async def _stream(self, reading: Reading) -> AsyncIterator[httpx2.Response]:
+        method, path, content, headers = reading.request()
+        async with self._http.stream(method, path, content=content, headers=headers) as response:
+            if response.is_error:
+                await response.aread()
+            yield checked(response)
+
+    async def _call(
+        self,
+        kind: type[T],
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: JsonObject | None = None,
+    ) -> T:
+        response = await self._answer(method, path, body, headers, query)
+        try:
+            return msgspec.json.decode(response.content, type=kind)
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswer(f"{method} {path} was answered by something else: {error}") from error
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        headers: Mapping[str, str] | None = None,
+        query: JsonObject | None = None,
+        *,
+        patience: Patience | None = None,
+    ) -> httpx2.Response:
+        """Makes a call, and makes it again while the server cannot answer: each of them may safely come twice."""
+        patience = patience or self._new_patience()
+        content = None if body is None else msgspec.json.encode(body)
+        sent = {"accept": "application/json", "content-type": "application/json", **(headers or {})}
+        while True:
+            try:
+                return checked(
+                    await self._http.request(method, path, content=content, params=query, headers=sent)
+                )
+            except (httpx2.TransportError, Unavailable) as failure:
+                await patience.wait(failure)
+
+    def _new_patience(self) -> Patience:
+        return Patience(self._patience, self._on_wait)
+
+
+def new_id(prefix: str) -> str:
+    """An id that a client may choose: `ses` for a session, `msg` for a message."""
+    return f"{prefix}_{uuid.uuid4().hex}"
+
+
+def _path(session_id: str, message_id: str | None = None) -> str:
+    path = f"/v1/sessions/{session_id}"
+    return path if message_id is None else f"{path}/messages/{message_id}"
+
+
+class _Page(Struct):
+    data: list[Message]
+    has_more: bool
+    as_of: int
+
+
+class _SessionPage(Struct):
+    data: list[Session]
+    has_more: bool
+    next: str | None
+
+
+class _ModelList(Struct):
+    data: list[Model]

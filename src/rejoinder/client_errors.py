@@ -1,0 +1,81 @@
+"""What a server answers instead of what was asked, as the errors of the core: the way back from `api/problems.py`."""
+
+import httpx2
+import msgspec
+
+from rejoinder import errors
+from rejoinder.entities import JsonObject
+from rejoinder.errors import Conflict, Invalid, RejoinderError, Unavailable
+
+BY_CODE: dict[str, type[RejoinderError]] = {
+    kind.code: kind
+    for kind in (
+        errors.NotFound,
+        errors.SessionNotFound,
+        errors.MessageNotFound,
+        errors.SessionBusy,
+        errors.NotAReply,
+        errors.AlreadyExists,
+        errors.Invalid,
+        errors.IdempotencyMismatch,
+        errors.InvalidCursor,
+        errors.Overloaded,
+        errors.StoreUnavailable,
+    )
+}
+
+LATER = (429, 502, 503, 504)
+"""Statuses that pass by themselves. Proxies send them too, with a body of their own."""
+
+PROBLEM = ("type", "title", "status", "detail", "code", "errors")
+
+
+class UnexpectedAnswer(RejoinderError):
+    """What answers there is no Rejoinder, or something in between changes what it says."""
+
+    code = "unexpected_answer"
+
+
+def checked(response: httpx2.Response) -> httpx2.Response:
+    """The response where it is a success, else raises its error. Its body must have been read if it is none."""
+    if response.is_success:
+        return response
+    raise error_of(response)
+
+
+def error_of(response: httpx2.Response) -> RejoinderError:
+    problem = _problem(response)
+    code = problem.get("code")
+    if code is None:
+        said = f"{response.request.method} {response.request.url} was answered by {response.status_code}."
+        return _unavailable(Unavailable(said), response) if response.status_code in LATER else UnexpectedAnswer(said)
+    fallback = Unavailable if response.status_code in LATER else RejoinderError
+    kind = BY_CODE.get(code, fallback)
+    error = kind.__new__(kind)
+    # Some kinds make their sentence out of an id; here it has been made.
+    RejoinderError.__init__(error, str(problem.get("detail", "")))
+    error.code = code
+    match error:
+        case Conflict():
+            error.extra = {name: str(value) for name, value in problem.items() if name not in PROBLEM}
+        case Invalid():
+            error.errors = list(problem.get("errors", ()))
+        case Unavailable():
+            return _unavailable(error, response)
+    return error
+
+
+def _problem(response: httpx2.Response) -> JsonObject:
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+        return {}
+    try:
+        return msgspec.json.decode(response.content, type=JsonObject)
+    except msgspec.DecodeError:
+        return {}
+
+
+def _unavailable(error: Unavailable, response: httpx2.Response) -> Unavailable:
+    said = response.headers.get("retry-after", "")
+    # It may also be a date. Then our own waits do.
+    error.retry_after = int(said) if said.isascii() and said.isdecimal() else 0
+    return error
