@@ -1,12 +1,13 @@
 """fold(events) = history: from any cursor, for any life of a session."""
 
+from typing import get_args
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-import pytest
-
-from rejoinder.entities import Message, ReplyError, Session, Status, Usage
+from rejoinder.entities import Message, Part, ReplyError, Session, Status, Usage
 from rejoinder.events import (
     Event,
     Fact,
@@ -50,9 +51,16 @@ def lives(draw: st.DrawFn) -> list[Fact]:
         match draw(st.sampled_from(["send", "delta", "delta", "delta", "end", "reset", "stop", "rename"])):
             case "send":
                 parent = draw(st.sampled_from([None, head]))
-                asked = Message(id=f"u{n}", session_id=SID, parent_id=parent, role="user", content=draw(texts), created_at=time(n))
+                asked = Message(
+                    id=f"u{n}", session_id=SID, parent_id=parent, role="user", content=draw(texts), created_at=time(n)
+                )
                 reply = Message(
-                    id=f"r{n}", session_id=SID, parent_id=asked.id, role="assistant", status=Status.STREAMING, created_at=time(n)
+                    id=f"r{n}",
+                    session_id=SID,
+                    parent_id=asked.id,
+                    role="assistant",
+                    status=Status.STREAMING,
+                    created_at=time(n),
                 )
                 facts += [
                     MessageCreated(message=asked),
@@ -67,10 +75,15 @@ def lives(draw: st.DrawFn) -> list[Fact]:
             case what if live:
                 reply, text = live[draw(st.sampled_from(sorted(live)))]
                 if what == "delta":
-                    part = draw(st.sampled_from(["content", "reasoning", "tool_call"]))
+                    part: Part = draw(st.sampled_from(get_args(Part)))
                     index = draw(st.integers(0, len(text.tool_calls()))) if part == "tool_call" else None
                     said = MessageDelta(
-                        message_id=reply.id, part=part, offset=text.offset(part, index), text=draw(texts), index=index, name="f"
+                        message_id=reply.id,
+                        part=part,
+                        offset=text.offset(part, index),
+                        text=draw(texts),
+                        index=index,
+                        name="f",
                     )
                     text.add(part, said.text, index, None, "f")
                     facts.append(said)
@@ -82,7 +95,9 @@ def lives(draw: st.DrawFn) -> list[Fact]:
                 else:
                     ended = structs.replace(
                         text.on(reply),
-                        status=draw(st.sampled_from([Status.COMPLETED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED])),
+                        status=draw(
+                            st.sampled_from([Status.COMPLETED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED])
+                        ),
                         usage=Usage(input_tokens=1, output_tokens=1, source="estimated"),
                         error=ReplyError(code="x", message="y"),
                         ended_at=time(n),

@@ -49,7 +49,9 @@ def imported(path: Path) -> set[str]:
 
 
 def files() -> list[Path]:
-    return [path for path in sorted(ROOT.rglob("*.py")) if path.parent != ROOT or path.stem not in ("__init__", "__main__")]
+    return [
+        path for path in sorted(ROOT.rglob("*.py")) if path.parent != ROOT or path.stem not in ("__init__", "__main__")
+    ]
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -64,11 +66,15 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
 
 def test_a_breach_would_be_seen(tmp_path: Path) -> None:
     breach = tmp_path / "breach.py"
-    breach.write_text("def late():\n    from rejoinder.stores.sqlite import SqliteStore\n    import rejoinder.api.app\n")
+    breach.write_text(
+        "def late():\n    from rejoinder.stores.sqlite import SqliteStore\n    import rejoinder.api.app\n"
+    )
     assert imported(breach) == {"stores", "api"}
 
 
 def test_nothing_of_http_is_known_in_the_core() -> None:
     for room in ("chat", "stores", "signals"):
         for path in (ROOT / room).rglob("*.py"):
-            assert not any(word in path.read_text(encoding="utf-8") for word in ("fastapi", "starlette", "pydantic")), path
+            assert not any(word in path.read_text(encoding="utf-8") for word in ("fastapi", "starlette", "pydantic")), (
+                path
+            )

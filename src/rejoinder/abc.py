@@ -274,8 +274,9 @@ class Signals(abc.ABC):
 class Prompt(Struct, frozen=True, kw_only=True):
     """What a model is asked, in the words of Chat Completions.
 
-    `model` is the upstream's own name for it, without the provider's prefix; "" is the provider's default. `messages` are Chat Completions messages.
-    `params` are the Chat Completions parameters that were set; `stream` and `model` are never among them.
+    `model` is the upstream's own name for it, without the provider's prefix; "" is the provider's default.
+    `messages` are Chat Completions messages. `params` are the Chat Completions parameters that were set; `stream` and
+    `model` are never among them.
     """
 
     model: str

@@ -134,9 +134,7 @@ class ProviderError(RejoinderError):
     429, 5xx): only then may the same request be made again. `retry_after` is the upstream's wish, in seconds.
     """
 
-    def __init__(
-        self, code: str, detail: str, *, before_reply: bool = False, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, code: str, detail: str, *, before_reply: bool = False, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.code = code
         self.before_reply = before_reply

@@ -176,7 +176,9 @@ class ReplyFold:
         text = self._text = self._text or ReplyText.of(self._message)
         had = text.offset(delta.part, delta.index)
         if delta.offset != had:
-            raise BrokenLog(f"{delta.message_id} has {had} code points of {delta.part}, the next begins at {delta.offset}.")
+            raise BrokenLog(
+                f"{delta.message_id} has {had} code points of {delta.part}, the next begins at {delta.offset}."
+            )
         text.add(delta.part, delta.text, delta.index, delta.id, delta.name)
 
     def _start(self, attempt: int, model: str) -> None:

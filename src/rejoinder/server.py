@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
 
 def _address(server: uvicorn.Server) -> str:
     host, port = server.servers[0].sockets[0].getsockname()[:2]
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # it is compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
@@ -55,4 +55,3 @@ def _log_to_stderr() -> None:
 def _is_news(record: logging.LogRecord) -> bool:
     """Breaking off a stream is how a reader learns that it must resume; to uvicorn it looks like a forgotten end."""
     return "ASGI callable returned without completing response" not in record.getMessage()
-

@@ -30,7 +30,9 @@ class Settings(BaseSettings):
 
     # the upstream
     openai_api_key: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"), description="Key of the Chat Completions API."
+        None,
+        validation_alias=AliasChoices("OPENAI_API_KEY", "openai_api_key"),
+        description="Key of the Chat Completions API.",
     )
     openai_base_url: str | None = Field(
         None,
@@ -38,7 +40,9 @@ class Settings(BaseSettings):
         description="Base URL of any OpenAI-compatible API, up to and with `/v1`.",
     )
     openai_organization: str | None = Field(
-        None, validation_alias=AliasChoices("OPENAI_ORG_ID", "openai_organization"), description="Organisation of the key."
+        None,
+        validation_alias=AliasChoices("OPENAI_ORG_ID", "openai_organization"),
+        description="Organisation of the key.",
     )
     connect_timeout: float = Field(10, gt=0, description="Seconds to reach the upstream.")
     first_token_timeout: float = Field(120, gt=0, description="Seconds of silence before the first piece of a reply.")
@@ -54,7 +58,9 @@ class Settings(BaseSettings):
 
     # the edge
     hosts: Names = Field((), description="Host names under which the service is reached, beside the loopback names.")
-    origins: Names = Field((), description="Origins of other sites whose pages may use the service (CORS), `scheme://host[:port]` each.")
+    origins: Names = Field(
+        (), description="Origins of other sites whose pages may use the service (CORS), `scheme://host[:port]` each."
+    )
 
     # limits
     max_body: int = Field(8 << 20, gt=0, description="Bytes of a request body.")
@@ -65,7 +71,9 @@ class Settings(BaseSettings):
     max_metadata_key: int = Field(64, gt=0, description="Characters of a metadata key.")
     max_metadata_value: int = Field(512, ge=0, description="Characters of a metadata value.")
     max_page: int = Field(1_000, gt=0, description="Items of a page.")
-    max_delta: int = Field(64 << 10, ge=16, description="Bytes of UTF-8 of the text of one delta event; a longer one is split.")
+    max_delta: int = Field(
+        64 << 10, ge=16, description="Bytes of UTF-8 of the text of one delta event; a longer one is split."
+    )
     max_reply: int = Field(4 << 20, gt=0, description="Bytes of UTF-8 of a reply.")
     max_reply_seconds: float = Field(30 * 60, gt=0, description="Seconds of a reply.")
     max_streams: int = Field(10_000, gt=0, description="Open streams of a process.")

@@ -53,9 +53,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         signals = await stack.enter_async_context(LocalSignals())
         signals.listen(app.state.metrics.on_wake)
         models = await _open_models(stack, settings)
-        chat = Chat(
-            store, signals, models, _limits(settings), lease=settings.lease, patience=settings.store_patience
-        )
+        chat = Chat(store, signals, models, _limits(settings), lease=settings.lease, patience=settings.store_patience)
         app.state.chat = await stack.enter_async_context(chat)
 
         async def drain() -> None:

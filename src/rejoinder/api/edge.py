@@ -31,7 +31,8 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
+            return
         headers = Headers(scope=scope)
         origin = headers.get("origin", "").lower()
         allowed = origin in self._origins
@@ -41,9 +42,7 @@ class Edge:
             answer = self._refusal_or_preflight(scope["method"], headers, origin, allowed)
         if allowed:
             send = _with_cors(send, headers["origin"])
-        if answer is not None:
-            return await answer(scope, receive, send)
-        await self._app(scope, receive, send)
+        await (answer or self._app)(scope, receive, send)
 
     def _refusal_or_preflight(self, method: str, headers: Headers, origin: str, allowed: bool) -> Response | None:
         if not origin or _is_own(origin, headers):

@@ -16,10 +16,8 @@ def check_session(body: NewSessionBody | SessionChangeBody, settings: Settings) 
 
 def check_send(body: SendBody, settings: Settings) -> None:
     errors = _metadata(body.metadata, settings)
-    if isinstance(body.content, str):
-        text = body.content
-    else:
-        text = "".join(part.text for part in body.content if isinstance(part, TextPart))
+    said = body.content
+    text = said if isinstance(said, str) else "".join(part.text for part in said if isinstance(part, TextPart))
     errors += _text("content", text, settings)
     _raise(errors)
 
@@ -27,7 +25,9 @@ def check_send(body: SendBody, settings: Settings) -> None:
 def page_size(limit: int, settings: Settings) -> int:
     """The limit of a page, or Invalid."""
     if not 1 <= limit <= settings.max_page:
-        raise Invalid("The page size is out of range.", [_error("limit", f"A page has 1 to {settings.max_page} items.")])
+        raise Invalid(
+            "The page size is out of range.", [_error("limit", f"A page has 1 to {settings.max_page} items.")]
+        )
     return limit
 
 

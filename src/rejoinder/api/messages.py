@@ -21,14 +21,22 @@ from rejoinder.api.dependencies import (
 )
 from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
 from rejoinder.api.schemas import SendBody
-from rejoinder.api.sse import EventStream, NotNow, Streams
+from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
 from rejoinder.chat import ids
 from rejoinder.chat.history import NEWEST, Page, Window
 from rejoinder.chat.sending import Send, Turn
 from rejoinder.chat.service import Chat
 from rejoinder.entities import Key, Message
-from rejoinder.errors import Invalid, InvalidCursor, NotAReply, Overloaded, SessionGone, SessionNotFound, StoreUnavailable
+from rejoinder.errors import (
+    Invalid,
+    InvalidCursor,
+    NotAReply,
+    Overloaded,
+    SessionGone,
+    SessionNotFound,
+    StoreUnavailable,
+)
 from rejoinder.settings import Settings
 
 router = APIRouter(prefix="/v1/sessions/{sid}/messages", tags=["messages"], route_class=StrictRoute)
@@ -81,7 +89,9 @@ async def list_messages(
     chat: ChatService,
     settings: AppSettings,
     key: SessionKey,
-    limit: Annotated[int | None, Query(description="Messages of a page; by default as many as a page may have.")] = None,
+    limit: Annotated[
+        int | None, Query(description="Messages of a page; by default as many as a page may have.")
+    ] = None,
     after: Annotated[str | None, Query(description="A message id: the page behind it.")] = None,
     before: Annotated[str | None, Query(description=f"A message id, or `{NEWEST}`: the page that ends there.")] = None,
     branch: Annotated[
@@ -141,9 +151,7 @@ async def stop_reply(chat: ChatService, key: SessionKey, mid: MessageIdPath) -> 
 def _send(body: SendBody) -> Send:
     content = body.content
     return Send(
-        content=content
-        if isinstance(content, str)
-        else tuple(part.model_dump(exclude_unset=True) for part in content),
+        content=content if isinstance(content, str) else tuple(part.model_dump(exclude_unset=True) for part in content),
         parent_id=body.parent_id if "parent_id" in body.model_fields_set else UNSET,
         model=tuple(body.model) if isinstance(body.model, list) else body.model,
         params=body.params.model_dump(exclude_unset=True),

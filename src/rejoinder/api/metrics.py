@@ -14,7 +14,9 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self._events = Counter("rejoinder_events", "Events committed.", ["type"], registry=registry)
         self._ended = Counter("rejoinder_replies_ended", "Replies ended.", ["status", "error"], registry=registry)
-        self._tokens = Counter("rejoinder_tokens", "Tokens of ended replies.", ["direction", "source"], registry=registry)
+        self._tokens = Counter(
+            "rejoinder_tokens", "Tokens of ended replies.", ["direction", "source"], registry=registry
+        )
         self._characters = Counter("rejoinder_reply_characters", "Code points of replies.", registry=registry)
         self._live = Gauge("rejoinder_live_replies", "Replies that are being written here.", registry=registry)
         self._streams = Gauge("rejoinder_open_streams", "Streams that are being read here.", registry=registry)

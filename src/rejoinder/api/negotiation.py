@@ -16,9 +16,8 @@ def form_of(headers: Headers) -> Form:
     """By `Accept` and `Prefer`. Raises a 406 where the client takes neither form."""
     ranges = _ranges(headers.get("accept", ""))
     stream, json = _quality(ranges, STREAM), _quality(ranges, JSON)
-    if "respond-async" in _preferences(headers) and ranges.get(STREAM, 0) == 0:
-        if json:
-            return "receipt"
+    if json and "respond-async" in _preferences(headers) and not ranges.get(STREAM):
+        return "receipt"
     if not stream and not json:
         raise EdgeError(406, "not_acceptable", f"The answer is {STREAM} or {JSON}.")
     if stream == json:

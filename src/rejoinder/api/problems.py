@@ -103,9 +103,7 @@ async def _on_error(_: Request, error: Exception) -> Response:
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [
-        {"loc": ".".join(map(str, found["loc"])), "message": str(found["msg"])} for found in error.errors()[:20]
-    ]
+    errors = [{"loc": ".".join(map(str, found["loc"])), "message": str(found["msg"])} for found in error.errors()[:20]]
     return problem(422, Invalid.code, "The request is not as it should be.", errors=errors)
 
 
@@ -115,6 +113,6 @@ async def _on_http(_: Request, error: Exception) -> Response:
     return problem(error.status_code, code, str(error.detail), error.headers)
 
 
-async def _on_fault(_: Request, error: Exception) -> Response:
+async def _on_fault(_: Request, __: Exception) -> Response:
     # Starlette has logged it with its traceback; the client learns nothing of our inside.
     return problem(500, RejoinderError.code, "The service failed at this request.")

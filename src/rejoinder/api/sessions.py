@@ -99,7 +99,12 @@ async def delete_session(chat: ChatService, key: SessionKey) -> Response:
 
 @router.get("/{sid}/events", responses=streams("Every event of the session.") | problems(400, 404, 406))
 async def session_events(
-    request: Request, chat: ChatService, settings: AppSettings, open_streams: OpenStreams, key: SessionKey, cursor: Cursor
+    request: Request,
+    chat: ChatService,
+    settings: AppSettings,
+    open_streams: OpenStreams,
+    key: SessionKey,
+    cursor: Cursor,
 ) -> Response:
     """Follow a session: every turn, change and end, from its beginning or behind a cursor. Never ends by itself."""
     negotiation.check_stream(request.headers)

@@ -40,14 +40,8 @@ def _check(said: Any, max_depth: int) -> None:
             match value:
                 case str():
                     _check_text(value)
-                case bool():
-                    pass
-                case int():
-                    if not -BIGGEST <= value < BIGGEST:
-                        raise Invalid("The body holds an integer beyond 64 bits.")
-                case float():
-                    if not math.isfinite(value):
-                        raise malformed_json("The body holds a number that is not finite.")
+                case int() | float():
+                    _check_number(value)
                 case dict():
                     inner += value.keys()
                     inner += value.values()
@@ -66,6 +60,13 @@ def _check_text(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise Invalid("The body holds half of a surrogate pair.") from error
+
+
+def _check_number(number: float) -> None:
+    if isinstance(number, float) and not math.isfinite(number):
+        raise malformed_json("The body holds a number that is not finite.")
+    if isinstance(number, int) and not -BIGGEST <= number < BIGGEST:
+        raise Invalid("The body holds an integer beyond 64 bits.")
 
 
 def _no_number(name: str) -> NoReturn:

@@ -36,9 +36,7 @@ async def between(store: Store, key: Key, path: list[Stretch], low: int, high: i
     rows: list[Row] = []
     for stretch in path:
         if stretch.high >= low and stretch.low <= high:
-            rows += await store.lane(
-                key, stretch.lane, low=max(low, stretch.low), high=min(high, stretch.high)
-            )
+            rows += await store.lane(key, stretch.lane, low=max(low, stretch.low), high=min(high, stretch.high))
     return rows
 
 
@@ -65,6 +63,4 @@ async def place(store: Store, key: Key, message_id: str, parent: Row | None, *, 
         depth = parent.depth + 1
         if not await store.children(key, [parent.id]):
             lane = parent.lane
-    return NewRow(
-        id=message_id, parent_id=parent.id if parent else None, lane=lane, depth=depth, at=at, ended=True
-    )
+    return NewRow(id=message_id, parent_id=parent.id if parent else None, lane=lane, depth=depth, at=at, ended=True)

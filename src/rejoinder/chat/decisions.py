@@ -80,6 +80,4 @@ def change(
         version=header.version + 1,
         open=header.open if open_replies is None else open_replies,
     )
-    return Append(
-        key=key, drafts=drafts, expect=header.version, header=after, created=created, ended=ended
-    )
+    return Append(key=key, drafts=drafts, expect=header.version, header=after, created=created, ended=ended)

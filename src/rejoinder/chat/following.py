@@ -66,7 +66,5 @@ class Following:
 def _chosen(frames: list[Frame], message_ids: Collection[str] | None) -> list[Frame]:
     """Without what is the log's own, and of other messages."""
     return [
-        frame
-        for frame in frames
-        if frame.type in FACTS and (message_ids is None or frame.message_id in message_ids)
+        frame for frame in frames if frame.type in FACTS and (message_ids is None or frame.message_id in message_ids)
     ]

@@ -28,6 +28,7 @@ from rejoinder.fold import ReplyText
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+
 class Generation:
     """One reply. `run` writes it to its end; `halt` makes that end come now.
 

@@ -44,9 +44,7 @@ class History:
         self._decisions = decisions
         self._store: Store = decisions.store
 
-    async def page(
-        self, key: Key, window: Window, *, branch: str | None = None, as_of: int | None = None
-    ) -> Page:
+    async def page(self, key: Key, window: Window, *, branch: str | None = None, as_of: int | None = None) -> Page:
         """A page of the branch that ends at the head, of the one that ends at message `branch`, or of `all` messages.
 
         As of the seq `as_of`, by default the newest: what came later is left out, so that pages fit together.

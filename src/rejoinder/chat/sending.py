@@ -22,7 +22,7 @@ class Send(Struct, frozen=True, kw_only=True):
     """What a client sends. `parent_id` is UNSET for the session's head, None for a message at the root."""
 
     content: str | tuple[JsonObject, ...]
-    parent_id: str | None | UnsetType = UNSET
+    parent_id: str | UnsetType | None = UNSET
     model: str | tuple[str, ...] | None = None
     params: JsonObject = {}
     metadata: dict[str, str] = {}
@@ -150,9 +150,7 @@ class Sending:
         )
         session = structs.replace(header.session, head=turn.reply.id, updated_at=turn.message.created_at)
         row = await branches.place(self._store, key, turn.message.id, parent, at=0)
-        under = NewRow(
-            id=turn.reply.id, parent_id=row.id, lane=row.lane, depth=row.depth + 1, at=1, ended=False
-        )
+        under = NewRow(id=turn.reply.id, parent_id=row.id, lane=row.lane, depth=row.depth + 1, at=1, ended=False)
         open_replies = (*header.open, turn.mine) if turn.mine else header.open
         return change(key, header, session, drafts, open_replies=open_replies, created=(row, under))
 

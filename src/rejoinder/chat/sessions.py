@@ -27,9 +27,9 @@ class NewSession(Struct, frozen=True, kw_only=True):
 class SessionChange(Struct, frozen=True, kw_only=True):
     """What a client changes. What is UNSET stays as it is; `params` and `metadata` are replaced whole."""
 
-    title: str | None | UnsetType = UNSET
-    system_prompt: str | None | UnsetType = UNSET
-    model: str | tuple[str, ...] | None | UnsetType = UNSET
+    title: str | UnsetType | None = UNSET
+    system_prompt: str | UnsetType | None = UNSET
+    model: str | tuple[str, ...] | UnsetType | None = UNSET
     params: JsonObject | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
     head: str | UnsetType = UNSET
@@ -83,9 +83,7 @@ class Sessions:
 
     async def update(self, key: Key, wanted: SessionChange) -> Session:
         """Changes what is set. Raises MessageNotFound for a head that the session does not have."""
-        changes: dict[str, Any] = {
-            name: value for name, value in structs.asdict(wanted).items() if value is not UNSET
-        }
+        changes: dict[str, Any] = {name: value for name, value in structs.asdict(wanted).items() if value is not UNSET}
         self._models.check(changes.get("model"))
 
         async def plan(header: Header) -> Decision[Session]:

@@ -1,6 +1,7 @@
 """This worker's lease: taken at start, renewed while it lives, and taken anew where it was lost."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import uuid
@@ -53,10 +54,8 @@ class Worker:
 
     async def _keep(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):  # the time to renew, and nothing was lost
                 await asyncio.wait_for(self._lost.wait(), timeout=self._ttl / 3)
-            except TimeoutError:
-                pass  # the time to renew, and nothing was lost
             try:
                 await self._renew()
                 await self._recovery.sweep()
@@ -66,9 +65,11 @@ class Worker:
     async def _renew(self) -> None:
         if self._lease is not None and not self._lost.is_set():
             try:
-                return await self._store.renew_lease(self._lease, self._ttl)
+                await self._store.renew_lease(self._lease, self._ttl)
             except LeaseLost:
-                pass  # and so is everything that was being written under it
+                self._lost.set()  # and so is everything that was being written under it
+            else:
+                return
         log.error("this worker's lease was lost: its live replies are left to recovery")
         self._lease = None
         await self._replies.abandon()

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
+from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.events import Event
-from rejoinder.chat.deltas import DeltaBuffer
 
 log = logging.getLogger(__name__)
 

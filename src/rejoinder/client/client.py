@@ -1,21 +1,4 @@
-"""The Python client: it sends messages and reads their replies, and does not lose one.
-
-Three rules make that true, and a client in any language does well to keep them. Choose the id of a message yourself: then
-a send whose answer was lost is simply sent again, and attaches to its first turn. Keep the seq of the last event that you
-have handled, and come back with it. Take a reply for whole only when `message.ended` has told so.
-
-    async with Client("http://127.0.0.1:8000") as client:
-        session = await client.create_session()
-        async for received in client.send(session.id, "Tell me a story."):
-            match received.fact:
-                case MessageDelta(part="content", text=text):
-                    print(text, end="", flush=True)
-                case MessageReset():
-                    print("\\n(that broke off; a new attempt begins)")
-
-Lost lines, restarts of the server and answers that say "later" are waited out in here; the code above sees none of them.
-What the server refuses is raised as the error of `rejoinder.errors` that has its code.
-"""
+"""The calls of the client. Each may come twice, so each is made again while the server cannot answer."""
 
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -26,24 +9,12 @@ import httpx2
 import msgspec
 from msgspec import Struct
 
-from rejoinder.client_errors import UnexpectedAnswer, checked
-from rejoinder.client_stream import ConnectionLost, Cut, OnWait, Patience, Reading, Received
+from rejoinder.client.answers import UnexpectedAnswer, checked
+from rejoinder.client.reading import Cut, OnWait, Patience, Reading, Received
 from rejoinder.entities import JsonObject, Message, Session
 from rejoinder.errors import NotFound, Unavailable
 from rejoinder.events import MessageEnded
 from rejoinder.fold import History
-
-__all__ = [
-    "Client",
-    "ConnectionLost",
-    "MessageFields",
-    "Model",
-    "Received",
-    "SessionFields",
-    "Turn",
-    "UnexpectedAnswer",
-    "new_id",
-]
 
 T = TypeVar("T")
 
@@ -89,7 +60,7 @@ class Client:
     """A client of one server, used inside `async with`, by as many tasks at once as you like.
 
     `silence`: seconds without a byte after which a stream is taken to be dead: three heartbeats of the server (15 s).
-    `patience`: seconds of trouble after which a call gives up and raises ConnectionLost; trouble ends with the next event.
+    `patience`: seconds of trouble after which a call raises ConnectionLost; trouble ends with the next event.
     `on_wait(error, seconds)` is called before each wait, for whoever wants to show it.
     """
 
@@ -169,8 +140,8 @@ class Client:
     async def history(self, session_id: str, *, branch: str | None = None, page: int = 1_000) -> History:
         """The whole history: of the branch that ends at the head, at message `branch`, or of "all" messages.
 
-        However many pages it takes and whatever happens meanwhile, it is as of one seq. To a history of "all" the events
-        behind its `as_of` can be applied with `rejoinder.fold.fold`, which gives the history fetched later.
+        However many pages it takes and whatever happens meanwhile, it is as of one seq. To a history of "all" the
+        events behind its `as_of` can be applied with `rejoinder.fold.fold`: that gives the history fetched later.
         """
         tip = branch or (await self.session(session_id)).head  # the head may move between two pages
         query: JsonObject = {"limit": page} | ({"branch": tip} if tip else {})
@@ -212,7 +183,7 @@ class Client:
         message_id: str | None = None,
         **fields: Unpack[MessageFields],
     ) -> Turn:
-        """Sends a message as `send` does, but returns as soon as the server has taken it. `follow_reply` reads the reply."""
+        """Sends a message, but returns as soon as the server has taken it. `follow_reply` reads the reply."""
         body = {"id": message_id or new_id("msg"), "content": content, **fields}
         return await self._call(Turn, "POST", f"{_path(session_id)}/messages", body, {"prefer": "respond-async"})
 
@@ -294,9 +265,7 @@ class Client:
         sent = {"accept": "application/json", "content-type": "application/json", **(headers or {})}
         while True:
             try:
-                return checked(
-                    await self._http.request(method, path, content=content, params=query, headers=sent)
-                )
+                return checked(await self._http.request(method, path, content=content, params=query, headers=sent))
             except (httpx2.TransportError, Unavailable) as failure:
                 await patience.wait(failure)
 

@@ -14,12 +14,12 @@ import msgspec
 from msgspec import Struct
 
 from rejoinder import events
-from rejoinder.client_errors import UnexpectedAnswer
+from rejoinder.client.answers import UnexpectedAnswer
+from rejoinder.client.sse import Frame, SseParser
 from rejoinder.entities import JsonObject, Message, Part
 from rejoinder.errors import Unavailable
 from rejoinder.events import Event, Fact, MessageCreated, MessageDelta, MessageEnded, MessageReset
 from rejoinder.fold import BrokenLog
-from rejoinder.sse_parser import Frame, SseParser
 
 OnWait: TypeAlias = Callable[[Exception, float], None]
 
@@ -128,13 +128,14 @@ class Proof:
         end = self._ends.get(place, 0 if delta.message_id in self._from_start else delta.offset)
         if delta.offset != end:
             wrong = "is missing" if delta.offset > end else "came again"
-            raise BrokenLog(f"Text of {delta.message_id} {wrong}: it had {end} code points, the next begins at {delta.offset}.")
+            raise BrokenLog(f"Text of {delta.message_id} {wrong}: behind {end} code points came {delta.offset}.")
         self._ends[place] = end + len(delta.text)
 
     def _compare(self, message: Message) -> None:
         # Deltas of an ended message may have been dropped from the log, so it may well be longer than what was seen.
-        for part, text in (("content", message.content), ("reasoning", message.reasoning)):
-            if isinstance(text, str) and len(text) < self._ends.get((message.id, part, 0), 0):  # type: ignore[call-overload]
+        texts: tuple[tuple[Part, object], ...] = (("content", message.content), ("reasoning", message.reasoning))
+        for part, text in texts:
+            if isinstance(text, str) and len(text) < self._ends.get((message.id, part, 0), 0):
                 raise BrokenLog(f"Text of {message.id} was shown that is not in the message as it ended.")
 
 

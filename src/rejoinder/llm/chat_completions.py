@@ -1,0 +1,295 @@
+"""What a Chat Completions API answers, decoded: the bytes of a stream to chunks, and a whole body to a Completion.
+
+It is the protocol of the `openai` and the `local` provider, whoever carries the bytes. Only the fields that are needed
+are decoded, straight into typed structs: that is what makes it cheap. Servers differ in details that their SDKs
+forgive, so it is lenient wherever the meaning is clear, and an error wherever it is not.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from rejoinder.abc import Chunk, Completion, FinishChunk, TextChunk, UsageChunk
+from rejoinder.entities import FunctionCall, Part, ToolCall, Usage
+from rejoinder.errors import ProviderError
+from rejoinder.llm.event_stream import EventStream
+from rejoinder.llm.pieces import CleanTexts, ToolCallPlaces, clean
+from rejoinder.llm.upstream_errors import error_from_body, error_from_chunk
+
+__all__ = ["StreamDecoder", "chunks_of", "completion_of", "decode_completion", "error_from_body"]
+
+# --- the wire ----------------------------------------------------------------------------------------------------
+
+
+class _Function(Struct):
+    name: str | None = None
+    arguments: Any = None
+    """Text; some servers send the object itself."""
+
+
+class _Call(Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Words(Struct):
+    """A delta, or the message of a whole answer."""
+
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Choice(Struct):
+    index: int | None = 0
+    delta: _Words | None = None
+    message: _Words | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Answer(Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Answer)
+
+FINISHES = {"eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
+"""Words of other protocols that shine through, in the words of Chat Completions."""
+BROKEN_OFF = frozenset({"error", "abort", "cancelled", "insufficient_system_resource"})
+"""`finish_reason`s of replies that are not whole (OpenRouter, vLLM, DeepSeek)."""
+
+# --- a stream ----------------------------------------------------------------------------------------------------
+
+
+class StreamDecoder:
+    """The bytes of one streamed answer in, cut anywhere, chunks out. `secrets` are redacted from what errors say."""
+
+    def __init__(self, secrets: Sequence[str] = ()) -> None:
+        self.finished = False
+        """A FinishChunk was given out."""
+        self.done = False
+        """The upstream has said `[DONE]`: nothing more is to come."""
+        self.fault: ProviderError | None = None
+        """What ended the stream, if it was known before the end of its bytes."""
+        self._secrets = secrets
+        self._events = EventStream()
+        self._texts = CleanTexts()
+        self._calls = ToolCallPlaces()
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """What these bytes complete. Raises ProviderError: `upstream_malformed`, or what an error chunk says.
+
+        Where text came before the fault in the same bytes, it is returned, and `fault` is raised by the next call.
+        """
+        chunks: list[Chunk] = []
+        try:
+            if self.fault is not None:
+                raise self.fault
+            for kind, payload in self._events.feed(data):
+                if self.done:
+                    break
+                self._event(kind, payload, chunks)
+        except ProviderError as fault:
+            self.fault = fault
+            if not chunks:
+                raise
+        return chunks
+
+    def finish(self) -> None:
+        """To be called at the end of the bytes. Raises ProviderError: `upstream_incomplete` without a finish."""
+        if self.fault is not None:
+            raise self.fault
+        if not self.finished:
+            how = "said that it was done" if self.done else "closed the connection"
+            raise ProviderError("upstream_incomplete", f"The upstream {how} before the reply was finished.")
+
+    def _event(self, kind: bytes, payload: bytes, chunks: list[Chunk]) -> None:
+        if payload.strip() == b"[DONE]":
+            self.done = True
+            return
+        if kind == b"error":
+            raise error_from_chunk(_loads(payload), secrets=self._secrets)
+        answer = _decode(payload)
+        if answer.error:
+            raise error_from_chunk(_loads(payload), secrets=self._secrets)
+        for choice in answer.choices or ():
+            if not choice.index:  # others were not asked for; a missing index is the first
+                self._choice(choice, chunks)
+        if answer.usage is not None:
+            chunks.extend(_usage_chunks(answer.usage))
+
+    def _choice(self, choice: _Choice, chunks: list[Chunk]) -> None:
+        words = choice.delta or choice.message
+        if words is not None:
+            for part, text in _spoken(words):
+                if text := self._texts.clean(part, text):
+                    chunks.append(TextChunk(part, text))
+            chunks.extend(map(self._call, words.tool_calls or ()))
+        if choice.finish_reason and not self.finished:
+            chunks.extend(self._texts.halves())
+            chunks.append(FinishChunk(_finish_reason(choice.finish_reason)))
+            self.finished = True
+
+    def _call(self, call: _Call) -> TextChunk:
+        function = call.function or _Function()
+        index, id, name = self._calls.place(call.index, call.id, function.name)
+        return TextChunk("tool_call", self._texts.clean(index, _arguments(function)), index, id, name)
+
+
+# --- a whole body ------------------------------------------------------------------------------------------------
+
+
+def decode_completion(data: bytes, secrets: Sequence[str] = ()) -> Completion:
+    """A whole answer. Raises ProviderError: `upstream_malformed`, `upstream_incomplete`, or what its `error` says."""
+    answer = _decode(data)
+    if answer.error:
+        raise error_from_chunk(_loads(data), secrets=secrets)
+    choice = next((choice for choice in answer.choices or () if not choice.index), None)
+    words = None if choice is None else choice.message or choice.delta
+    if choice is None or words is None:
+        raise ProviderError("upstream_malformed", "The upstream's answer holds no reply.")
+    if not choice.finish_reason:
+        raise ProviderError("upstream_incomplete", "The upstream's answer was not finished.")
+    texts: dict[Part, str] = {"content": "", "reasoning": ""}
+    for part, text in _spoken(words):
+        texts[part] += clean(text)
+    return Completion(
+        content=texts["content"],
+        reasoning=texts["reasoning"],
+        tool_calls=tuple(_tool_call(call) for call in words.tool_calls or ()),
+        finish_reason=_finish_reason(choice.finish_reason),
+        usage=None if answer.usage is None else next((chunk.usage for chunk in _usage_chunks(answer.usage)), None),
+    )
+
+
+def chunks_of(completion: Completion) -> list[Chunk]:
+    """A whole reply as a stream of one read: what an upstream that does not stream answers."""
+    chunks: list[Chunk] = []
+    if completion.reasoning:
+        chunks.append(TextChunk("reasoning", completion.reasoning))
+    if completion.content:
+        chunks.append(TextChunk("content", completion.content))
+    for index, call in enumerate(completion.tool_calls):
+        chunks.append(TextChunk("tool_call", call.function.arguments, index, call.id, call.function.name))
+    chunks.append(FinishChunk(completion.finish_reason))
+    if completion.usage is not None:
+        chunks.append(UsageChunk(completion.usage))
+    return chunks
+
+
+def completion_of(chunks: Iterable[Chunk]) -> Completion:
+    """The whole reply that a stream made."""
+    texts: dict[Part | int, list[str]] = {"content": [], "reasoning": []}
+    ids, names = dict[int, str](), dict[int, str]()
+    finish: str = ""
+    usage: Usage | None = None
+    for chunk in chunks:
+        match chunk:
+            case FinishChunk():
+                finish = chunk.reason
+            case UsageChunk():
+                usage = chunk.usage
+            case TextChunk(index=int(index)):
+                texts.setdefault(index, []).append(chunk.text)
+                ids[index] = ids.get(index) or chunk.id or ""
+                names[index] = names.get(index) or chunk.name or ""
+            case TextChunk(part=part):
+                texts[part].append(chunk.text)
+    return Completion(
+        content="".join(texts["content"]),
+        reasoning="".join(texts["reasoning"]),
+        tool_calls=tuple(
+            ToolCall(id=ids[index], function=FunctionCall(name=names[index], arguments="".join(texts[index])))
+            for index in sorted(ids)
+        ),
+        finish_reason=finish,
+        usage=usage,
+    )
+
+
+# --- the parts ---------------------------------------------------------------------------------------------------
+
+
+def _spoken(words: _Words) -> Iterator[tuple[Part, str]]:
+    if reasoning := words.reasoning_content or words.reasoning:
+        yield "reasoning", reasoning
+    if isinstance(words.content, str):
+        if words.content:
+            yield "content", words.content
+    elif words.content:
+        yield from _parts(words.content)
+    if words.refusal:
+        yield "content", words.refusal  # it is what the model says to the user
+
+
+def _parts(parts: list[Any]) -> Iterator[tuple[Part, str]]:
+    """Content as a list of parts, as Mistral's reasoning models send it."""
+    for part in parts:
+        match part:
+            case {"type": "thinking", "thinking": list(inner)}:
+                yield from (("reasoning", text) for _, text in _parts(inner))
+            case {"type": "thinking", "thinking": str(text)}:
+                yield "reasoning", text
+            case {"text": str(text)}:
+                yield "content", text
+
+
+def _arguments(function: _Function) -> str:
+    given = function.arguments
+    if given is None or isinstance(given, str):
+        return given or ""
+    return json.dumps(given, ensure_ascii=False)
+
+
+def _tool_call(call: _Call) -> ToolCall:
+    function = call.function or _Function()
+    said = FunctionCall(name=function.name or "", arguments=clean(_arguments(function)))
+    return ToolCall(id=call.id or "", function=said)
+
+
+def _finish_reason(reason: str) -> str:
+    if reason in BROKEN_OFF:
+        raise ProviderError("upstream_error", "The upstream broke off its reply.")
+    return FINISHES.get(reason, reason)
+
+
+def _usage_chunks(usage: _Usage) -> Iterator[UsageChunk]:
+    if usage.prompt_tokens is not None or usage.completion_tokens is not None:
+        yield UsageChunk(
+            Usage(input_tokens=usage.prompt_tokens or 0, output_tokens=usage.completion_tokens or 0, source="provider")
+        )
+
+
+def _decode(payload: bytes) -> _Answer:
+    """Raises ProviderError `upstream_malformed`."""
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    # The fast decoder takes no lone surrogates and no broken UTF-8; the standard library's does.
+    try:
+        return msgspec.convert(_loads(payload), _Answer)
+    except msgspec.MsgspecError as exc:
+        raise ProviderError("upstream_malformed", "The upstream sent what is no Chat Completions chunk.") from exc
+
+
+def _loads(payload: bytes) -> Any:
+    """As JSON where it is JSON, else as text."""
+    text = payload.decode("utf-8", "replace")
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,65 @@
+"""The framing of an upstream's Server-Sent Events: bytes that may be cut anywhere in, the data of whole events out.
+
+Only what Chat Completions makes use of is kept: the event's type and its data, in bytes, which the JSON decoder takes
+as they are. An event that was cut off by the end of the stream is none.
+"""
+
+from rejoinder.errors import ProviderError
+
+MAX_EVENT = 32 << 20
+"""Bytes of one event. The longest that were seen hold one delta of some MB."""
+
+
+class EventStream:
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        """Of the line that is not yet whole."""
+        self._size = 0
+        self._after_cr = False
+        self._begun = False
+        self._type = b""
+        self._data: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
+        """The events that end within these bytes, as (type, data). Raises ProviderError `upstream_malformed`."""
+        events = []
+        for line in self._lines(data):
+            if line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif not line:
+                if self._data:
+                    events.append((self._type, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
+                    self._data = []
+                    self._size = sum(map(len, self._pieces))
+                self._type = b""
+            elif line.startswith(b"event:"):
+                self._type = line[6:].strip()
+            # What is left is a comment (pings are comments) or a field that means nothing here.
+        return events
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """The lines that end within these bytes. A line ends in LF, CRLF or CR."""
+        if self._after_cr:
+            if data[:1] == b"\n":
+                data = data[1:]  # the second half of a CRLF whose first half has ended the line
+            self._after_cr = not data
+        if not data:
+            return []
+        self._grow(len(data))
+        whole = data.endswith((b"\n", b"\r"))
+        self._after_cr = data.endswith(b"\r")
+        lines = data.splitlines()
+        if self._pieces and (whole or len(lines) > 1):
+            lines[0] = b"".join((*self._pieces, lines[0]))
+            self._pieces = []
+        if not whole:
+            self._pieces.append(lines.pop())
+        if lines and not self._begun:
+            self._begun = True
+            lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+        return lines
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > MAX_EVENT:
+            raise ProviderError("upstream_malformed", "The upstream sent an event without end.")

@@ -1,0 +1,77 @@
+"""What the pieces of a stream belong to: which tool call an argument continues, and what text two halves make."""
+
+import re
+from collections.abc import Iterator
+
+from rejoinder.abc import TextChunk
+from rejoinder.entities import Part
+
+
+class ToolCallPlaces:
+    """Which call a tool-call delta belongs to. Calls are numbered in order of appearance, whatever the server does."""
+
+    def __init__(self) -> None:
+        self._ids: list[str | None] = []
+        self._names: list[str | None] = []
+        self._by_index: dict[int, int] = {}
+
+    def place(self, index: int | None, id: str | None, name: str | None) -> tuple[int, str | None, str | None]:
+        """Its number, and id and name where this delta is the first to tell them."""
+        id, name = id or None, name or None
+        known = self._find(index, id, name)
+        if known is None:
+            known = len(self._ids)
+            self._ids.append(None)
+            self._names.append(None)
+        if index is not None:
+            self._by_index[index] = known
+        new_id = id if self._ids[known] is None else None
+        new_name = name if self._names[known] is None else None
+        self._ids[known] = self._ids[known] or id
+        self._names[known] = self._names[known] or name
+        return known, new_id, new_name
+
+    def _find(self, index: int | None, id: str | None, name: str | None) -> int | None:
+        if index is not None:
+            known = self._by_index.get(index)
+            # Gemini's endpoint gives every call the index 0; vLLM has given every delta an id of its own, but no name.
+            another = known is not None and id and name and self._ids[known] not in (None, id)
+            return None if another else known
+        if id is not None and id in self._ids:
+            return self._ids.index(id)
+        return None if id or name or not self._ids else len(self._ids) - 1
+
+
+class CleanTexts:
+    """Makes text of what JSON may carry: no NUL, no lone surrogates, and the halves of a pair joined over chunks."""
+
+    def __init__(self) -> None:
+        self._halves: dict[Part | int, str] = {}
+
+    def clean(self, lane: Part | int, text: str) -> str:
+        """`lane` is a part, or the number of a tool call. A high surrogate at the end is held back."""
+        if not text:
+            return text
+        if self._halves:
+            text = self._halves.pop(lane, "") + text
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._halves[lane] = text[-1]
+            text = text[:-1]
+        return clean(text)
+
+    def halves(self) -> Iterator[TextChunk]:
+        """What was held back and will not be joined any more."""
+        halves, self._halves = self._halves, {}
+        for lane in halves:
+            yield TextChunk("tool_call", "\ufffd", lane) if isinstance(lane, int) else TextChunk(lane, "\ufffd")
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def clean(text: str) -> str:
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    if not text.isascii() and _SURROGATE.search(text):
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -1,0 +1,131 @@
+"""What an upstream says when it gives no reply, as a ProviderError: by its HTTP status and by the code in its body.
+
+Servers word one and the same fault in many ways; the patterns here are those of OpenAI, Azure, vLLM, llama.cpp, Ollama,
+OpenRouter, Groq, Mistral, DeepSeek, xAI, and of Gemini's and Anthropic's compatible endpoints. What an upstream says is
+quoted to the user, trimmed and without anything that looks like a key.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from rejoinder.errors import ProviderError
+
+MAX_QUOTE = 300
+"""Characters of an upstream's own words that a user is shown."""
+
+_KEY = re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf)[-_][\w*…-]{4,}|\bBearer\s+[^\s,;\"']+|\bAIza[\w*-]{8,}", re.IGNORECASE)
+_ECHO = re.compile(r"""['"]?\binput(?:_value)?['"]?\s*[:=]\s*['"\[{].*""", re.DOTALL)
+"""Validators (pydantic's) repeat the value that they refuse, which is the prompt."""
+
+_OVERFLOW = re.compile(
+    r"context_length_exceeded|exceed_context_size|context[ _](?:length|window|size)|prompt is too long|prompt too long"
+    r"|maximum (?:prompt|input|sequence) length|input token count.*exceeds|input is too long|too many input tokens"
+    r"|reduce the length of the (?:messages|prompt)",
+    re.IGNORECASE,
+)
+_KINDS = {
+    code: re.compile(pattern, re.IGNORECASE)
+    for code, pattern in {
+        "content_filtered": r"content_filter|content_policy|responsibleai|moderation_blocked|data_inspection",
+        "upstream_rate_limited": r"rate_limit|too_many_requests|insufficient_quota|resource_exhausted",
+        "upstream_auth": r"invalid_api_key|authentication_error|permission_(?:error|denied)|unauthorized",
+        "upstream_unavailable": r"model_not_found|not_found_error",
+    }.items()
+}
+"""For codes and types, never for sentences."""
+
+_BY_STATUS = {
+    401: "upstream_auth",
+    403: "upstream_auth",
+    429: "upstream_rate_limited",
+    # A gateway had no answer from the model in time. It may be at work all the same, so it is not asked again.
+    408: "upstream_timeout",
+    504: "upstream_timeout",
+    524: "upstream_timeout",
+}
+
+
+def error_from_body(
+    status: int, body: bytes, *, retry_after: float | None = None, secrets: Sequence[str] = ()
+) -> ProviderError:
+    """The error that an answer with this status means. `secrets` are redacted from whatever it says."""
+    payload = lenient_json(body)
+    kind, message = _told(payload) if payload is not None else ("", "")
+    code = _code(status, kind, message)
+    said = quoted(message, secrets)
+    detail = f"{_SENTENCES[code]} (HTTP {status})" + (f": {said}" if said else ".")
+    before = code in ("upstream_rate_limited", "upstream_error") and (status == 429 or status >= 500)
+    return ProviderError(code, detail, before_reply=before, retry_after=retry_after)
+
+
+def error_from_chunk(payload: Any, *, secrets: Sequence[str] = ()) -> ProviderError:
+    """The error that a stream carries in place of a chunk: `{"error": …}`, or whatever came as `event: error`."""
+    kind, message = _told(payload)
+    status = next((int(word) for word in kind.split() if word.isdecimal() and len(word) == 3), 500)
+    code = _code(status, kind, message)
+    said = quoted(message, secrets)
+    return ProviderError(code, _SENTENCES[code] + (f": {said}" if said else "."))
+
+
+def quoted(text: str, secrets: Sequence[str] = ()) -> str:
+    """An upstream's words as a user may see them: one line, trimmed, without keys and without an echo of the prompt."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "[redacted]")
+    text = _KEY.sub("[redacted]", _ECHO.sub("…", text[: 20 * MAX_QUOTE]))
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE].rstrip()}…"
+
+
+def lenient_json(data: bytes) -> Any:
+    """What a body holds, as JSON where it is JSON; None where it is not."""
+    try:
+        return msgspec.json.decode(data.decode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+_SENTENCES = {
+    "upstream_unavailable": "The upstream does not have what was asked for",
+    "upstream_auth": "The upstream refused the key",
+    "upstream_rate_limited": "The upstream takes no more requests for now",
+    "upstream_timeout": "The upstream ran out of time",
+    "upstream_error": "The upstream failed",
+    "content_filtered": "The upstream's content filter refused the prompt",
+    "context_overflow": "The conversation is too long for the model",
+}
+
+
+def _code(status: int, kind: str, message: str) -> str:
+    """The code for a status, and for what the body says where the status leaves it open."""
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if _OVERFLOW.search(kind) or _OVERFLOW.search(message):
+        return "context_overflow"
+    if status == 404:
+        return "upstream_unavailable"
+    return next((code for code, pattern in _KINDS.items() if pattern.search(kind)), "upstream_error")
+
+
+def _told(payload: Any) -> tuple[str, str]:
+    """(code and type, message) of an error object, in any of its forms."""
+    if isinstance(payload, list) and payload:
+        payload = payload[0]  # Gemini's
+    if isinstance(payload, dict) and payload.get("error"):
+        inner = payload["error"]
+        payload = inner if isinstance(inner, dict) else {**payload, "message": inner}
+    if not isinstance(payload, dict):
+        return "", payload if isinstance(payload, str) else ""
+    kinds = [str(payload[name]) for name in ("code", "type", "status") if payload.get(name) is not None]
+    message = payload.get("message") or payload.get("detail") or payload.get("msg") or ""
+    return " ".join(kinds), message if isinstance(message, str) else _listed(message)
+
+
+def _listed(detail: Any) -> str:
+    """FastAPI's way to tell what is wrong with a request: where, and what, but not the value."""
+    items = detail if isinstance(detail, list) else [detail]
+    told = [item for item in items if isinstance(item, dict)]
+    return "; ".join(f"{'.'.join(map(str, item.get('loc') or ()))} {item.get('msg', '')}".strip() for item in told)

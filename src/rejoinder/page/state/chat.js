@@ -1,0 +1,171 @@
+/**
+ * The page's state and what one can do with it. It knows nothing of how it is drawn: it calls `changed` and that is all.
+ *
+ * The address holds the open session (`#ses_…`), so that a reload, a bookmark and the back button lead to it. A new
+ * chat gets its session with its first message, under an id made here, so that no empty sessions are left about.
+ */
+
+import { newId } from "../client.js";
+import { Conversation } from "./conversation.js";
+import { drafts } from "./kept.js";
+import { Outbox } from "./outbox.js";
+import { Sessions } from "./sessions.js";
+
+const SESSION = /^#(ses_[0-9a-f]{32})$/;
+const TITLE_LENGTH = 60;
+/** Milliseconds after which a tab that nobody sees lets go of its stream. */
+const HIDDEN_REST = 60_000;
+
+export class Chat {
+  #client;
+  #changed;
+  conversation = null; // none: a new chat
+  draft = "";
+  notice = null; // what went wrong with something that was asked for here
+  menu = false; // whether the list is open, where it does not fit beside the conversation
+  models = [];
+
+  constructor(client, changed) {
+    [this.#client, this.#changed] = [client, changed];
+    this.outbox = new Outbox(client, changed);
+    this.sessions = new Sessions(client, changed);
+  }
+
+  start() {
+    this.outbox.resume();
+    this.#route();
+    this.sessions.load();
+    this.#loadModels();
+    addEventListener("hashchange", () => this.#route());
+    addEventListener("online", () => this.#wake());
+    addEventListener("offline", () => this.#changed());
+    let hidden;
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(hidden);
+      if (document.hidden) hidden = setTimeout(() => this.conversation?.rest(), HIDDEN_REST);
+      else this.#wake();
+    });
+  }
+
+  get sessionId() {
+    return this.conversation?.id ?? null;
+  }
+
+  /** What the open session is called. */
+  get title() {
+    const listed = this.sessions.items.find(({ id }) => id === this.sessionId);
+    return (this.conversation?.history?.session ?? listed)?.title ?? this.pending[0]?.title ?? "";
+  }
+
+  /** Messages of the open session that the server has not taken yet. */
+  get pending() {
+    const held = new Set(this.conversation?.history?.messages.map(({ id }) => id));
+    return this.outbox.of(this.sessionId).filter(({ id }) => !held.has(id));
+  }
+
+  /** Whether the next message has to wait. */
+  get busy() {
+    return this.pending.length > 0 || Boolean(this.conversation?.running);
+  }
+
+  setDraft(text) {
+    this.draft = text;
+    drafts.keep(this.sessionId, text);
+    this.#changed();
+  }
+
+  async send(text) {
+    const session = this.sessionId ?? newId("ses");
+    const create = this.conversation === null;
+    const untitled = this.conversation?.history && !this.title;
+    const title = titleOf(text);
+    this.notice = null;
+    this.setDraft("");
+    const sent = this.outbox.send({ id: newId("msg"), session, content: text, title, create });
+    if (create) location.hash = session;
+    try {
+      await sent;
+      if (untitled) await this.sessions.rename(session, title);
+      else this.sessions.tell();
+    } catch (problem) {
+      if (!drafts.of(session)) drafts.keep(session, text);
+      if (this.sessionId === session) this.draft = drafts.of(session);
+      this.tell(problem);
+    }
+  }
+
+  async stop() {
+    const { running } = this.conversation;
+    await this.try(() => this.conversation.stop(running));
+  }
+
+  rename(id, title) {
+    return this.try(() => this.sessions.rename(id, title.trim() || null));
+  }
+
+  async delete(id) {
+    drafts.keep(id, "");
+    if (this.sessionId === id) location.hash = "";
+    await this.try(() => this.sessions.delete(id));
+  }
+
+  /** Does something that was asked for, and tells what came of it only where it failed. */
+  async try(action) {
+    try {
+      await action();
+    } catch (problem) {
+      this.tell(problem);
+    }
+  }
+
+  tell(problem) {
+    this.notice = problem;
+    this.#changed();
+  }
+
+  setMenu(open) {
+    this.menu = open;
+    this.#changed();
+  }
+
+  #route() {
+    const id = SESSION.exec(location.hash)?.[1] ?? null;
+    if (id === this.sessionId && this.conversation) return;
+    this.conversation?.close();
+    this.conversation = id && new Conversation(this.#client, id, () => this.#follow());
+    this.conversation?.open(this.outbox.created(id));
+    this.draft = drafts.of(id);
+    this.menu = false;
+    this.notice = null;
+    this.#changed();
+  }
+
+  /** The list learns from the open conversation. */
+  #follow() {
+    const { history, phase, id } = this.conversation;
+    if (phase === "missing") this.sessions.drop(id);
+    else if (history?.session) this.sessions.put(history.session);
+    this.#changed();
+  }
+
+  #wake() {
+    this.conversation?.wake();
+    this.sessions.load();
+    this.#changed();
+  }
+
+  async #loadModels() {
+    await this.try(async () => {
+      this.models = (await this.#client.request("GET", "/v1/models", { tries: 3 })).data;
+      this.#changed();
+    });
+  }
+}
+
+/** The beginning of a message as a title. */
+function titleOf(text) {
+  const line = text.trim().replace(/\s+/g, " ");
+  if (line.length <= TITLE_LENGTH) return line;
+  const cut = [...line].slice(0, TITLE_LENGTH).join("");
+  return `${cut.replace(/\s+\S{0,15}$/, "")}…`;
+}

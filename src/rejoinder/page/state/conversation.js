@@ -1,0 +1,134 @@
+/**
+ * The open session: its history, kept up to date by one stream. Fetch a page of history, fold what the stream brings
+ * behind it, and draw whatever branch ends at the head. Everything that anyone does to the session comes by this one
+ * way, what this page sent itself as well; so two tabs cannot help showing the same.
+ */
+
+import { Problem } from "../client.js";
+import { fold, newHistory } from "../fold.js";
+
+const PAGE = 100;
+const LIVE = ["queued", "streaming"];
+
+export class Conversation {
+  #client;
+  #changed;
+  #leave = new AbortController();
+  #line = null;
+  #resting = false;
+  #awaken = null;
+  history = null;
+  phase = "loading"; // or "ready", "missing", "failed"
+  line = "open"; // or "waiting", while the stream is down
+  problem = null;
+  loadingOlder = false;
+
+  constructor(client, id, changed) {
+    [this.#client, this.id, this.#changed] = [client, id, changed];
+  }
+
+  /** Loads the session once `ready` has settled, and follows it until `close`. */
+  async open(ready) {
+    await ready;
+    while (!this.#leave.signal.aborted) {
+      try {
+        await this.#load();
+        await this.#follow();
+      } catch (problem) {
+        if (this.#leave.signal.aborted) return;
+        if (problem instanceof Problem) return this.#set({ phase: problem.status === 404 ? "missing" : "failed", problem });
+        // An offset that does not agree, or an event of a message that is not here: what is fetched afresh is right.
+        console.warn("The history is fetched again:", problem);
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+    }
+  }
+
+  close() {
+    this.#leave.abort();
+  }
+
+  /** Lets go of the stream: a browser has six connections to one server, for all its tabs together. */
+  rest() {
+    this.#resting = true;
+    this.#line?.abort();
+  }
+
+  /** Takes the stream up again, at once also where it was waiting before its next attempt. */
+  wake() {
+    if (this.#resting || this.line === "waiting") this.#line?.abort();
+    this.#resting = false;
+    this.#awaken?.();
+  }
+
+  /** The messages of the branch that ends at the head, as far as they are held. */
+  get branch() {
+    if (!this.history) return [];
+    const held = new Map(this.history.messages.map((message) => [message.id, message]));
+    const branch = [];
+    // A session that is fetched a moment after its messages may name a head that the stream has yet to bring.
+    let message = held.get(this.history.session?.head) ?? this.history.messages.at(-1);
+    for (; message; message = held.get(message.parent_id)) branch.push(message);
+    return branch.reverse();
+  }
+
+  get running() {
+    return this.branch.findLast(({ status }) => LIVE.includes(status)) ?? null;
+  }
+
+  async loadOlder() {
+    const [oldest] = this.branch;
+    if (this.loadingOlder || !oldest?.parent_id) return;
+    this.#set({ loadingOlder: true });
+    try {
+      const query = `?limit=${PAGE}&before=${oldest.id}&branch=${oldest.id}`;
+      const { data } = await this.#get(`/messages${query}`, { tries: 3 });
+      const held = new Set(this.history.messages.map(({ id }) => id));
+      const older = data.filter(({ id }) => !held.has(id));
+      this.history = { ...this.history, messages: [...older, ...this.history.messages] };
+    } finally {
+      this.#set({ loadingOlder: false });
+    }
+  }
+
+  stop(reply) {
+    return this.#client.stop(this.id, reply.id);
+  }
+
+  async #load() {
+    const [page, session] = await Promise.all([this.#get(`/messages?before=end&limit=${PAGE}`), this.#get("")]);
+    // Behind `as_of` the stream tells all; a session from before it has to be fetched again.
+    const fresh = session.last_seq < page.as_of ? await this.#get("") : session;
+    this.#set({ history: newHistory(fresh, page.data, page.as_of), phase: "ready" });
+  }
+
+  #get(path, options) {
+    const onRetry = () => this.#set({ line: "waiting" });
+    return this.#client.request("GET", `/v1/sessions/${this.id}${path}`, { signal: this.#leave.signal, onRetry, ...options });
+  }
+
+  /** Follows the session. Returns when the history is to be fetched again. */
+  async #follow() {
+    while (!this.#leave.signal.aborted) {
+      this.#line = new AbortController();
+      const signal = AbortSignal.any([this.#leave.signal, this.#line.signal]);
+      const onState = (line) => this.#set({ line });
+      for await (const event of this.#client.follow(this.id, { after: this.history.as_of, signal, onState })) {
+        this.history = fold(this.history, event);
+        this.#changed();
+        if (event.type === "session.updated" && !this.#holds(event.data.session.head)) return;
+      }
+      if (this.#resting) await new Promise((resolve) => (this.#awaken = resolve));
+    }
+  }
+
+  #holds(id) {
+    return id === null || this.history.messages.some((message) => message.id === id);
+  }
+
+  #set(state) {
+    if (this.#leave.signal.aborted) return;
+    Object.assign(this, state);
+    this.#changed();
+  }
+}

@@ -1,0 +1,106 @@
+/** The list of sessions, newest activity first, as far as it has been scrolled. */
+
+const PAGE = 50;
+
+export class Sessions {
+  #client;
+  #changed;
+  #next = null;
+  #loading = null;
+  #gone = new Set(); // deleted: an answer or an event that was already on its way must not bring one back
+  items = [];
+  failed = null;
+  loaded = false;
+
+  constructor(client, changed) {
+    [this.#client, this.#changed] = [client, changed];
+    // Another tab of this browser made, renamed or deleted something.
+    this.tabs = new BroadcastChannel("rejoinder.sessions");
+    this.tabs.onmessage = () => this.load();
+  }
+
+  get hasMore() {
+    return this.#next !== null;
+  }
+
+  /** Fetches the first page. What had been scrolled to behind it stays. */
+  load() {
+    return this.#fetch(null, (page) => {
+      const last = page.at(-1);
+      return [...page, ...(last && this.hasMore ? this.items.filter((item) => order(last, item) < 0) : [])];
+    });
+  }
+
+  more() {
+    return this.hasMore ? this.#fetch(this.#next, (page) => [...this.items, ...page]) : undefined;
+  }
+
+  /** Takes in what is known of a session from elsewhere, at its place in the order. */
+  put(session) {
+    const had = this.items.find(({ id }) => id === session.id);
+    if (this.#gone.has(session.id) || (had?.updated_at === session.updated_at && had.title === session.title)) return;
+    this.items = unique([session, ...this.items]);
+    this.#changed();
+  }
+
+  async rename(id, title) {
+    this.put(await this.#client.request("PATCH", `/v1/sessions/${id}`, { body: { title }, tries: 3 }));
+    this.tell();
+  }
+
+  /** It is gone from the list at once, and back where the server would not delete it. */
+  async delete(id) {
+    this.drop(id);
+    try {
+      await this.#client.request("DELETE", `/v1/sessions/${id}`, { tries: 3 });
+    } catch (problem) {
+      if (problem.status !== 404) {
+        this.#gone.delete(id);
+        this.load();
+        throw problem;
+      }
+    }
+    this.tell();
+  }
+
+  drop(id) {
+    this.#gone.add(id);
+    this.items = this.items.filter((item) => item.id !== id);
+    this.#changed();
+  }
+
+  tell() {
+    this.tabs.postMessage("changed");
+  }
+
+  #fetch(after, merge) {
+    this.#loading ??= this.#page(after, merge).finally(() => (this.#loading = null));
+    return this.#loading;
+  }
+
+  async #page(after, merge) {
+    const cursor = after ? `&after=${encodeURIComponent(after)}` : "";
+    try {
+      const page = await this.#client.request("GET", `/v1/sessions?limit=${PAGE}${cursor}`, { tries: 2 });
+      if (after !== null || !this.loaded || !this.hasMore) this.#next = page.next ?? null;
+      this.items = unique(merge(page.data)).filter(({ id }) => !this.#gone.has(id));
+      [this.failed, this.loaded] = [null, true];
+    } catch (problem) {
+      this.failed = problem;
+    }
+    this.#changed();
+  }
+}
+
+/** Newest activity first, as the server has it. Times are of one form, so they sort as text. */
+function order(one, other) {
+  const [a, b] = [one.updated_at + one.id, other.updated_at + other.id];
+  return a < b ? 1 : a > b ? -1 : 0;
+}
+
+/** The first of each id, sorted. */
+function unique(items) {
+  const seen = new Map();
+  for (const item of items) if (!seen.has(item.id)) seen.set(item.id, item);
+  return [...seen.values()].sort(order);
+}

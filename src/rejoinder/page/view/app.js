@@ -1,0 +1,116 @@
+/** The page: the list beside the conversation, and what lies over them. */
+
+import { Composer } from "./composer.js";
+import { html, useEffect, useRef, useState } from "./html.js";
+import { icon } from "./icons.js";
+import { Sidebar, useNarrow } from "./sidebar.js";
+import { Thread } from "./thread.js";
+
+export function App({ chat }) {
+  const [doomed, setDoomed] = useState(null);
+  const narrow = useNarrow();
+  useEffect(() => {
+    document.title = chat.title ? `${chat.title} – Rejoinder` : "Rejoinder";
+  }, [chat.title]);
+  return html`
+    <div class=${chat.menu ? "frame with-menu" : "frame"}>
+      <${Sidebar} chat=${chat} onDelete=${setDoomed} />
+      <div class="scrim" onClick=${() => chat.setMenu(false)} />
+      <main inert=${narrow && chat.menu}>
+        <header class="top">
+          <button type="button" class="quiet menu" aria-label="Chats" aria-expanded=${chat.menu} onClick=${() => chat.setMenu(true)}>${icon("menu")}</button>
+          <h1>${chat.title || (chat.conversation ? "Untitled chat" : "New chat")}</h1>
+        </header>
+        <${Middle} chat=${chat} />
+        <${Line} chat=${chat} />
+        ${chat.notice && html`<${Notice} problem=${chat.notice} onClose=${() => chat.tell(null)} />`}
+        <${Composer} chat=${chat} />
+        <${Announcer} key=${chat.sessionId} running=${chat.conversation?.running} last=${chat.conversation?.branch.at(-1)} />
+      </main>
+      ${doomed && html`<${Confirm} session=${doomed} onClose=${() => setDoomed(null)} onYes=${() => chat.delete(doomed.id)} />`}
+    </div>
+  `;
+}
+
+function Middle({ chat }) {
+  const { conversation, pending } = chat;
+  if (!conversation) return html`<${Welcome} chat=${chat} />`;
+  if (conversation.phase === "missing") {
+    return html`<div class="empty"><h2>This chat is not here</h2><p>It may have been deleted, or belong to another server.</p><a class="button" href="#">Start a new chat</a></div>`;
+  }
+  if (conversation.phase === "failed") {
+    return html`<div class="empty"><h2>This chat cannot be shown</h2><p>${conversation.problem.message}</p><button type="button" onClick=${() => location.reload()}>Try again</button></div>`;
+  }
+  if (conversation.phase === "loading" && !pending.length) return html`<div class="empty late"><p>Fetching the chat…</p></div>`;
+  return html`
+    <${Thread} key=${conversation.id} messages=${conversation.branch} pending=${pending} stopping=${conversation.history?.stopping ?? []}
+      loadingOlder=${conversation.loadingOlder} onTop=${() => chat.try(() => conversation.loadOlder())} />
+  `;
+}
+
+const IDEAS = [
+  "Tell me a story about a lighthouse keeper.",
+  "Explain how a hash table works, with an example in Python.",
+  "Help me plan a weekend without screens.",
+];
+
+const Welcome = ({ chat }) => html`
+  <div class="empty">
+    <h2>What shall we talk about?</h2>
+    <p>A reply goes on when you close the tab, and it is here when you come back.</p>
+    <ul class="ideas">
+      ${IDEAS.map((idea) => html`<li key=${idea}><button type="button" onClick=${() => chat.setDraft(idea)}>${idea}</button></li>`)}
+    </ul>
+  </div>
+`;
+
+/** Says when the line is down, and that nothing is lost by it. */
+function Line({ chat }) {
+  const { conversation } = chat;
+  if (!navigator.onLine) return html`<p class="line" role="status">You are offline. What you write is kept, and replies go on at the server.</p>`;
+  if (conversation?.line !== "waiting") return null;
+  return html`<p class="line" role="status">The connection is lost. Trying again… ${conversation.running && "The reply goes on at the server."}</p>`;
+}
+
+const HELP = {
+  session_busy: "A reply is still being written here, perhaps asked for in another tab. Your message is back in the field.",
+  payload_too_large: "The message is too long for this server.",
+};
+
+const Notice = ({ problem, onClose }) => html`
+  <div class="notice" role="alert">
+    <p>${HELP[problem.code] ?? problem.message}</p>
+    <button type="button" class="quiet" aria-label="Close" onClick=${onClose}>${icon("close")}</button>
+  </div>
+`;
+
+/** Tells a screen reader that a reply has begun and how it ended, and not each of its words. */
+function Announcer({ running, last }) {
+  const before = useRef(running);
+  const [said, say] = useState("");
+  useEffect(() => {
+    if (running && !before.current) say("A reply is being written.");
+    if (!running && before.current) say(last?.status === "completed" ? `The reply: ${last.content.slice(0, 400)}` : `The reply has ended: ${last?.status}.`);
+    before.current = running;
+  }, [running?.id]);
+  return html`<p class="unseen" role="status">${said}</p>`;
+}
+
+function Confirm({ session, onClose, onYes }) {
+  const dialog = useRef();
+  useEffect(() => dialog.current.showModal(), []);
+  const yes = () => {
+    dialog.current.close();
+    onYes();
+  };
+  return html`
+    <dialog ref=${dialog} onClose=${onClose} aria-labelledby="confirm">
+      <h2 id="confirm">Delete “${session.title || "Untitled chat"}”?</h2>
+      <p>All its messages go with it, for good.</p>
+      <div class="actions">
+        <button type="button" onClick=${() => dialog.current.close()}>Keep it</button>
+        <button type="button" class="danger" onClick=${yes}>Delete</button>
+      </div>
+    </dialog>
+  `;
+}

@@ -1,0 +1,21 @@
+/**
+ * One drawing per frame, however many events came in between. A drawing that takes long makes the next one wait in
+ * proportion, so that however long a reply grows, three quarters of the time are left for the reader's own doings.
+ */
+export function batched(draw) {
+  let waiting = false;
+  let rest = 0;
+  const frame = () => {
+    waiting = false;
+    const began = performance.now();
+    draw();
+    const took = performance.now() - began;
+    rest = took > 8 ? 3 * took : 0;
+  };
+  return function changed() {
+    if (waiting) return;
+    waiting = true;
+    if (rest) setTimeout(() => requestAnimationFrame(frame), rest);
+    else requestAnimationFrame(frame);
+  };
+}

@@ -1,0 +1,115 @@
+/** The list of sessions: newest activity first, in groups by day; each can be opened, renamed and deleted. */
+
+import { html, memo, useEffect, useRef, useState } from "./html.js";
+import { icon } from "./icons.js";
+
+export function Sidebar({ chat, onDelete }) {
+  const { sessions } = chat;
+  return html`
+    <nav class="sidebar" aria-label="Chats" inert=${useNarrow() && !chat.menu}>
+      <header>
+        <span class="brand">Rejoinder</span>
+        <a class="button" href="#" onClick=${() => chat.setMenu(false)}>${icon("plus")} New chat</a>
+      </header>
+      <div class="list">
+        ${groups(sessions.items).map(
+          ([day, items]) => html`
+            <section key=${day} aria-label=${day}>
+              <h2>${day}</h2>
+              <ul>
+                ${items.map((session) => html`<${Item} key=${session.id} session=${session} open=${session.id === chat.sessionId} chat=${chat} onDelete=${onDelete} />`)}
+              </ul>
+            </section>
+          `,
+        )}
+        ${sessions.failed && html`
+          <div class="note" role="alert">
+            <p>The list could not be fetched: ${sessions.failed.message}</p>
+            <button type="button" onClick=${() => sessions.load()}>Try again</button>
+          </div>`}
+        ${sessions.loaded && !sessions.items.length && html`<p class="note">Your chats will be listed here.</p>`}
+        ${sessions.hasMore && html`<${More} key=${sessions.items.length} onSeen=${() => sessions.more()} />`}
+      </div>
+      <footer><a href="/docs">HTTP interface</a></footer>
+    </nav>
+  `;
+}
+
+const Item = memo(({ session, open, chat, onDelete }) => {
+  const [renaming, setRenaming] = useState(false);
+  const title = session.title || "Untitled chat";
+  if (renaming) return html`<li><${Rename} title=${session.title ?? ""} onDone=${done} /></li>`;
+  function done(wanted) {
+    setRenaming(false);
+    if (wanted !== null && wanted !== session.title) chat.rename(session.id, wanted);
+  }
+  return html`
+    <li>
+      <a href=${`#${session.id}`} title=${title} aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}</a>
+      <button type="button" class="quiet" aria-label=${`Rename ${title}`} title="Rename" onClick=${() => setRenaming(true)}>${icon("pencil")}</button>
+      <button type="button" class="quiet" aria-label=${`Delete ${title}`} title="Delete" onClick=${() => onDelete(session)}>${icon("trash")}</button>
+    </li>
+  `;
+});
+
+/** Enter and leaving the field keep the name, Escape does not. */
+function Rename({ title, onDone }) {
+  const field = useRef();
+  const over = useRef(false);
+  useEffect(() => field.current.select(), []);
+  const end = (name) => {
+    if (over.current) return; // the field loses its focus once more when it goes
+    over.current = true;
+    onDone(name);
+  };
+  const onKeyDown = ({ key, target, isComposing }) => {
+    if (isComposing) return;
+    if (key === "Enter") end(target.value);
+    if (key === "Escape") end(null);
+  };
+  return html`<input ref=${field} value=${title} maxlength="512" aria-label="Name of the chat" onKeyDown=${onKeyDown} onBlur=${({ target }) => end(target.value)} />`;
+}
+
+/** Fetches the next page when it comes into view. */
+function More({ onSeen }) {
+  const place = useRef();
+  useEffect(() => {
+    const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && onSeen());
+    seen.observe(place.current);
+    return () => seen.disconnect();
+  }, []);
+  return html`<p ref=${place} class="note">Fetching more…</p>`;
+}
+
+/** `[day, sessions]` in the order of the list. */
+function groups(items) {
+  const today = new Date().setHours(0, 0, 0, 0);
+  const names = new Map();
+  for (const item of items) {
+    const name = dayOf(new Date(item.updated_at), today);
+    names.set(name, [...(names.get(name) ?? []), item]);
+  }
+  return [...names];
+}
+
+const DAY = 24 * 60 * 60 * 1000;
+
+function dayOf(time, today) {
+  if (time >= today) return "Today";
+  if (time >= today - DAY) return "Yesterday";
+  if (time >= today - 7 * DAY) return "Last seven days";
+  return time.toLocaleDateString(undefined, { month: "long", year: "numeric" });
+}
+
+/** Whether the list lies over the conversation instead of beside it. */
+export function useNarrow() {
+  const [narrow, setNarrow] = useState(NARROW.matches);
+  useEffect(() => {
+    const changed = () => setNarrow(NARROW.matches);
+    NARROW.addEventListener("change", changed);
+    return () => NARROW.removeEventListener("change", changed);
+  }, []);
+  return narrow;
+}
+
+const NARROW = matchMedia("(max-width: 50rem)");

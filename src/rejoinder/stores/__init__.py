@@ -1,0 +1,23 @@
+"""Where the words are kept: one URL chooses, and only the chosen backend is imported."""
+
+from rejoinder.abc import Store
+from rejoinder.errors import Misconfigured
+
+KNOWN = "memory: (gone with the process), sqlite:///relative/path and sqlite:////absolute/path"
+
+
+def open_store(url: str) -> Store:
+    """The store that a URL names, not yet entered. Raises Misconfigured, and never repeats what may be a password."""
+    scheme, _, rest = url.partition(":")
+    match scheme:
+        case "memory":
+            from rejoinder.stores.memory import MemoryStore
+
+            if rest.strip("/"):
+                raise Misconfigured(f"The store in memory has no name: write memory: and not memory:{rest}.")
+            return MemoryStore()
+        case "sqlite":
+            from rejoinder.stores.sqlite import SqliteStore
+
+            return SqliteStore.from_url(url)
+    raise Misconfigured(f"There is no kind of store {scheme!r}. There are {KNOWN}.")

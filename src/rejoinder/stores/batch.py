@@ -1,0 +1,91 @@
+"""What becomes of the appends of a batch, before any of them is written.
+
+A store whose writer is alone settles the whole batch first, with nothing but each session's place, and then writes what
+was accepted. So a refusal has nothing to take back, and memory and SQLite cannot differ in what they refuse.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, Refused
+from rejoinder.entities import Key
+from rejoinder.errors import LeaseLost
+
+
+class Place(Struct, frozen=True):
+    """Where a session stands: its version, and the seq of its last event."""
+
+    version: int
+    last_seq: int
+
+
+def settle(
+    appends: Sequence[Append], place_of: Callable[[Key], Place | None]
+) -> tuple[list[AppendResult], dict[Key, Place]]:
+    """The result of each append, in order, and where the sessions of the accepted ones stand after the batch.
+
+    `place_of` is asked once for each session; None says that there is no such session. Raises ValueError for an append
+    that contradicts itself.
+    """
+    results: list[AppendResult] = []
+    known: dict[Key, Place | None] = {}
+    after: dict[Key, Place] = {}
+    for append in appends:
+        key = append.key
+        place = known[key] if key in known else place_of(key)
+        refused = _refusal(append, place)
+        if refused is None:
+            first = place.last_seq + 1 if place else 1
+            place = after[key] = Place(_version(append, place), first + len(append.drafts) - 1)
+            results.append(Appended(first))
+        else:
+            results.append(refused)
+        known[key] = place
+    return results, after
+
+
+def _refusal(append: Append, place: Place | None) -> Refused | None:
+    expect = append.expect
+    if expect == ABSENT and expect is not None:
+        return None if place is None else Refused("exists")
+    if place is None:
+        return Refused("missing")
+    return None if expect is None or expect == place.version else Refused("version")
+
+
+def _version(append: Append, place: Place | None) -> int:
+    if append.header is None:
+        if place is None:
+            raise ValueError("An append that creates a session brings its header.")
+        return place.version
+    if append.header.version != (append.expect or 0) + 1:
+        raise ValueError(f"A header of version {append.header.version} was decided at version {append.expect}.")
+    return append.header.version
+
+
+def check_number(lease: Lease, number: int, last: int) -> None:
+    """Raises ValueError for a number whose results are no longer kept."""
+    if number < last:
+        raise ValueError(f"Batch {number} of epoch {lease.epoch} comes after batch {last}.")
+
+
+def lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"The lease of worker {lease.worker} (epoch {lease.epoch}) is gone.")
+
+
+# --- results, as they are kept beside a lease --------------------------------------------------------------------
+
+
+def encode_results(results: Sequence[AppendResult]) -> bytes:
+    """A number is the first seq of an append that was done, a word the reason of one that was refused."""
+    return msgspec.json.encode([result.first if isinstance(result, Appended) else result.reason for result in results])
+
+
+def decode_results(data: bytes) -> list[AppendResult]:
+    return [Appended(said) if isinstance(said, int) else Refused(said) for said in _decoder.decode(data)]
+
+
+_decoder = msgspec.json.Decoder(list[int | Literal["version", "missing", "exists"]])

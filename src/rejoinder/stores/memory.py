@@ -1,0 +1,230 @@
+"""The store in memory: for tests and trials. What it keeps is gone with the process, everything else it promises.
+
+Headers are kept encoded, so that nothing a caller holds is also what the store holds, and a save that is missing shows.
+It lives as long as the object: closed and entered again it has what it had, as a file would.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Collection, Iterable, Sequence
+from itertools import count
+from typing import Self
+
+import msgspec
+from msgspec import Struct, structs
+
+from rejoinder.abc import Append, Appended, AppendResult, Lease, NewRow, Row, SessionCursor, Store
+from rejoinder.entities import Header, Key, OpenReply
+from rejoinder.events import Event
+from rejoinder.stores.batch import Place, check_number, lost, settle
+
+
+class _Log(Struct):
+    """One session with all that belongs to it. Events are in order of seq, rows in order of creation."""
+
+    place: Place
+    header: bytes = b""
+    open: tuple[OpenReply, ...] = ()
+    updated_at: str = ""
+    events: list[Event] = []
+    rows: dict[str, Row] = {}
+    children: dict[str | None, list[str]] = {}
+    lanes: dict[str, list[str]] = {}
+
+    def read_header(self) -> Header:
+        header = _decoder.decode(self.header)
+        return structs.replace(header, session=structs.replace(header.session, last_seq=self.place.last_seq))
+
+
+class _Held(Struct):
+    """A lease, and the last batch under it."""
+
+    worker: str
+    number: int = 0
+    results: tuple[AppendResult, ...] = ()
+
+
+class MemoryStore(Store):
+    exclusive = True
+
+    def __init__(self) -> None:
+        self._logs: dict[Key, _Log] = {}
+        self._leases: dict[int, _Held] = {}
+        self._epochs = count(1)
+
+    async def __aenter__(self) -> Self:
+        self._leases.clear()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """There is nothing to close."""
+
+    # leases
+
+    async def acquire_lease(self, worker: str, ttl: float) -> Lease:
+        lease = Lease(worker, next(self._epochs))
+        self._leases[lease.epoch] = _Held(worker)
+        return lease
+
+    async def renew_lease(self, lease: Lease, ttl: float) -> None:
+        self._held(lease)
+
+    async def release_lease(self, lease: Lease) -> None:
+        self._leases.pop(lease.epoch, None)
+
+    async def revoke_expired(self) -> None:
+        """None has a time: opening revoked them all."""
+
+    def _held(self, lease: Lease) -> _Held:
+        held = self._leases.get(lease.epoch)
+        if held is None or held.worker != lease.worker:
+            raise lost(lease)
+        return held
+
+    # writing
+
+    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        held = self._held(lease)
+        check_number(lease, number, held.number)
+        if number > held.number:
+            results, _ = settle(appends, self._place)
+            for append, result in zip(appends, results, strict=True):
+                if isinstance(result, Appended):
+                    self._write(append, result.first)
+            held.number, held.results = number, tuple(results)
+        return list(held.results)
+
+    def _place(self, key: Key) -> Place | None:
+        log = self._logs.get(key)
+        return log.place if log else None
+
+    def _write(self, append: Append, first: int) -> None:
+        log = self._logs.setdefault(append.key, _Log(Place(0, 0)))
+        log.events += (
+            Event(first + at, draft.type, draft.message_id, draft.data) for at, draft in enumerate(append.drafts)
+        )
+        version = log.place.version
+        if append.header is not None:
+            version = append.header.version
+            log.header = msgspec.json.encode(append.header)
+            log.open, log.updated_at = append.header.open, append.header.session.updated_at
+        log.place = Place(version, first + len(append.drafts) - 1)
+        for new in sorted(append.created, key=lambda row: row.at):
+            _add_row(log, new, first)
+        for ended in append.ended:
+            log.rows[ended.id] = structs.replace(log.rows[ended.id], ended=first + ended.at)
+
+    async def delete(self, key: Key, version: int) -> bool:
+        log = self._logs.get(key)
+        if log is not None and log.place.version != version:
+            return False
+        self._logs.pop(key, None)
+        return True
+
+    # reading: the session
+
+    async def header(self, key: Key) -> Header | None:
+        log = self._logs.get(key)
+        return log.read_header() if log else None
+
+    async def sessions(self, owner: str, *, after: SessionCursor | None, limit: int) -> list[Header]:
+        places = sorted(
+            ((log.updated_at, key.session_id) for key, log in self._logs.items() if key.owner == owner), reverse=True
+        )
+        if after is not None:
+            places = [place for place in places if place < (after.updated_at, after.session_id)]
+        return [self._logs[Key(owner, session_id)].read_header() for _, session_id in places[:limit]]
+
+    async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
+        found = (
+            (key, reply) for key, log in self._logs.items() for reply in log.open if reply.epoch not in self._leases
+        )
+        return [orphan for orphan, _ in zip(found, range(limit), strict=False)]
+
+    # reading: the log
+
+    async def events(
+        self,
+        key: Key,
+        *,
+        after: int,
+        until: int | None = None,
+        message_ids: Collection[str] | None = None,
+        limit: int = 1_000,
+        max_bytes: int = 1 << 20,
+    ) -> list[Event]:
+        found: list[Event] = []
+        size = 0
+        log = self._logs.get(key)
+        events = log.events if log else []
+        for place in range(bisect_right(events, after, key=_seq), len(events)):
+            event = events[place]
+            if (until is not None and event.seq > until) or len(found) >= limit or size >= max_bytes:
+                break
+            if message_ids is None or event.message_id in message_ids:
+                found.append(event)
+                size += len(event.data)
+        return found
+
+    async def events_at(self, key: Key, seqs: Iterable[int]) -> list[Event]:
+        log = self._logs.get(key)
+        events = log.events if log else []
+        found = []
+        for seq in sorted(set(seqs)):
+            place = bisect_left(events, seq, key=_seq)
+            if place < len(events) and events[place].seq == seq:
+                found.append(events[place])
+        return found
+
+    # reading: the index
+
+    async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
+        log = self._logs.get(key)
+        return {row_id: log.rows[row_id] for row_id in ids if row_id in log.rows} if log else {}
+
+    async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
+        log = self._logs.get(key)
+        if log is None:
+            return {}
+        return {
+            parent: [log.rows[child] for child in log.children[parent]] for parent in parents if parent in log.children
+        }
+
+    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
+        log = self._logs.get(key)
+        rows = [log.rows[row_id] for row_id in log.lanes.get(lane, ())] if log else []
+        return rows[bisect_left(rows, low, key=_depth) : bisect_right(rows, high, key=_depth)]
+
+    async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
+        log = self._logs.get(key)
+        rows = [row for row in log.rows.values() if after < row.created < before] if log else []
+        return rows[max(0, len(rows) - limit) :] if newest else rows[:limit]
+
+    # health
+
+    async def ping(self) -> None:
+        """Memory can always be written."""
+
+
+def _add_row(log: _Log, new: NewRow, first: int) -> None:
+    created = first + new.at
+    log.rows[new.id] = Row(
+        id=new.id,
+        parent_id=new.parent_id,
+        lane=new.lane,
+        depth=new.depth,
+        created=created,
+        ended=created if new.ended else None,
+    )
+    log.children.setdefault(new.parent_id, []).append(new.id)
+    insort(log.lanes.setdefault(new.lane, []), new.id, key=lambda row_id: log.rows[row_id].depth)
+
+
+def _seq(event: Event) -> int:
+    return event.seq
+
+
+def _depth(row: Row) -> int:
+    return row.depth
+
+
+_decoder = msgspec.json.Decoder(Header)

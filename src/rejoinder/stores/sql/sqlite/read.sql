@@ -1,0 +1,85 @@
+-- What the readers ask. Each is one statement, so it sees one state of the store. Lists come as a JSON array.
+-- INDEXED BY stands where SQLite, which has no statistics of the tables, would read a whole session instead.
+
+-- name: lease
+SELECT 1 FROM leases WHERE epoch = :epoch AND worker = :worker
+
+-- name: header
+SELECT header, (SELECT max(seq) FROM events WHERE session = n) FROM sessions WHERE owner = :owner AND id = :id
+
+-- name: sessions
+SELECT header, (SELECT max(seq) FROM events WHERE session = n)
+FROM sessions
+WHERE owner = :owner
+ORDER BY updated_at DESC, id DESC
+LIMIT :limit
+
+-- name: sessions_after
+SELECT header, (SELECT max(seq) FROM events WHERE session = n)
+FROM sessions
+WHERE owner = :owner AND (updated_at, id) < (:updated_at, :session_id)
+ORDER BY updated_at DESC, id DESC
+LIMIT :limit
+
+-- name: orphans
+SELECT owner, sessions.id, reply
+FROM open_replies JOIN sessions ON n = session
+WHERE epoch NOT IN (SELECT epoch FROM leases)
+LIMIT :limit
+
+-- name: events
+SELECT seq, type, message_id, data
+FROM events
+WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id) AND seq > :after AND seq <= :until
+ORDER BY seq
+LIMIT :limit
+
+-- name: events_of
+SELECT seq, type, message_id, data
+FROM events
+WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id) AND seq > :after AND seq <= :until
+    AND message_id IN (SELECT value FROM json_each(:message_ids))
+ORDER BY seq
+LIMIT :limit
+
+-- name: events_at
+SELECT seq, type, message_id, data
+FROM events
+WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id)
+    AND seq IN (SELECT value FROM json_each(:seqs))
+ORDER BY seq
+
+-- name: rows
+SELECT id, parent_id, lane, depth, created, ended
+FROM messages INDEXED BY messages_by_id
+WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id)
+    AND id IN (SELECT value FROM json_each(:ids))
+
+-- name: children
+SELECT m.id, m.parent_id, m.lane, m.depth, m.created, m.ended
+FROM json_each(:parents) AS parent
+    CROSS JOIN messages AS m INDEXED BY messages_by_parent
+    ON m.session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id)
+        AND m.parent_id IS parent.value
+ORDER BY m.created
+
+-- name: lane
+SELECT id, parent_id, lane, depth, created, ended
+FROM messages
+WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id) AND lane = :lane
+    AND depth BETWEEN :low AND :high
+ORDER BY depth
+
+-- name: created
+SELECT id, parent_id, lane, depth, created, ended
+FROM messages
+WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id) AND created > :after AND created < :before
+ORDER BY created
+LIMIT :limit
+
+-- name: created_newest
+SELECT id, parent_id, lane, depth, created, ended
+FROM messages
+WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id) AND created > :after AND created < :before
+ORDER BY created DESC
+LIMIT :limit

@@ -1,0 +1,159 @@
+"""The store in one SQLite file: an own thread writes, some others read, and what was acknowledged is on the disk.
+
+Read `sql/sqlite/migrations/` for the tables and why they are so, `sqlite_file.py` for the file and how it is opened,
+`sqlite_batch.py` for appends, and `sqlite_reads.py` for the rest.
+"""
+
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from rejoinder.abc import Append, AppendResult, Lease, Row, SessionCursor, Store
+from rejoinder.entities import Header, Key, OpenReply
+from rejoinder.errors import Misconfigured, StoreUnavailable
+from rejoinder.events import Event
+from rejoinder.stores import sqlite_reads as reads
+from rejoinder.stores.sql import statements
+from rejoinder.stores.sqlite_batch import Places, append_batch
+from rejoinder.stores.sqlite_threads import SqliteThreads
+
+
+class SqliteStore(Store):
+    exclusive = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._places = Places()
+        self._opened: SqliteThreads | None = None
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`sqlite:///relative/path` or `sqlite:////absolute/path`. Raises Misconfigured for anything else."""
+        path = url.removeprefix("sqlite:///")
+        if path == url or not path:
+            raise Misconfigured(
+                "A SQLite store is named by a path: sqlite:///relative/path or, with four slashes, sqlite:////absolute/path."
+            )
+        if path == ":memory:":
+            raise Misconfigured("Rejoinder has a store in memory of its own: write memory:.")
+        if "?" in path or "\0" in path:
+            raise Misconfigured("A SQLite store takes no options, and its path holds neither ? nor NUL.")
+        return cls(Path(path))
+
+    async def __aenter__(self) -> Self:
+        # Resolved, so that two links to one file have one lock.
+        threads = SqliteThreads(self._path.resolve(), self._places.forget)
+        await threads.open()
+        self._opened = threads
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._threads.close()
+
+    @property
+    def _threads(self) -> SqliteThreads:
+        if self._opened is None:
+            raise StoreUnavailable("The store is not open.")
+        return self._opened
+
+    # leases
+
+    async def acquire_lease(self, worker: str, ttl: float) -> Lease:
+        return Lease(worker, await self._threads.write(_give_lease, worker))
+
+    async def renew_lease(self, lease: Lease, ttl: float) -> None:
+        await self._threads.read(reads.check_lease, lease)
+
+    async def release_lease(self, lease: Lease) -> None:
+        await self._threads.write(_drop_lease, lease)
+
+    async def revoke_expired(self) -> None:
+        """None has a time: opening revoked them all."""
+
+    # writing
+
+    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        return await self._threads.write(append_batch, self._places, lease, number, appends)
+
+    async def delete(self, key: Key, version: int) -> bool:
+        return await self._threads.write(_delete, self._places, key, version)
+
+    # reading: the session
+
+    async def header(self, key: Key) -> Header | None:
+        return await self._threads.read(reads.header, key)
+
+    async def sessions(self, owner: str, *, after: SessionCursor | None, limit: int) -> list[Header]:
+        return await self._threads.read(reads.sessions, owner, after, limit)
+
+    async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
+        return await self._threads.read(reads.orphans, limit)
+
+    # reading: the log
+
+    async def events(
+        self,
+        key: Key,
+        *,
+        after: int,
+        until: int | None = None,
+        message_ids: Collection[str] | None = None,
+        limit: int = 1_000,
+        max_bytes: int = 1 << 20,
+    ) -> list[Event]:
+        return await self._threads.read(reads.events, key, after, until, message_ids, limit, max_bytes)
+
+    async def events_at(self, key: Key, seqs: Iterable[int]) -> list[Event]:
+        return await self._threads.read(reads.events_at, key, tuple(seqs))
+
+    # reading: the index
+
+    async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
+        return await self._threads.read(reads.rows, key, tuple(ids))
+
+    async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
+        return await self._threads.read(reads.children, key, tuple(parents))
+
+    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
+        return await self._threads.read(reads.lane, key, lane, low, high)
+
+    async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
+        return await self._threads.read(reads.created, key, after, before, limit, newest)
+
+    # health
+
+    async def ping(self) -> None:
+        await self._threads.write(_ping)
+
+
+# --- in the writer's thread --------------------------------------------------------------------------------------
+
+
+def _give_lease(connection: sqlite3.Connection, worker: str) -> int:
+    return connection.execute(_sql()["give_lease"], {"worker": worker}).lastrowid or 0
+
+
+def _drop_lease(connection: sqlite3.Connection, lease: Lease) -> None:
+    connection.execute(_sql()["drop_lease"], {"epoch": lease.epoch, "worker": lease.worker})
+
+
+def _delete(connection: sqlite3.Connection, places: Places, key: Key, version: int) -> bool:
+    found = places.find(connection, key)
+    if found is None:
+        return True
+    n, place = found
+    if place.version != version:
+        return False
+    for name in ("drop_events", "drop_messages", "clear_open", "drop_session"):
+        connection.execute(_sql()[name], {"n": n})
+    places.forget()
+    return True
+
+
+def _ping(connection: sqlite3.Connection) -> None:
+    connection.execute(_sql()["ping"])
+
+
+def _sql() -> Mapping[str, str]:
+    return statements("sqlite", "write")

@@ -1,0 +1,127 @@
+"""The threads of a SQLite store: one that writes, a few that read, and errors that a caller can act on.
+
+All writes and checkpoints are the writer's, one after the other; that also keeps clear of the fault that SQLite before
+3.51.3 has where several connections write at once. Readers neither wait for it nor make it wait.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Concatenate, ParamSpec, TypeVar
+
+from rejoinder.errors import StoreUnavailable
+from rejoinder.stores.file_lock import FileLock
+from rejoinder.stores.sqlite_file import check_file, open_reader, open_writer, opening
+
+READERS = 4
+"""Threads that read, each with a connection. Reads are short and mostly from memory: more would wait for Python."""
+
+OURS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+"""Errors that say that we asked for something wrong. To ask again never helps, so they are not StoreUnavailable."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Work = Callable[Concatenate[sqlite3.Connection, P], T]
+
+
+class SqliteThreads:
+    """`write` and `read` run work on a connection in a thread. Work that has begun ends, also if its call is cancelled."""
+
+    def __init__(self, path: Path, on_rollback: Callable[[], None]) -> None:
+        self._path = path
+        self._on_rollback = on_rollback
+        self._lock = FileLock(path.with_name(path.name + ".lock"))
+        self._writer: sqlite3.Connection | None = None
+        self._readers: list[sqlite3.Connection] = []
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self._writing = ThreadPoolExecutor(1, "sqlite-writer")
+        self._reading = ThreadPoolExecutor(READERS, "sqlite-reader")
+
+    async def open(self) -> None:
+        """Raises as opening a store does, and then leaves nothing open."""
+        try:
+            await _run(self._writing, self._open)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(self._end))
+            raise
+
+    async def close(self) -> None:
+        """Returns when all work that was begun has ended."""
+        await asyncio.shield(asyncio.to_thread(self._end))
+
+    async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs work in a transaction of its own: all of it is committed, or nothing. Raises StoreUnavailable."""
+        return await _run(self._writing, lambda: self._transaction(lambda writer: work(writer, *args, **kwargs)))
+
+    async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs work that asks one statement, on the state of this moment or a later one. Raises StoreUnavailable."""
+        return await _run(self._reading, lambda: self._query(lambda reader: work(reader, *args, **kwargs)))
+
+    # in the threads
+
+    def _open(self) -> None:
+        with opening(self._path):
+            self._lock.acquire()
+            check_file(self._path)
+            self._writer = open_writer(self._path)
+            for _ in range(READERS):
+                reader = open_reader(self._path)
+                self._readers.append(reader)
+                self._idle.put(reader)
+
+    def _end(self) -> None:
+        self._reading.shutdown()
+        self._writing.shutdown()
+        for connection in (*self._readers, self._writer):
+            # The writer is the last: it leaves the database whole, without a write-ahead log beside it.
+            if connection is not None:
+                connection.close()
+        self._lock.release()
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        writer = self._writer
+        if writer is None:
+            raise StoreUnavailable("The store is not open.")
+        with _unavailable("written"):
+            try:
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
+                writer.execute("BEGIN IMMEDIATE")
+                result = work(writer)
+                writer.execute("COMMIT")
+            except BaseException:
+                self._on_rollback()
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
+                raise
+        return result
+
+    def _query(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        reader = self._idle.get()
+        try:
+            with _unavailable("read"):
+                return work(reader)
+        finally:
+            self._idle.put(reader)
+
+
+async def _run(threads: Executor, work: Callable[[], T]) -> T:
+    try:
+        running = asyncio.get_running_loop().run_in_executor(threads, work)
+    except RuntimeError as closed:
+        raise StoreUnavailable("The store is closed.") from closed
+    return await running
+
+
+@contextmanager
+def _unavailable(done: str) -> Iterator[None]:
+    try:
+        yield
+    except OURS:
+        raise
+    except sqlite3.Error as exc:
+        raise StoreUnavailable(f"The database could not be {done}: {exc}.") from exc

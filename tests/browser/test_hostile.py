@@ -1,0 +1,80 @@
+"""What a model writes is hostile. Whatever it writes, no script runs, nothing is fetched and nothing can pose as the page."""
+
+import pytest
+from playwright.sync_api import expect
+
+from chat_page import Chat
+
+HOSTILE = r"""
+<script>window.hacked = 1</script>
+<img src=x onerror="window.hacked = 1">
+<img src="https://tracker.example/pixel.png" alt="a cat">
+<svg onload="window.hacked = 1"><script>window.hacked = 1</script></svg>
+<math><mtext></mtext><mglyph><style><img src=x onerror=window.hacked=1></style></mglyph></math>
+<iframe src="javascript:window.hacked = 1" srcdoc="<script>parent.hacked = 1</script>"></iframe>
+<object data="https://tracker.example/o"></object><embed src="https://tracker.example/e">
+<video src="https://tracker.example/v" poster="https://tracker.example/p" autoplay></video>
+<link rel="stylesheet" href="https://tracker.example/s.css">
+<style>body { display: none; background: url(https://tracker.example/b.png) }</style>
+<base href="https://tracker.example/"><meta http-equiv="refresh" content="0;url=https://tracker.example/">
+<form action="https://tracker.example/"><input name="password" type="password"><button>Sign in</button></form>
+<div style="position: fixed; inset: 0; background: url(https://tracker.example/c.png)" class="composer" id="app">over everything</div>
+<details ontoggle="window.hacked = 1" open><summary>x</summary></details>
+
+![a dog](https://tracker.example/dog.png) <b>bold</b> H<sub>2</sub>O <img src=x onerror="window.hacked = 1">
+[one](javascript:window.hacked=1) [two](JaVaScRiPt:window.hacked=1) [three](data:text/html,<script>window.hacked=1</script>)
+[four](vbscript:x) [five](&#106;avascript:window.hacked=1) [six](/docs) <javascript:window.hacked=1>
+<a href="javascript:window.hacked = 1" target="_self" onclick="window.hacked = 1">seven</a>
+[good](https://good.example/page)
+
+```"><img src=x onerror=window.hacked=1>
+<script>window.hacked = 1</script>
+```
+
+| <img src=x onerror=window.hacked=1> |
+|---|
+| <b onmouseover=window.hacked=1>cell</b> |
+"""
+
+LINKS = "place => [...place.querySelectorAll('[href]')].map((link) => link.getAttribute('href'))"
+FORBIDDEN = (
+    "script, style, link, meta, base, iframe, object, embed, img, video, svg, math, form, input, "
+    "[style], [id], [name], [onerror], [onclick], .composer"
+)
+
+
+@pytest.mark.parametrize("pace", ["", " pace=0.002"], ids=["at once", "bit by bit"])
+def test_hostile_markdown_is_harmless(chat: Chat, pace: str) -> None:
+    chat.say(f"/script echo{pace}\n{HOSTILE}")
+    chat.expect_written()
+    for link in chat.reply.get_by_role("link").all():
+        link.hover()
+    for text in ("one", "seven", "cell"):
+        chat.reply.get_by_text(text).last.click()
+
+    assert chat.page.evaluate("window.hacked") is None
+    assert chat.page.evaluate("document.activeElement?.type") != "password"
+    # Pictures of others are links: fetched by a click, and only so.
+    assert chat.reply.evaluate(LINKS) == ["https://tracker.example/dog.png", "https://good.example/page"]
+    assert chat.reply.locator(FORBIDDEN).count() == 0
+    expect(chat.reply.get_by_text("bold")).to_have_css("font-weight", "700")
+    expect(chat.reply).to_contain_text("<script>window.hacked = 1</script>")  # shown as the text that it is
+    expect(chat.field).to_be_in_viewport()
+    good = chat.reply.get_by_role("link", name="good")
+    expect(good).to_have_attribute("rel", "noopener noreferrer nofollow")
+    expect(good).to_have_attribute("target", "_blank")
+
+
+def test_what_a_person_writes_is_shown_as_it_is(chat: Chat) -> None:
+    chat.say("<b>not bold</b> **nor this** <img src=x onerror=window.hacked=1>")
+    chat.expect_written()
+    expect(chat.said).to_have_text("<b>not bold</b> **nor this** <img src=x onerror=window.hacked=1>")
+    assert chat.page.evaluate("window.hacked") is None
+
+
+def test_a_hostile_title_is_text(chat: Chat) -> None:
+    title = "<img src=x onerror=window.hacked=1>"
+    chat.say(title)
+    chat.expect_written()
+    expect(chat.listed).to_have_text(title)
+    assert chat.page.evaluate("window.hacked") is None

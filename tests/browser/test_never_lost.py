@@ -1,0 +1,185 @@
+"""The promise, as a person sees it: whatever happens to the page, the line or the server, the reply is there."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Browser, Route, expect
+
+from chat_page import Chat
+from server_process import Server
+
+SLOW = "/script tokens=150 pace=0.02"
+WHOLE = " ".join(f"t{number}" for number in range(150))
+
+
+def test_a_reload_in_the_middle_reads_on(chat: Chat) -> None:
+    chat.say(SLOW)
+    for reached in ("t10", "t40", "t70"):
+        chat.expect_writing(reached)
+        seen = chat.reply.inner_text()
+        chat.page.reload()
+        chat.expect_writing(reached)
+        assert chat.reply.inner_text().startswith(seen)
+    chat.expect_written()
+    expect(chat.reply).to_have_text(WHOLE)
+
+
+def test_what_is_shown_only_ever_grows(chat: Chat) -> None:
+    chat.say(SLOW)
+    chat.expect_writing("t1")
+    shown = chat.reply.evaluate(
+        """async (place) => {
+          const shown = [];
+          while (place.closest("[aria-busy=true]")) {
+            shown.push(place.innerText);
+            await new Promise(requestAnimationFrame);
+          }
+          return shown;
+        }"""
+    )
+    assert len(set(shown)) > 20
+    assert all(WHOLE.startswith(text.strip()) for text in shown)
+    assert sorted(shown, key=len) == shown
+
+
+def test_two_tabs_show_the_same(chat: Chat, open_chat: Callable[..., Chat], server: Server) -> None:
+    chat.say(SLOW)
+    chat.expect_writing("t5")
+    other = open_chat(chat.session)
+    other.expect_writing("t20")
+    chat.expect_writing("t20")
+    other.stop()  # either may stop it
+    for tab in (chat, other):
+        expect(tab.end).to_contain_text("Stopped")
+    assert chat.reply.inner_text() == other.reply.inner_text() == server.reply(chat.session)["content"]
+
+    other.say("said in the other")
+    chat.expect_written(2)
+    expect(chat.reply).to_have_text("said in the other")
+    expect(other.reply).to_have_text("said in the other")
+
+
+def test_another_browser_shows_the_same(chat: Chat, browser: Browser) -> None:
+    chat.say(SLOW)
+    chat.expect_writing("t10")
+    with browser.new_context() as context:
+        other = Chat(context.new_page(), chat.url)
+        other.open(chat.session)
+        for tab in (chat, other):
+            tab.expect_written()
+            expect(tab.reply).to_have_text(WHOLE)
+        other.check()
+
+
+def test_another_session_meanwhile(chat: Chat) -> None:
+    chat.say(SLOW)
+    chat.expect_writing("t5")
+    chat.page.get_by_role("link", name="New chat").click()
+    chat.say("something else")
+    chat.expect_written()
+    expect(chat.reply).to_have_text("something else")
+    chat.page.get_by_role("link", name=re.compile("tokens=150")).click()
+    chat.expect_writing("t20")
+    chat.expect_written()
+    expect(chat.reply).to_have_text(WHOLE)
+
+
+def test_drafts_survive_a_reload(chat: Chat, open_chat: Callable[..., Chat]) -> None:
+    chat.say("hello")
+    chat.expect_written()
+    chat.field.fill("half a thought")
+    chat.page.reload()
+    expect(chat.field).to_have_value("half a thought")
+    chat.page.get_by_role("link", name="New chat").click()
+    expect(chat.field).to_have_value("")
+    chat.field.fill("another one")
+    chat.page.go_back()
+    expect(chat.field).to_have_value("half a thought")
+    expect(open_chat().field).to_have_value("another one")
+
+
+def test_a_server_that_is_killed_and_comes_back(chat: Chat, server: Server) -> None:
+    chat.say("/script tokens=1000 pace=0.02")
+    chat.expect_writing("t30")
+    server.kill()
+    expect(chat.page.get_by_text("The connection is lost.")).to_be_visible()
+    seen = chat.reply.inner_text()
+    server.start()
+
+    expect(chat.end).to_contain_text("Interrupted")
+    expect(chat.page.get_by_text("The connection is lost.")).to_be_hidden()
+    kept = server.reply(chat.session)
+    assert (kept["status"], kept["error"]["code"]) == ("interrupted", "server_restarted")
+    assert kept["content"].startswith(seen)
+    assert chat.reply.inner_text() == kept["content"]
+
+    chat.say("still here")
+    chat.expect_written(2)
+    expect(chat.reply).to_have_text("still here")
+
+
+def test_a_message_for_a_server_that_is_away_is_sent_when_it_is_back(chat: Chat, server: Server) -> None:
+    chat.say("first")
+    chat.expect_written()
+    server.kill()
+    chat.say("second")
+    expect(chat.page.get_by_text("The server cannot be reached.")).to_be_visible()
+    server.start()
+    chat.expect_written(2)
+    expect(chat.page.get_by_text("The server cannot be reached.")).to_be_hidden()
+    assert [message["content"] for message in server.messages(chat.session)] == ["first", "first", "second", "second"]
+
+
+def test_a_send_whose_answer_was_lost_is_sent_again_under_its_id(chat: Chat, server: Server) -> None:
+    asked: list[str] = []
+
+    def lose_the_first_answer(route: Route) -> None:
+        asked.append(route.request.post_data or "")
+        if len(asked) == 1:
+            route.fetch()  # the server takes it …
+            route.abort("connectionreset")  # … and the page never hears of it
+        else:
+            route.continue_()
+
+    chat.page.route(re.compile(r"/messages$"), lose_the_first_answer)
+    with chat.page.expect_response(re.compile(r"/messages$")):
+        chat.say("only once")
+    chat.expect_written()
+    expect(chat.said).to_have_count(1)
+    expect(chat.page.get_by_text("Sending…")).to_be_hidden()
+    assert len(asked) == 2
+    assert asked[0] == asked[1]
+    assert len(server.messages(chat.session)) == 2
+
+
+def test_a_reload_in_the_middle_of_sending_sends_on(chat: Chat, server: Server) -> None:
+    chat.page.route(re.compile(r"/messages$"), lambda route: route.abort("connectionreset"))
+    chat.say("written in a tunnel")
+    expect(chat.page.get_by_text("The server cannot be reached.")).to_be_visible()
+    session = chat.session
+    chat.page.unroute_all()
+    chat.page.reload()
+    chat.expect_written()
+    expect(chat.said).to_have_text("written in a tunnel")
+    assert len(server.messages(session)) == 2
+
+
+def test_a_page_that_is_offline_says_so(chat: Chat) -> None:
+    chat.say("hello")
+    chat.expect_written()
+    chat.page.context.set_offline(True)
+    expect(chat.page.get_by_text("You are offline.")).to_be_visible()
+    chat.say("to be sent later")
+    chat.page.context.set_offline(False)
+    chat.expect_written(2)
+    expect(chat.page.get_by_text("You are offline.")).to_be_hidden()
+
+
+def test_a_session_that_is_deleted_elsewhere(chat: Chat, open_chat: Callable[..., Chat]) -> None:
+    chat.say("hello")
+    chat.expect_written()
+    other = open_chat(chat.session)
+    chat.page.get_by_role("button", name="Delete hello").click()
+    chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(other.page.get_by_role("heading", name="This chat is not here")).to_be_visible()
+    expect(other.listed).to_have_count(0)

@@ -1,0 +1,215 @@
+"""A person talks to the service in the page."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from chat_page import Chat
+from server_process import Server
+
+
+def test_a_first_chat(chat: Chat) -> None:
+    expect(chat.page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
+    expect(chat.field).to_be_focused()
+
+    chat.say("Good evening, Tomas")
+
+    expect(chat.said).to_have_text("Good evening, Tomas")
+    chat.expect_written()
+    expect(chat.reply).to_have_text("Good evening, Tomas")
+    expect(chat.field).to_have_value("")
+    expect(chat.listed).to_have_text("Good evening, Tomas")
+    expect(chat.page).to_have_title("Good evening, Tomas – Rejoinder")
+
+    chat.say("And good night")
+    chat.expect_written(2)
+    expect(chat.reply).to_have_text("And good night")
+    assert chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_shift_and_enter_make_a_new_line(chat: Chat) -> None:
+    chat.field.press_sequentially("one")
+    chat.field.press("Shift+Enter")
+    chat.field.press_sequentially("two")
+    expect(chat.field).to_have_value("one\ntwo")
+    expect(chat.said).to_have_count(0)
+    chat.field.press("Enter")
+    expect(chat.said).to_have_text("one\ntwo")
+
+
+def test_markdown_as_it_is_written(chat: Chat, context: BrowserContext) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    chat.say("/script story pace=0.01")
+    expect(chat.reply.get_by_role("heading", name="The Lamplighter's Last Round")).to_be_visible()
+    chat.expect_writing("knew each by its cough")
+
+    chat.expect_written()
+    expect(chat.reply.get_by_role("listitem")).to_have_count(3)
+    expect(chat.reply.get_by_role("cell")).to_have_text(["six", "12", "🌫️ fog", "seven", "41", "☔ rain"])
+    expect(chat.reply.locator("pre")).to_contain_text("for lamp in lamps:")
+    assert "**" not in chat.reply.inner_text()
+
+    chat.reply.get_by_role("button", name="Copy").click()
+    copied = chat.page.evaluate("navigator.clipboard.readText()")
+    assert copied == chat.reply.locator("pre").text_content()
+
+
+def test_what_is_drawn_bit_by_bit_is_what_is_drawn_at_once(chat: Chat) -> None:
+    chat.say("/script story pace=0.003")
+    chat.expect_written()
+    grown = chat.reply.inner_html()
+    chat.page.reload()
+    chat.expect_written()
+    assert chat.reply.inner_html() == grown
+
+
+def test_thoughts_and_calls_are_folded_away(chat: Chat) -> None:
+    chat.say("/script reasoning=5 calls=1\nHello")
+    chat.expect_written()
+    thoughts = chat.replies.last.get_by_text("r0 r1 r2 r3 r4")
+    expect(thoughts).to_be_hidden()
+    chat.replies.last.get_by_text("Its thoughts").click()
+    expect(thoughts).to_be_visible()
+    chat.replies.last.get_by_text("Calls lookup").click()
+    expect(chat.replies.last.get_by_text('{"number": 0}')).to_be_visible()
+
+
+def test_stop_keeps_what_was_written(chat: Chat, server: Server) -> None:
+    chat.say("/script tokens=500 pace=0.05")
+    chat.expect_writing("t5")
+    chat.stop()
+    expect(chat.end).to_contain_text("Stopped")
+    reply = server.reply(chat.session)
+    assert reply["status"] == "stopped"
+    assert chat.reply.inner_text() == reply["content"]
+
+    chat.say("and on")
+    chat.expect_written(2)
+    expect(chat.reply).to_have_text("and on")
+
+
+def test_a_reply_that_fails_says_so_and_keeps_its_text(chat: Chat) -> None:
+    chat.say("/script tokens=50 fail=upstream_error@20")
+    expect(chat.end).to_contain_text("Failed")
+    expect(chat.end).to_contain_text("upstream_error")
+    expect(chat.reply).to_contain_text("t19")
+
+
+def test_while_a_reply_is_written_the_next_message_waits(chat: Chat) -> None:
+    chat.say("/script tokens=100 pace=0.02")
+    chat.expect_writing("t3")
+    chat.say("too early")
+    expect(chat.page.get_by_text("A reply is still being written.")).to_be_visible()
+    expect(chat.field).to_have_value("too early")
+    expect(chat.said).to_have_count(1)
+    chat.expect_written()
+    chat.field.press("Enter")
+    expect(chat.said).to_have_count(2)
+
+
+def test_a_send_that_is_refused_comes_back_into_the_field(chat: Chat) -> None:
+    chat.say("hello")
+    chat.expect_written()
+    busy = {"title": "Conflict", "status": 409, "detail": "A reply is running.", "code": "session_busy"}
+    chat.page.route("**/messages", lambda route: route.fulfill(status=409, json=busy))
+    chat.say("hello again")
+    expect(chat.page.get_by_role("alert")).to_contain_text("Your message is back in the field")
+    expect(chat.field).to_have_value("hello again")
+    expect(chat.said).to_have_count(1)
+
+
+def test_sessions_are_listed_renamed_and_deleted(chat: Chat, server: Server) -> None:
+    for title in ("first", "second"):
+        chat.page.get_by_role("link", name="New chat").click()
+        expect(chat.page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
+        chat.say(title)
+        chat.expect_written()
+    expect(chat.listed).to_have_text(["second", "first"])
+
+    chat.listed.nth(1).hover()
+    chat.page.get_by_role("button", name="Rename first").click()
+    name = chat.page.get_by_role("textbox", name="Name of the chat")
+    name.fill("renamed")
+    name.press("Enter")
+    expect(chat.listed).to_have_text(["renamed", "second"])
+
+    chat.page.get_by_role("button", name="Delete second").click()
+    chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(chat.listed).to_have_text(["renamed"])
+    expect(chat.page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
+    assert [session["title"] for session in server.get("/v1/sessions")["data"]] == ["renamed"]
+
+
+def test_a_session_without_a_title_gets_one_with_its_first_message(
+    open_chat: Callable[..., Chat], server: Server
+) -> None:
+    chat = open_chat(server.session())
+    expect(chat.listed).to_have_text(["Untitled chat"])
+    chat.say("Why   is\nthe sea salt, and since when, and who has found it out, and how?")
+    expect(chat.listed).to_have_text([re.compile("^Why is the sea salt.*…$")])
+
+
+def test_long_lists_and_long_histories_come_by_pages(open_chat: Callable[..., Chat], server: Server) -> None:
+    long = server.session(*(f"message {number}." for number in range(75)))
+    for _ in range(59):
+        server.session()
+    chat = open_chat(long)
+    expect(chat.reply).to_have_text("message 74.")
+    expect(chat.said).to_have_count(50)
+    assert is_at_end(chat.page)
+
+    expect(chat.listed).to_have_count(51)  # a page, and the open one, which is older
+    chat.listed.last.scroll_into_view_if_needed()
+    expect(chat.listed).to_have_count(60)
+
+    shown = chat.said.first
+    expect(shown).to_have_text("message 25.")
+    chat.page.locator(".scroll").evaluate("place => place.scrollTop = 0")
+    expect(chat.said).to_have_count(75)
+    # What was on top is still where it was, below what came before it.
+    expect(chat.said.nth(25)).to_be_in_viewport()
+    expect(chat.said.first).not_to_be_in_viewport()
+
+
+def test_the_page_stays_where_its_reader_is(chat: Chat) -> None:
+    chat.say("/script tokens=4000 pace=0.002")
+    chat.expect_writing("t1500")
+    assert is_at_end(chat.page)
+    scroll = chat.page.locator(".scroll")
+    scroll.hover()
+    chat.page.mouse.wheel(0, -600)
+    expect(chat.page.get_by_role("button", name="To the end")).to_be_visible()
+    place = scroll.evaluate("place => place.scrollTop")
+    chat.expect_writing("t2500")
+    assert scroll.evaluate("place => place.scrollTop") == place
+    chat.page.get_by_role("button", name="To the end").click()
+    chat.expect_writing("t3000")
+    assert is_at_end(chat.page)
+    chat.stop()
+    expect(chat.end).to_contain_text("Stopped")
+
+
+def test_on_a_phone_the_list_lies_behind_a_button(chat: Chat) -> None:
+    chat.page.set_viewport_size({"width": 390, "height": 780})
+    chat.say("hello")
+    chat.expect_written()
+    expect(chat.listed).to_have_count(0)  # not to be reached, by no one
+    chat.page.get_by_role("button", name="Chats").click()
+    chat.listed.first.get_by_role("link").click()
+    expect(chat.listed).to_have_count(0)
+    assert chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_reference_works_without_any_other_host(chat: Chat) -> None:
+    page = chat.page
+    page.goto(f"{chat.url}/docs")
+    page.get_by_role("button", name=re.compile("GET.*healthz")).click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table").get_by_text("200")).to_be_visible()
+
+
+def is_at_end(page: Page) -> bool:
+    at_end: bool = page.locator(".scroll").evaluate("p => p.scrollHeight - p.clientHeight - p.scrollTop < 2")
+    return at_end

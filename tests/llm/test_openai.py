@@ -1,0 +1,391 @@
+"""The `openai` provider over real HTTP: every form of a reply, and every fault with what was said before it."""
+
+import asyncio
+import json
+import time
+from contextlib import aclosing
+from itertools import pairwise
+
+import pytest
+
+from rejoinder.abc import Prompt, UsageChunk
+from rejoinder.entities import Usage
+from rejoinder.errors import Misconfigured, ProviderError
+from rejoinder.llm.openai import OpenAIProvider
+from rejoinder.llm.scripted_answer import full_text
+from rejoinder.testing.heard import asked, hear
+from rejoinder.testing.upstream import ScriptedUpstream
+
+# --- replies -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "story",
+        "story burst=7",
+        "story crlf",
+        "story cut",
+        "story halves",
+        "story null empty pings compact",
+        "story crlf cut halves null empty pings",
+        "story nodone",
+        "story usage=no",
+        "story refusal",
+        "story whole",
+        "tokens=100000",
+        "tokens=20 pace=0.002 first=0.01",
+        "tokens=5 headers=0.05",
+        "big=1000000",
+    ],
+)
+async def test_every_form_of_a_reply_gives_its_whole_text(provider: OpenAIProvider, script: str) -> None:
+    heard = await hear(provider, asked(f"/script {script}"))
+    assert heard.error is None
+    assert heard.reply.content == full_text(script)
+    assert heard.reply.finish_reason == "stop"
+
+
+async def test_reasoning_tool_calls_and_usage(provider: OpenAIProvider, upstream: ScriptedUpstream) -> None:
+    for script in ("reasoning=3 calls=2 tokens=2", "reasoning=3 calls=2 tokens=2 field=reasoning noindex cut"):
+        reply = (await hear(provider, asked(f"/script {script}"))).reply
+        assert (reply.reasoning, reply.content, reply.finish_reason) == ("r0 r1 r2", "t0 t1", "tool_calls")
+        said = [(call.id, call.function.name, json.loads(call.function.arguments)) for call in reply.tool_calls]
+        assert said == [("call_0", "lookup", {"number": 0}), ("call_1", "lookup", {"number": 1})]
+        assert reply.usage is not None
+        assert upstream.requests[-1].usage == (reply.usage.input_tokens, reply.usage.output_tokens)
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "stop"])
+async def test_the_finish_reason_is_told(provider: OpenAIProvider, reason: str) -> None:
+    assert (await hear(provider, asked(f"/script tokens=2 finish={reason}"))).reply.finish_reason == reason
+
+
+async def test_what_one_read_brought_is_yielded_together(provider: OpenAIProvider) -> None:
+    assert (await hear(provider, asked("/script tokens=20 pace=0.01"))).reads >= 15
+    assert (await hear(provider, asked("/script tokens=5000"))).reads < 1_000
+
+
+async def test_the_request_is_the_prompt_and_its_params(provider: OpenAIProvider, upstream: ScriptedUpstream) -> None:
+    messages = ({"role": "system", "content": "Be böse 😀."}, {"role": "user", "content": "hi"})
+    await hear(provider, Prompt(model="gpt-x", messages=messages, params={"temperature": 0.5, "max_tokens": 7}))
+    await provider.complete(Prompt(model="gpt-x", messages=messages))
+    streamed, whole = [json.loads(record.body) for record in upstream.requests]
+    assert whole == {"model": "gpt-x", "messages": list(messages)}
+    options = {"stream": True, "stream_options": {"include_usage": True}, "temperature": 0.5, "max_tokens": 7}
+    assert streamed == {**whole, **options}
+    assert "😀".encode() in upstream.requests[0].body
+
+
+async def test_usage_can_be_left_unasked(upstream: ScriptedUpstream, key: str) -> None:
+    async with OpenAIProvider(key, upstream.base_url, include_usage=False) as provider:
+        heard = await hear(provider, asked("/script tokens=2", model="x"))
+    assert not any(isinstance(chunk, UsageChunk) for chunk in heard.chunks)
+    assert b"stream_options" not in upstream.requests[-1].body
+
+
+async def test_a_whole_reply(provider: OpenAIProvider) -> None:
+    reply = await provider.complete(asked("/script story reasoning=1 calls=1"))
+    assert reply.content == full_text("story")
+    assert (reply.reasoning, reply.finish_reason) == ("r0", "tool_calls")
+    assert reply.usage == Usage(input_tokens=4, output_tokens=reply.usage.output_tokens, source="provider")  # type: ignore[union-attr]
+
+
+async def test_a_connection_is_used_again_once_its_answer_has_ended(
+    provider: OpenAIProvider, upstream: ScriptedUpstream
+) -> None:
+    for _ in range(3):
+        await hear(provider, asked("/script tokens=2"))
+        await provider.complete(asked("hi"))
+    assert len(upstream.connections) == 1
+
+
+async def test_many_replies_at_once(provider: OpenAIProvider) -> None:
+    heard = await asyncio.gather(*(hear(provider, asked(f"/script tokens={n} pace=0.001")) for n in range(1, 151)))
+    assert [each.reply.content for each in heard] == [full_text(f"tokens={n}") for n in range(1, 151)]
+
+
+# --- faults ------------------------------------------------------------------------------------------------------
+
+FAULTS = {
+    "401": ("upstream_auth", False),
+    "403": ("upstream_auth", False),
+    "404": ("upstream_unavailable", False),
+    "400": ("upstream_error", False),
+    "422": ("upstream_error", False),
+    "429": ("upstream_rate_limited", True),
+    "500": ("upstream_error", True),
+    "503": ("upstream_error", True),
+    "504": ("upstream_timeout", False),
+    "context_overflow": ("context_overflow", False),
+    "content_filtered": ("content_filtered", False),
+    "reset": ("upstream_incomplete", False),
+    "close": ("upstream_incomplete", False),
+    "eof": ("upstream_incomplete", False),
+    "error": ("upstream_error", False),
+    "malformed": ("upstream_malformed", False),
+}
+"""What goes wrong before the first token: the code, and whether the same request may be made again."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_before_the_reply(provider: OpenAIProvider, upstream: ScriptedUpstream, fault: str) -> None:
+    heard = await hear(provider, asked(f"/script fail={fault}"))
+    assert heard.chunks == []
+    assert heard.error is not None
+    assert (heard.error.code, heard.error.before_reply) == FAULTS[fault]
+    assert len(upstream.requests) == 1, "the SDK's own retries are off"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_of_a_whole_reply(provider: OpenAIProvider, fault: str) -> None:
+    with pytest.raises(ProviderError) as caught:
+        await provider.complete(asked(f"/script fail={fault}"))
+    assert (caught.value.code, caught.value.before_reply) == FAULTS[fault]
+
+
+@pytest.mark.parametrize("pace", ["", "pace=0.002"])
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("reset", "upstream_incomplete"),
+        ("close", "upstream_incomplete"),
+        ("eof", "upstream_incomplete"),
+        ("error", "upstream_error"),
+        ("malformed", "upstream_malformed"),
+        ("upstream_rate_limited", "upstream_rate_limited"),
+        ("context_overflow", "context_overflow"),
+    ],
+)
+async def test_a_fault_in_the_middle_keeps_what_was_said(
+    provider: OpenAIProvider, fault: str, code: str, pace: str
+) -> None:
+    heard = await hear(provider, asked(f"/script tokens=9 {pace} fail={fault}@5"))
+    assert heard.reply.content == full_text("tokens=5")
+    assert heard.error is not None
+    assert (heard.error.code, heard.error.before_reply) == (code, False)
+
+
+@pytest.mark.parametrize("form", ["seconds", "ms", "date"])
+async def test_the_wish_to_wait_is_told_in_seconds(provider: OpenAIProvider, form: str) -> None:
+    heard = await hear(provider, asked(f"/script fail=429 retry_after=7 retry_form={form}"))
+    assert heard.error is not None
+    assert heard.error.retry_after == pytest.approx(7, abs=1.1)
+    assert (await hear(provider, asked("/script fail=429"))).error.retry_after is None  # type: ignore[union-attr]
+
+
+async def test_the_fault_may_pass(provider: OpenAIProvider) -> None:
+    tries = [await hear(provider, asked("/script tokens=2 fail=503 times=2")) for _ in range(3)]
+    assert [each.error is None for each in tries] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "before_reply"),
+    [
+        ("http://127.0.0.1:{refusing}/v1", True),
+        ("http://nowhere.invalid/v1", True),
+        ("https://127.0.0.1:{plain}/v1", False),
+    ],
+)
+async def test_an_upstream_that_is_not_there(base_url: str, before_reply: bool, key: str) -> None:
+    async def answer_in_plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with ScriptedUpstream() as gone:
+        refusing = gone.base_url.split(":")[2].removesuffix("/v1")
+    server = await asyncio.start_server(answer_in_plain, "127.0.0.1", 0)
+    async with (
+        server,
+        OpenAIProvider(
+            key, base_url.format(refusing=refusing, plain=server.sockets[0].getsockname()[1]), default_model="m"
+        ) as provider,
+    ):
+        error = (await hear(provider, asked("hi"))).error
+        assert error is not None
+        assert (error.code, error.before_reply) == ("upstream_unavailable", before_reply)
+        assert await provider.models() == ["m"]
+
+
+async def test_silence_for_longer_than_a_read_may_take(upstream: ScriptedUpstream, key: str) -> None:
+    async with OpenAIProvider(key, upstream.base_url, read_timeout=0.1) as provider:
+        before = await hear(provider, asked("/script hang", model="x"))
+        within = await hear(provider, asked("/script tokens=3 stall@2", model="x"))
+    assert before.error is not None
+    assert within.error is not None
+    assert (before.error.code, before.error.before_reply) == ("upstream_timeout", False)
+    assert (within.error.code, within.reply.content) == ("upstream_stalled", "t0 t1")
+
+
+async def test_a_web_page_is_no_reply(key: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 4\r\n\r\n<p/>")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, OpenAIProvider(key, f"http://127.0.0.1:{port}", default_model="m") as provider:
+        error = (await hear(provider, asked("hi"))).error
+    assert error is not None
+    assert error.code == "upstream_malformed"
+
+
+# --- what nobody may see -----------------------------------------------------------------------------------------
+
+
+async def test_no_key_and_no_prompt_in_what_a_user_sees(provider: OpenAIProvider, key: str) -> None:
+    refused = (await hear(provider, asked("/script fail=401"))).error
+    assert refused is not None
+    assert "Incorrect API key provided: [redacted]" in refused.detail
+    assert key not in refused.detail
+    # The scripted upstream repeats the line that it does not understand.
+    echoed = (await hear(provider, asked("/script my-secret-word-of-the-prompt"))).error
+    assert echoed is not None
+    assert echoed.code == "upstream_error"
+    assert "secret" not in echoed.detail
+
+
+SOON = 0.15
+"""Seconds. It takes 1 to 3 ms; the rest is for a machine that is busy with other tests."""
+
+# --- leaving -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", ["hang", "headers=30", "first=30", "tokens=3 stall@1", "tokens=9999 pace=0.005"])
+@pytest.mark.parametrize("leave", ["cancel", "close"])
+async def test_the_upstream_sees_its_client_leave_at_once(
+    provider: OpenAIProvider, upstream: ScriptedUpstream, script: str, leave: str
+) -> None:
+    stream = provider.stream(asked(f"/script {script}"))
+
+    async def read() -> None:
+        async for _ in stream:
+            if leave == "close" and script.startswith("tokens"):
+                return
+
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0.1)
+    left = time.monotonic()
+    reading.cancel()
+    await asyncio.wait({reading})
+    await stream.aclose()
+    returned = time.monotonic()
+    record = await upstream.ended()
+    assert record.end == "client left"
+    assert record.ended is not None
+    assert record.ended - left < SOON
+    assert returned - left < SOON
+
+
+async def test_a_reader_that_left_leaves_no_connection_behind(
+    provider: OpenAIProvider, upstream: ScriptedUpstream
+) -> None:
+    async with aclosing(provider.stream(asked("/script tokens=1000 pace=0.01"))) as reads:
+        await anext(reads)
+    await upstream.ended()
+    assert not upstream.connections
+    assert (await hear(provider, asked("hi"))).reply.content == "hi"
+
+
+async def test_a_cancelled_whole_reply_closes_its_connection(
+    provider: OpenAIProvider, upstream: ScriptedUpstream
+) -> None:
+    asking = asyncio.create_task(provider.complete(asked("/script hang")))
+    await asyncio.sleep(0.1)
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert (await upstream.ended(within=SOON)).end == "client left"
+
+
+async def test_a_finished_reply_waits_only_so_long_for_an_end_that_does_not_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Some servers hold the connection open after the last chunk, or cut it."""
+    monkeypatch.setattr("rejoinder.llm.openai.AFTER_FINISH", 0.1)
+    for how in (b"hold", b"reset"):
+        async with Finishing(how) as base_url, OpenAIProvider("k", base_url) as provider:
+            began = time.monotonic()
+            heard = await hear(provider, asked("hi", model="m"))
+            assert (heard.error, heard.reply.content) == (None, "hi")
+            assert time.monotonic() - began < 1
+
+
+class Finishing:
+    """A server that finishes a reply and then neither says `[DONE]` nor ends the body as it should."""
+
+    def __init__(self, how: bytes) -> None:
+        self._how = how
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        event = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head + b"%x\r\n%b\r\n" % (len(event), event))
+        await writer.drain()
+        if self._how == b"hold":
+            await reader.read()
+        writer.close()
+
+
+# --- models ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_default_is_listed_first(upstream: ScriptedUpstream, key: str) -> None:
+    async with OpenAIProvider(key, upstream.base_url, default_model="story") as named:
+        assert await named.models() == ["story", "echo", "slow"]
+        assert await named.models() == ["story", "echo", "slow"]
+    assert len(upstream.requests) == 1, "the list is kept for a minute"
+
+
+async def test_without_a_name_the_first_model_of_the_upstream_is_asked(key: str) -> None:
+    async with (
+        ScriptedUpstream(models=["first", "second"]) as upstream,
+        OpenAIProvider(key, upstream.base_url) as provider,
+    ):
+        assert (await hear(provider, asked("hi"))).reply.content == "hi"
+        assert json.loads(upstream.requests[-1].body)["model"] == "first"
+        assert await provider.models() == ["first", "second"]
+
+
+async def test_without_a_name_and_without_a_list_there_is_an_error(key: str) -> None:
+    async with ScriptedUpstream(models=[]) as upstream, OpenAIProvider(key, upstream.base_url) as provider:
+        with pytest.raises(ProviderError):
+            await provider.models()
+        assert (await hear(provider, asked("hi"))).error.code == "upstream_unavailable"  # type: ignore[union-attr]
+
+
+async def test_the_official_api_has_a_default(key: str) -> None:
+    provider = OpenAIProvider(key)
+    assert provider._default == "gpt-5-mini"
+
+
+@pytest.mark.parametrize(("key", "base_url"), [("sk-„smart“", None), ("sk-1\nx", None), ("sk-1", "localhost:1/v1")])
+def test_settings_that_cannot_be_right_are_told_at_once(key: str, base_url: str | None) -> None:
+    with pytest.raises(Misconfigured):
+        OpenAIProvider(key, base_url)
+
+
+async def test_a_server_that_asks_for_no_key_gets_no_secret(
+    upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another")
+    async with OpenAIProvider(None, upstream.base_url) as provider:
+        await hear(provider, asked("hi", model="m"))
+    assert upstream.requests[-1].headers["authorization"] == "Bearer no-key"
+
+
+async def test_pieces_come_as_they_are_written_and_not_at_the_end(provider: OpenAIProvider) -> None:
+    async with aclosing(provider.stream(asked("/script tokens=5 pace=0.05"))) as reads:
+        times = [time.monotonic() async for _ in reads]
+    assert max(later - sooner for sooner, later in pairwise(times)) < 0.2
+    assert times[-1] - times[0] > 0.15

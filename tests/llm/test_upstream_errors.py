@@ -1,0 +1,117 @@
+"""What an upstream says when it gives no reply: the same fault in the words of many servers, and never a secret."""
+
+import json
+
+import httpx2
+import pytest
+
+from rejoinder.abc import Prompt
+from rejoinder.errors import ProviderError
+from rejoinder.llm.openai_errors import retry_after
+from rejoinder.llm.openai_request import without_prompt
+from rejoinder.llm.upstream_errors import MAX_QUOTE, error_from_body, quoted
+
+OVERFLOWS = {
+    "OpenAI": (400, {"error": {"message": "Too long.", "code": "context_length_exceeded"}}),
+    "llama.cpp": (400, {"error": {"code": 400, "type": "exceed_context_size_error", "message": "request too large"}}),
+    "llama.cpp, older": (500, {"error": {"code": 500, "message": "the request exceeds the available context size"}}),
+    "vLLM": (400, {"object": "error", "message": "This model's maximum context length is 4096 tokens.", "code": 400}),
+    "Anthropic": (400, {"error": {"type": "invalid_request_error", "message": "prompt is too long: 9 tokens > 8"}}),
+    "Groq": (400, {"error": {"message": "Please reduce the length of the messages or completion."}}),
+    "xAI": (400, {"code": "x", "error": "This model's maximum prompt length is 131072"}),
+    "Gemini": (400, [{"error": {"message": "The input token count (9) exceeds the maximum (8)."}}]),
+    "FastAPI": (422, {"detail": [{"loc": ["body"], "msg": "context window exceeded", "input": "secret"}]}),
+}
+
+
+@pytest.mark.parametrize("server", OVERFLOWS)
+def test_too_long_a_conversation_is_told_apart_whatever_the_server(server: str) -> None:
+    status, body = OVERFLOWS[server]
+    assert error_from_body(status, json.dumps(body).encode()).code == "context_overflow"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (400, {"error": {"message": "max_tokens is too large: 9. This model supports at most 8."}}, "upstream_error"),
+        (400, {"error": {"code": "content_filter", "message": "x"}}, "content_filtered"),
+        (400, {"error": {"code": "invalid_api_key", "message": "x"}}, "upstream_auth"),
+        (400, {"error": {"message": "Unknown parameter: stream_options"}}, "upstream_error"),
+        (429, {"error": {"code": "insufficient_quota", "message": "context length"}}, "upstream_rate_limited"),
+        (404, {"error": {"code": "model_not_found"}}, "upstream_unavailable"),
+        (418, "text", "upstream_error"),
+        (301, None, "upstream_error"),
+    ],
+)
+def test_the_code_of_an_answer(status: int, body: object, code: str) -> None:
+    assert error_from_body(status, json.dumps(body).encode()).code == code
+
+
+BODIES = [b"", b"<html>", b"\xff\xfe", b"[" * 100_000, b"{}", b"null", b'{"error":[1]}', b'{"detail":7}']
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_any_body_will_do(body: bytes) -> None:
+    error = error_from_body(500, body)
+    assert (error.code, error.detail, error.before_reply) == ("upstream_error", "The upstream failed (HTTP 500).", True)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["sk-proj-abc_DEF123", "sk-abcd********wxyz", "gsk_abcdef12", "hf_abcdef1234", "Bearer abc.def", "my own key"],
+)
+def test_keys_are_redacted(secret: str) -> None:
+    said = quoted(f"Wrong key {secret}, sorry", ["my own key"])
+    assert said == "Wrong key [redacted], sorry"
+
+
+def test_words_that_only_look_a_little_like_keys_stay() -> None:
+    words = "The task-list of the disk-usage model is key-value: ask-me"
+    assert quoted(words) == words
+
+
+def test_a_quote_is_one_short_line_without_the_value_that_was_refused() -> None:
+    assert quoted("a\nb\t\x00c \u202e") == "a b c"
+    assert len(quoted("x" * 10_000)) == MAX_QUOTE + 1
+    assert quoted("[{'msg': 'bad', 'input': [{'content': 'my secret'}]}]") == "[{'msg': 'bad', …"
+    body = {"detail": [{"loc": ["body", "n"], "msg": "must be 1", "input": "my secret"}]}
+    assert error_from_body(422, json.dumps(body).encode()).detail == "The upstream failed (HTTP 422): body.n must be 1"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("cannot read 'the plan for tomorrow is a secret'", False),
+        ("cannot read the plan for", True),
+        ("is hush-1 meant?", False),
+        ("something else went wrong on the way to the model", True),
+    ],
+)
+def test_an_error_that_repeats_the_prompt_is_not_quoted(said: str, kept: bool) -> None:
+    parts = [{"type": "text", "text": "hush-1"}, {"type": "image_url", "image_url": {"url": "data:"}}]
+    secret = {"role": "system", "content": "Know that the plan for\ntomorrow is a secret."}
+    prompt = Prompt(
+        model="m", messages=(secret, {"role": "user", "content": parts}, {"role": "assistant", "content": None})
+    )
+    error = ProviderError("upstream_error", f"The upstream failed: {said}", before_reply=True, retry_after=3)
+    safe = without_prompt(error, prompt)
+    assert safe.detail == (error.detail if kept else "The upstream failed.")
+    assert (safe.code, safe.before_reply, safe.retry_after) == ("upstream_error", True, 3)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "3"}, 3),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+    ],
+)
+def test_the_wish_to_wait(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(httpx2.Headers(headers)) == seconds

@@ -1,0 +1,241 @@
+"""The file of a SQLite store: what is taken for one, what is left alone, and who may hold it."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from pens import KEY, Pen, create, delta, log, reply
+from rejoinder.abc import Lease, Store
+from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
+from rejoinder.stores import open_store
+
+CHILDREN = Path(__file__).with_name("sqlite_children.py")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "chat.db"
+
+
+def at(path: Path) -> Store:
+    return open_store(f"sqlite:///{path}")
+
+
+def pragma(path: Path, name: str) -> object:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the store, with a reply that it has begun."""
+    command = [sys.executable, str(CHILDREN), "hold", f"sqlite:///{path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            yield holder
+        finally:
+            holder.kill()
+
+
+# --- what a new file becomes -------------------------------------------------------------------------------------
+
+
+def make_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize("empty_file", [False, True])
+async def test_a_new_file_is_brought_to_the_present_schema(path: Path, empty_file: bool) -> None:
+    if empty_file:
+        make_empty(path)
+    for _ in range(2):
+        async with at(path) as store:
+            await store.ping()
+        assert pragma(path, "user_version") == 1
+        assert pragma(path, "application_id") == 0x526A6E64
+        assert pragma(path, "journal_mode") == "wal"
+    assert contents(path.parent).keys() == {"chat.db", "chat.db.lock"}
+
+
+async def test_a_closed_store_says_so(path: Path) -> None:
+    store = at(path)
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+    async with store:
+        await store.ping()
+    for call in (store.ping(), store.header(KEY)):
+        with pytest.raises(StoreUnavailable):
+            await call
+
+
+# --- what is left alone ------------------------------------------------------------------------------------------
+
+
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+
+
+def foreign_with_a_log(path: Path) -> None:
+    """As a crashed application leaves it: what it wrote last is in the write-ahead log alone."""
+    source = path.with_name("source")
+    with closing(sqlite3.connect(source, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE notes (text)")
+        for end in ("", "-wal"):
+            shutil.copy(f"{source}{end}", f"{path}{end}")
+    source.unlink()
+
+
+def later(path: Path) -> None:
+    asyncio.run(opened_once(path))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1000")
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def damaged(path: Path) -> None:
+    asyncio.run(opened_once(path))
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xa5" * (len(data) - 4096))
+
+
+def cut(path: Path) -> None:
+    asyncio.run(opened_once(path))
+    path.write_bytes(path.read_bytes()[:6000])
+
+
+async def opened_once(path: Path) -> None:
+    async with at(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: path.write_text("Dear diary"), "no SQLite database"),
+        (lambda path: path.write_bytes(b"\0" * 8192), "no SQLite database"),
+        (foreign, "another application"),
+        (foreign_with_a_log, "another application"),
+        (later, "later version"),
+        (damaged, "malformed"),
+        (cut, "malformed"),
+        (lambda path: path.mkdir(), "is a folder"),
+    ],
+    ids=["text", "zeros", "foreign", "foreign-with-a-log", "later", "damaged", "cut", "folder"],
+)
+def test_what_is_no_store_of_ours_is_refused_and_left_as_it_is(path: Path, make: object, why: str) -> None:
+    assert callable(make)
+    make(path)
+    before = contents(path.parent)
+    for _ in range(2):
+        with pytest.raises(Misconfigured, match=why) as told:
+            asyncio.run(opened_once(path))
+        assert str(path) in str(told.value)
+    # The lock's file is made before anything is looked at.
+    assert contents(path.parent) | {"chat.db.lock": b""} == before | {"chat.db.lock": b""}
+
+
+async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="no/such"):
+        await opened_once(tmp_path / "no/such/chat.db")
+    assert contents(tmp_path) == {}
+
+
+# --- who may hold it ---------------------------------------------------------------------------------------------
+
+
+async def test_a_second_store_on_the_same_file_is_told_so(path: Path) -> None:
+    async with at(path) as store:
+        for _ in range(2):
+            with pytest.raises(StoreLocked, match=f"pid {os.getpid()}"):
+                await opened_once(path)
+        await store.ping()
+    await opened_once(path)
+
+
+def test_a_second_process_is_told_so_until_the_first_is_dead(path: Path) -> None:
+    with holding(path) as holder:
+        with pytest.raises(StoreLocked, match=rf"pid {holder.pid}\b.*chat\.db\.lock"):
+            asyncio.run(opened_once(path))
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+
+        async def take_over() -> None:
+            async with at(path) as store:
+                [(key, orphan)] = await store.orphans(10)
+                assert (key, orphan) == (KEY, reply(Lease("worker", orphan.epoch)))
+                assert (await store.acquire_lease("successor", 60)).epoch > orphan.epoch
+
+        asyncio.run(take_over())
+
+
+def test_two_paths_to_one_file_are_one_store(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to("a")
+    (tmp_path / "chat.db").symlink_to("a/chat.db")
+    with holding(tmp_path / "a/chat.db"):
+        for other in ("link/chat.db", "chat.db"):
+            with pytest.raises(StoreLocked):
+                asyncio.run(opened_once(tmp_path / other))
+
+
+def test_a_failed_opening_leaves_nothing_held(path: Path) -> None:
+    foreign(path)
+    with pytest.raises(Misconfigured):
+        asyncio.run(opened_once(path))
+    path.unlink()
+    asyncio.run(opened_once(path))
+
+
+async def test_a_cancelled_opening_leaves_nothing_held(path: Path) -> None:
+    for pause in (0, 0.001, 0.005):
+        opening = asyncio.create_task(opened_once(path))
+        await asyncio.sleep(pause)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await opened_once(path)
+
+
+# --- what another user owns --------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of files are POSIX")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_place_that_cannot_be_written_is_refused_and_left_as_it_is(what: str) -> None:
+    # Not in tmp_path, whose parents only their owner may enter.
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(CHILDREN), "find_no_right_to_write", f"sqlite:///{folder}/chat.db", what]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        Path(folder).chmod(0o700)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- what lies in the file ---------------------------------------------------------------------------------------
+
+
+async def test_nothing_of_a_deleted_session_is_left_in_any_table(path: Path) -> None:
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(replies=[reply(pen.lease)]), *(delta("secret") for _ in range(100)))
+        assert len(await log(store)) == 101
+        assert await store.delete(KEY, 1)
+        with closing(sqlite3.connect(path)) as connection:
+            for table in ("sessions", "events", "messages", "open_replies"):
+                assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table

@@ -1,0 +1,65 @@
+"""One URL chooses the store, and a wrong one is told apart before anything is served."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rejoinder.errors import Misconfigured
+from rejoinder.stores import open_store
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("", "sqlite:///"),
+        ("rejoinder.db", "sqlite:///"),
+        ("/var/lib/rejoinder.db", "sqlite:///"),
+        ("mysql://root:hunter2@db/chat", "mysql"),
+        ("sqlite:rejoinder.db", "sqlite:///"),
+        ("sqlite://rejoinder.db", "sqlite:///"),
+        ("sqlite://", "sqlite:///"),
+        ("sqlite:///", "sqlite:///"),
+        ("sqlite:///:memory:", "memory:"),
+        ("sqlite:///chat.db?mode=ro", "options"),
+        ("sqlite:///chat\0.db", "NUL"),
+        ("memory:chat", "memory:"),
+    ],
+)
+def test_a_wrong_url_is_told_what_is_right(url: str, word: str) -> None:
+    with pytest.raises(Misconfigured, match=word) as told:
+        open_store(url)
+    assert "hunter2" not in str(told.value)
+
+
+async def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a folder").mkdir()
+    for url, path in (
+        ("sqlite:///chat.db", "chat.db"),
+        ("sqlite:///a folder/chat #1 100%41.db", "a folder/chat #1 100%41.db"),
+        (f"sqlite:///{tmp_path}/absolute.db", "absolute.db"),
+    ):
+        assert not (tmp_path / path).exists()
+        async with open_store(url) as store:
+            await store.ping()
+        assert (tmp_path / path).exists()
+
+
+def folder_content(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_opening_waits_for_entering(tmp_path: Path) -> None:
+    open_store(f"sqlite:///{tmp_path}/chat.db")
+    open_store(f"sqlite:///{tmp_path}/no/such/folder/chat.db")
+    assert not any(folder_content(tmp_path))
+
+
+def test_only_the_chosen_backend_is_imported() -> None:
+    check = (
+        "import sys; from rejoinder.stores import open_store; open_store('memory:'); "
+        "assert not {'sqlite3', 'rejoinder.stores.sqlite'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=30)

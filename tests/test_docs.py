@@ -1,0 +1,90 @@
+"""Documents say what is true: every setting, event and error code stands in them.
+
+`python tests/test_docs.py` rewrites docs/settings.md.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+import rejoinder
+from rejoinder import errors
+from rejoinder.events import FACTS
+from rejoinder.settings import Settings
+
+DOCS = Path(__file__).parent.parent / "docs"
+INTRODUCTION = """\
+# Settings
+
+Each is an environment variable or a line of `.env` in the folder where the service starts; `rejoinder serve` takes the
+first ones as options too. Made from `src/rejoinder/settings.py` by `python tests/test_docs.py`, and a test compares.
+
+| variable | default | what it is |
+|---|---|---|
+"""
+
+
+def variable(name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    return str(alias.choices[0]) if alias is not None else f"REJOINDER_{name.upper()}"  # type: ignore[union-attr]
+
+
+def shown(default: object) -> str:
+    if default is None or default in ("", ()) or isinstance(default, SecretStr):
+        return "–"
+    return f"`{default}`"
+
+
+def settings_page() -> str:
+    rows = [
+        f"| `{variable(name, field)}` | {shown(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return INTRODUCTION + "\n".join(rows) + "\n"
+
+
+def test_the_page_of_settings_is_that_of_the_code() -> None:
+    assert (DOCS / "settings.md").read_text(encoding="utf-8") == settings_page()
+
+
+@pytest.mark.parametrize("event", FACTS)
+def test_every_event_is_documented(event: str) -> None:
+    assert f"`{event}`" in (DOCS / "api.md").read_text(encoding="utf-8")
+
+
+def codes_in_the_code() -> set[str]:
+    """Every stable code that some file of the package can answer with."""
+    root = Path(rejoinder.__file__).parent
+    source = "\n".join(path.read_text(encoding="utf-8") for path in root.rglob("*.py"))
+    upstream = set(re.findall(r'"((?:upstream|content|context|reply)_[a-z_]+)"', source)) - {
+        "content_filter",
+        "reply_id",
+    }
+    raised = {
+        kind.code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.RejoinderError)
+    }
+    return raised | {code for code in upstream if re.search(rf'(failed|ProviderError)\(\s*"{code}"', source)}
+
+
+# Said to whoever starts the service, or used inside: never on the wire.
+INTERNAL = {"store_locked", "misconfigured", "lease_lost", "already_exists"}
+
+
+@pytest.mark.parametrize("code", sorted(codes_in_the_code() - INTERNAL))
+def test_every_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in (DOCS / "api.md").read_text(encoding="utf-8")
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    for path in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+if __name__ == "__main__":
+    (DOCS / "settings.md").write_text(settings_page(), encoding="utf-8")
