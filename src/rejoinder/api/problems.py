@@ -54,6 +54,11 @@ def malformed_json(detail: str) -> EdgeError:
     return EdgeError(400, "malformed_json", detail)
 
 
+def unfit(detail: str) -> EdgeError:
+    """JSON that cannot be kept. Not an `Invalid`, which FastAPI would make a 400 of where it reads a body."""
+    return EdgeError(422, Invalid.code, detail)
+
+
 def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
     """A response that carries a problem document; `members` are further members of it."""
     document: JsonObject = {

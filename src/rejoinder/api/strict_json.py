@@ -8,8 +8,7 @@ from typing import Any, NoReturn
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from rejoinder.api.problems import EdgeError, malformed_json
-from rejoinder.errors import Invalid
+from rejoinder.api.problems import EdgeError, malformed_json, unfit
 
 BIGGEST = 1 << 63
 """Integers beyond 64 bits cannot be kept by every store."""
@@ -18,7 +17,7 @@ BIGGEST = 1 << 63
 def parse(body: bytes, max_depth: int) -> Any:
     """What a body says.
 
-    Raises a 400 for what is no JSON (NaN and Infinity, invalid UTF-8), and Invalid for JSON that is nested deeper than
+    Raises a 400 for what is no JSON (NaN and Infinity, invalid UTF-8), and a 422 for JSON that is nested deeper than
     `max_depth`, or holds a lone surrogate, a NUL or an integer beyond 64 bits.
     """
     try:
@@ -55,26 +54,26 @@ def _check(said: Any, max_depth: int) -> None:
 
 def _check_text(text: str) -> None:
     if "\x00" in text:
-        raise Invalid("The body holds a NUL character, which not every store can keep.")
+        raise unfit("The body holds a NUL character, which not every store can keep.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise Invalid("The body holds half of a surrogate pair.") from error
+        raise unfit("The body holds half of a surrogate pair.") from error
 
 
 def _check_number(number: float) -> None:
     if isinstance(number, float) and not math.isfinite(number):
         raise malformed_json("The body holds a number that is not finite.")
     if isinstance(number, int) and not -BIGGEST <= number < BIGGEST:
-        raise Invalid("The body holds an integer beyond 64 bits.")
+        raise unfit("The body holds an integer beyond 64 bits.")
 
 
 def _no_number(name: str) -> NoReturn:
     raise malformed_json(f"{name} is no JSON number.")
 
 
-def _too_deep(max_depth: int) -> Invalid:
-    return Invalid(f"The body is nested deeper than {max_depth}.")
+def _too_deep(max_depth: int) -> EdgeError:
+    return unfit(f"The body is nested deeper than {max_depth}.")
 
 
 class StrictRequest(Request):
