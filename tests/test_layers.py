@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
     "client": CORE | {"fold", "client"},
     "api": CORE | {"abc", "fold", "chat", "api", "settings"},
-    "server": {"api", "settings"},
+    "server": {"api", "errors", "settings"},
     "testing": {"testing", "llm"} | CORE | {"abc"},
     "ask": CORE | {"abc", "llm", "settings"},
 }

@@ -2,19 +2,24 @@
 
 import logging
 import socket
-import sys
 
 import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rejoinder.api.app import create_app
+from rejoinder.errors import RejoinderError
 from rejoinder.settings import Settings
 
 
 def serve(settings: Settings) -> None:
-    """Serves until a signal. Raises RejoinderError where a setting or the store keeps it from starting."""
+    """Serves until a signal. Raises RejoinderError where a setting or the store keeps it from starting.
+
+    Exits with 1 where the address cannot be had, and with 3 for a fault of our own; both are in the log.
+    """
     _log_to_stderr()
+    app = _PlainStart(create_app(settings))
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -27,10 +32,44 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=75,
         backlog=4096,
     )
-    server = _Server(config)
-    server.run()
-    if not server.started:
-        sys.exit(3)
+    try:
+        _Server(config).run()
+    except SystemExit:
+        if app.refusal is not None:
+            raise app.refusal from None
+        raise
+
+
+class _PlainStart:
+    """The app, whose refusal to start is kept in `refusal`: a sentence for a person, which needs no traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.refusal: RejoinderError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        failed: list[Message] = []
+
+        async def held_back(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                failed.append(message)
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, held_back)
+        except RejoinderError as refusal:
+            self.refusal = refusal
+            failed = [{"type": "lifespan.startup.failed", "message": ""}]
+        finally:
+            for message in failed:
+                await send(message)
 
 
 class _Server(uvicorn.Server):

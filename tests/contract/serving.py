@@ -23,9 +23,14 @@ from wire import Api
 START_SECONDS = 30.0
 
 PROGRAM = """
+import sys
+from rejoinder.errors import RejoinderError
 from rejoinder.server import serve
 from rejoinder.settings import Settings
-serve(Settings(_env_file=None, port=0))
+try:
+    serve(Settings(_env_file=None, port=0))
+except RejoinderError as refusal:
+    sys.exit(f"{refusal.code}: {refusal.detail}")
 """
 
 
@@ -130,9 +135,10 @@ class ServerProcess:
     def _address(self, begins: int) -> str:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
+            ended = self._process is None or self._process.poll() is not None
             said = self._log.read_bytes()[begins:].decode(errors="replace")
             if found := re.search(r"Rejoinder is at (http://\S+)", said):
                 return found[1]
-            assert self._process is not None and self._process.poll() is None, f"the server did not start: {said}"
+            assert not ended, f"the server did not start: {said}"
             time.sleep(0.02)
         raise AssertionError(f"the server did not start: {self.said()}")

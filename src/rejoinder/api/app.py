@@ -29,6 +29,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         version=rejoinder.__version__,
         description="A chat service in which a reply cannot be lost.",
         lifespan=_lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rejoinder.api import connection
 from rejoinder.api.problems import problem
 from rejoinder.settings import LOOPBACK
 
@@ -33,6 +34,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        connection.remember(scope, send)
         headers = Headers(scope=scope)
         origin = headers.get("origin", "").lower()
         allowed = origin in self._origins

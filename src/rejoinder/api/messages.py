@@ -43,7 +43,7 @@ router = APIRouter(prefix="/v1/sessions/{sid}/messages", tags=["messages"], rout
 
 SENT = (
     streams("The events of this turn: the message, then the reply to its end.")
-    | {202: {"description": "Both messages at once, with `Prefer: respond-async`."}}
+    | answers(TurnAnswer, "Both messages at once, with `Prefer: respond-async`.", 202)
     | problems(400, 404, 406, 409, 413, 415, 422, 503)
 )
 SENT[200]["content"] |= answers(TurnAnswer, "")[200]["content"]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 FOLDER = Path(__file__).parent.parent / "page"
@@ -41,5 +41,9 @@ def install(app: FastAPI) -> None:
     async def reference() -> Response:
         headers = HEADERS | {"content-security-policy": REFERENCE_POLICY}
         return FileResponse(FOLDER / "reference.html", headers=headers)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def schema() -> Response:
+        return JSONResponse(app.openapi(), headers=HEADERS)
 
     app.mount("/page", PageFiles(directory=FOLDER))

@@ -69,7 +69,7 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
         "code": code,
         **members,
     }
-    sent = {"cache-control": "no-store", **(headers or {})}
+    sent = {"cache-control": "no-store", "x-content-type-options": "nosniff", **(headers or {})}
     return Response(msgspec.json.encode(document), status, sent, media_type=MEDIA_TYPE)
 
 

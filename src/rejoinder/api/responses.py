@@ -55,7 +55,7 @@ class JsonResponse(Response):
         return msgspec.json.encode(content)
 
 
-NO_STORE = {"cache-control": "no-store"}
+NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> JsonResponse:
@@ -95,6 +95,10 @@ def document(app: FastAPI) -> None:
             schemas.update(components)
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
+            for operations in schema["paths"].values():
+                for operation in operations.values():
+                    if "422" in operation["responses"]:  # FastAPI's own, where the route names none
+                        operation["responses"]["422"] = problems(422)[422]
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from rejoinder.api.dependencies import AppSettings, ChatService, OpenStreams
 from rejoinder.api.responses import Model, ModelList, answers, json_answer, problems
@@ -40,7 +40,7 @@ async def ready(chat: ChatService, settings: AppSettings) -> Response:
     return json_answer({"status": "ready"})
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request, chat: ChatService, open_streams: OpenStreams) -> Response:
     """Figures in the text format of Prometheus."""
     text, media_type = request.app.state.metrics.text(live_replies=len(chat.replies), open_streams=len(open_streams))

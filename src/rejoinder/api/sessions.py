@@ -29,6 +29,9 @@ from rejoinder.chat.sessions import NewSession, SessionChange
 from rejoinder.entities import Key, Session
 from rejoinder.errors import InvalidCursor, StoreUnavailable
 
+PAGE = 50
+"""Sessions of a page where none are asked for: a list fills a screen or two, a history is wanted whole."""
+
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute)
 
 
@@ -57,11 +60,12 @@ async def create_session(
 async def list_sessions(
     chat: ChatService,
     settings: AppSettings,
-    limit: Annotated[int, Query(description="Sessions of a page.")] = 50,
+    limit: Annotated[int | None, Query(description=f"Sessions of a page, by default {PAGE}.")] = None,
     after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
 ) -> Response:
     """List sessions, newest activity first."""
-    sessions, more = await chat.sessions.page(OWNER, decode_cursor(after), limits.page_size(limit, settings))
+    size = min(PAGE, settings.max_page) if limit is None else limits.page_size(limit, settings)
+    sessions, more = await chat.sessions.page(OWNER, decode_cursor(after), size)
     following = encode_cursor(SessionCursor(sessions[-1].updated_at, sessions[-1].id)) if more else None
     return json_answer(SessionPage(data=sessions, has_more=more, next=following))
 

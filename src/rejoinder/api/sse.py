@@ -12,6 +12,7 @@ from contextlib import aclosing, contextmanager
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from rejoinder.api import connection
 from rejoinder.chat.tails import Frame
 from rejoinder.errors import SessionGone, StoreUnavailable
 
@@ -110,6 +111,7 @@ class EventStream(Response):
             task.uncancel()
         except TimeoutError:
             log.info("a reader that took nothing for %g s was cut", self._streams.write_timeout)
+            connection.abort(scope)
         except (SessionGone, StoreUnavailable) as why:
             log.info("a stream was broken off: %s", why.detail)
         finally:

@@ -30,7 +30,8 @@ class Following:
         Yields frames in order, none twice and none left out, and an empty list whenever `idle` seconds went by without one.
         Raises SessionGone when the session has been deleted, and StoreUnavailable.
         """
-        cursor, quiet, look = after, 0.0, False
+        now = asyncio.get_running_loop().time
+        cursor, due, look = after, now() + idle, False
         with self._tails.reading(key) as tail:
             while True:
                 moves, known = tail.moves, tail.last
@@ -41,16 +42,16 @@ class Following:
                     cursor = max(cursor, known)
                 cursor, look = frames[-1].seq if frames else cursor, False
                 if chosen := _chosen(frames, message_ids):
-                    quiet = 0.0
                     yield chosen
+                    due = now() + idle
+                elif now() >= due:
+                    # Also while others write all the time: what they write is nothing to this reader.
+                    yield []
+                    due = now() + idle
                 elif not frames and moves == tail.moves:
                     await self._check_there(key, tail)
-                    pause = min(POLL, idle - quiet) if self._polls else idle - quiet
-                    if not await tail.wait(pause):
-                        quiet, look = quiet + pause, self._polls
-                    if quiet >= idle:
-                        quiet = 0.0
-                        yield []
+                    pause = max(0.0, due - now())
+                    look = not await tail.wait(min(POLL, pause) if self._polls else pause) and self._polls
 
     async def _read(self, key: Key, cursor: int, message_ids: Collection[str] | None) -> list[Frame]:
         # A store may answer without ever waiting, and a reader that is far behind must not hold up the others.

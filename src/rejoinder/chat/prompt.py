@@ -27,7 +27,8 @@ def estimated_tokens(messages: Sequence[JsonObject]) -> int:
 
 def _upstream(messages: Sequence[Message]) -> Iterator[JsonObject]:
     for message in messages:
-        said: JsonObject = {"role": message.role, "content": message.content}
+        content = message.content if isinstance(message.content, str) else list(message.content)
+        said: JsonObject = {"role": message.role, "content": content}
         if message.role == "assistant":
             if not message.content and not message.tool_calls:
                 # It ended before its first word; several upstreams refuse an assistant message that says nothing.
