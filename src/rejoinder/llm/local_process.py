@@ -46,17 +46,7 @@ class ModelProcess:
         """
         logger.info("loading the local model %s (%d threads)", files.gguf.stem, threads)
         began = time.monotonic()
-        child = cls(
-            await asyncio.create_subprocess_exec(
-                # -P: the folder of the file that is run holds modules named like packages, and must not be searched.
-                *(sys.executable, "-P", str(MAIN)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=files.environment(os.environ),
-                start_new_session=True,  # a Ctrl-C is for the parent, which lets replies end first
-            )
-        )
+        child = cls(await _spawn(files.environment(os.environ)))
         order = {"gguf": str(files.gguf), "threads": threads, "slots": slots, "context": context}
         try:
             await child._load(order)
@@ -91,8 +81,9 @@ class ModelProcess:
                 self._process.stdin.write(json.dumps(order).encode() + b"\n")
                 answer = await self._process.stdout.readline()
         except TimeoutError:
+            logger.error("the local model did not load within %.0f s", LOADING)  # noqa: TRY400 - there is no more to tell
             raise _unavailable(f"The local model did not load within {LOADING:.0f} s.") from None
-        if not answer:
+        if not answer.endswith(b"\n"):
             await self.stop()  # and with it the log is whole
             words = " / ".join(self._last_words) or "it said nothing"
             logger.error("the local model did not start: %s (missing libraries: try `%s`)", words, COMMAND)
@@ -105,6 +96,22 @@ class ModelProcess:
             text = line.decode(errors="replace").rstrip()
             self._last_words.append(text)
             logger.debug("llama.cpp: %s", text)
+
+
+async def _spawn(environment: dict[str, str]) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            # -P: the folder of the file that is run holds modules named like packages, and must not be searched.
+            *(sys.executable, "-P", str(MAIN)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            start_new_session=True,  # a Ctrl-C is for the parent, which lets replies end first
+        )
+    except OSError as fault:  # no memory, no more processes, no files
+        logger.error("the local model did not start: %s", fault)  # noqa: TRY400 - the fault is the system's
+        raise _unavailable("The local model did not start; the log of the service says why.") from fault
 
 
 def _unavailable(detail: str) -> ProviderError:
