@@ -14,7 +14,7 @@ from rejoinder.settings import Settings
 def serve(settings: Settings) -> None:
     """Serves until a signal. Raises RejoinderError where a setting or the store keeps it from starting.
 
-    Exits with 1 where the address cannot be had, and with 3 for a fault of our own; both are in the log.
+    Exits with 3 where the address cannot be had, or for a fault of our own; the log says which.
     """
     _log_to_stderr()
     app = _PlainStart(create_app(settings))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -22,16 +23,7 @@ from wire import Api
 
 START_SECONDS = 30.0
 
-PROGRAM = """
-import sys
-from rejoinder.errors import RejoinderError
-from rejoinder.server import serve
-from rejoinder.settings import Settings
-try:
-    serve(Settings(_env_file=None, port=0))
-except RejoinderError as refusal:
-    sys.exit(f"{refusal.code}: {refusal.detail}")
-"""
+COMMAND = [sys.executable, "-m", "rejoinder", "serve"]
 
 
 @dataclass
@@ -84,7 +76,7 @@ class ServerProcess:
     """A server that can be sent signals and started again on the same store."""
 
     def __init__(self, store: str, log: Path, **settings: Any) -> None:
-        self._settings = {"store": store, "model": "scripted:echo", **settings}
+        self._settings = {"store": store, "model": "scripted:echo", "port": 0, **settings}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._api: Api | None = None
@@ -104,10 +96,11 @@ class ServerProcess:
         with self._log.open("ab") as log:
             begins = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM], env=os.environ | variables, stdout=log, stderr=subprocess.STDOUT
+                COMMAND, cwd=self._log.parent, env=os.environ | variables, stdout=log, stderr=subprocess.STDOUT
             )
         self._close_api()
         self._api = Api(self._address(begins))
+        self._settings["port"] = urlsplit(self._api.url).port  # started again it is found where it was
         return self._api
 
     def signal(self, number: int) -> None:

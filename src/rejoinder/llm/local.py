@@ -87,7 +87,7 @@ class LocalProvider(Provider):
             except ProviderError as error:
                 # Whoever asks next must not meet the same child while it dies.
                 if error.code in CUT and await child.process.exited(SETTLE):
-                    logger.error("the local model died; the next prompt loads it again")
+                    logger.error("the local model died; the next prompt loads it again")  # noqa: TRY400 - its last words are in the log
                 raise
 
     async def complete(self, prompt: Prompt) -> Completion:

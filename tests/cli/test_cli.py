@@ -1,0 +1,172 @@
+"""The command line as its users type it: real processes, a real server, a real terminal."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import rejoinder
+from screen import COMMAND, Screen
+from serving import ServerProcess
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# --- starting ----------------------------------------------------------------------------------------------------
+
+
+def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
+    assert run("--version").stdout.strip() == rejoinder.__version__
+    program = (
+        "import sys\nfrom rejoinder.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print({'openai', 'fastapi', 'uvicorn', 'xllamacpp'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=50)
+    assert done.stdout.rstrip().endswith("set()")
+    for command in ("serve", "chat", "ask", "sessions", "get-model"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (["--model", "parrot"], {}, "no model 'parrot'"),
+        (["--store", "punchcards://1"], {}, "no kind of store 'punchcards'"),
+        (["--model", "openai:x"], {}, "OPENAI_API_KEY"),
+        ([], {"REJOINDER_HEARTBEAT": "soon"}, "heartbeat"),
+        (["--store", "sqlite:////nowhere/at/all.db"], {}, "nowhere"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_one_sentence(
+    run: Run, arguments: list[str], environment: dict[str, str], said: str
+) -> None:
+    plain = {"REJOINDER_MODEL": "scripted:echo", "REJOINDER_STORE": "memory:", "REJOINDER_PORT": "0"}
+    done = run("serve", *arguments, **(plain | environment))
+    assert done.returncode == 1
+    assert said.lower() in done.stderr.lower().replace("openai_api_key", "openai_api_key")
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_port_that_is_taken_is_one_sentence(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", "--port", port, "--store", "memory:", "--model", "scripted:echo")
+    assert done.returncode == 3
+    assert "address already in use" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("REJOINDER_MODEL=scripted:story\nREJOINDER_STORE=memory:\nREJOINDER_PORT=1\n")
+    environment = os.environ | {"REJOINDER_PORT": "2", "REJOINDER_MODEL": "scripted:slow"}
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127.0.0.1:(\d+)", process.stdout.readline())
+        assert found is not None and int(found[1]) > 2
+        listed = subprocess.run(["curl", "-s", f"{found[0]}/v1/models"], capture_output=True, check=True, text=True)
+        assert json.loads(listed.stdout)["data"][0]["id"] == "scripted:slow"
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert not list(tmp_path.glob("*.db")), "the store was the one of the file"
+
+
+# --- asking ------------------------------------------------------------------------------------------------------
+
+
+def test_asking_prints_the_reply(run: Run) -> None:
+    assert run("ask", "how are you", "--model", "scripted:echo").stdout == "how are you\n"
+    assert run("ask", "--no-stream", "how are you", "--model", "scripted:echo").stdout == "how are you\n"
+    assert run("ask", "-", "--model", "scripted:echo", stdin="from a pipe").stdout == "from a pipe\n"
+    assert run("ask", "--model", "scripted:echo", stdin="from a pipe").stdout == "from a pipe\n"
+
+
+def test_a_reply_that_fails_is_one_sentence_behind_what_came(run: Run) -> None:
+    done = run("ask", "--model", "scripted:echo", "/script tokens=9 fail=error@3")
+    assert (done.returncode, done.stdout) == (1, "t0 t1 t2")
+    assert done.stderr.startswith("rejoinder: ") and "Traceback" not in done.stderr
+    assert run("ask", "", "--model", "scripted:echo").returncode == 1
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    line = f"{sys.executable} -m rejoinder ask --model scripted:echo '/script tokens=20000' | head -c 5"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert (done.stdout, done.stderr) == ("t0 t1", "")
+
+
+def test_a_script_asks_without_a_server() -> None:
+    assert rejoinder.ask("one two", model="scripted:echo") == "one two"
+    assert "".join(rejoinder.ask("one two", model="scripted:echo", stream=True)) == "one two"
+
+
+# --- talking -----------------------------------------------------------------------------------------------------
+
+
+def test_messages_that_are_piped_in_are_answered_in_turn(run: Run, server: ServerProcess) -> None:
+    done = run("chat", "--url", server.api.url, stdin="one\n\ntwo\n/script tokens=3 fail=error@2\n")
+    assert done.returncode == 0
+    assert done.stdout == "one\ntwo\nt0 t1\n"
+    assert "[failed: " in done.stderr
+
+
+def test_a_session_is_gone_on_with_and_listed(run: Run, server: ServerProcess) -> None:
+    sid = server.api.session(title="A talk")
+    run("chat", "--url", server.api.url, "--session", sid, stdin="one\n")
+    done = run("chat", "--url", server.api.url, "--session", sid, stdin="two\n/sessions\n")
+    assert done.stdout.startswith("> one\none\ntwo\n")
+    assert f"{sid}  " in done.stdout and "A talk" in done.stdout
+    listed = run("sessions", "--url", server.api.url, "--json").stdout
+    assert json.loads(listed)["id"] == sid
+    assert run("chat", "--url", server.api.url, "--session", "ses_" + "0" * 32, stdin="x\n").returncode == 1
+
+
+def test_a_server_that_is_not_there_is_one_sentence(run: Run) -> None:
+    done = run("sessions", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert done.stderr.startswith("rejoinder: ") and "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def screen(server: ServerProcess) -> Iterator[Screen]:
+    screen = Screen("chat", "--url", server.api.url)
+    screen.until("\n> ")
+    yield screen
+    screen.close()
+
+
+def test_ctrl_c_stops_the_reply_and_keeps_what_there_is(screen: Screen, server: ServerProcess) -> None:
+    screen.type("/script tokens=5000 pace=0.02\n")
+    screen.until("t3")
+    screen.press_ctrl_c()
+    screen.until("[stopped]")
+    screen.until("> ")
+    screen.type("and on\n")
+    screen.until("and on")
+    [session] = server.api.get("/sessions").json()["data"]
+    statuses = [message["status"] for message in server.api.history(session["id"])["data"]]
+    assert statuses[1] == "stopped"
+    screen.type("/quit\n")
+    assert screen.process.wait(20) == 0
+
+
+def test_a_server_that_is_killed_in_the_middle_of_a_reply_is_waited_for(screen: Screen, server: ServerProcess) -> None:
+    screen.type("/script tokens=5000 pace=0.02\n")
+    screen.until("t5")
+    server.signal(signal.SIGKILL)
+    server.ended()
+    screen.until("the server is away")
+    server.start()
+    screen.until("[interrupted: ")
+    screen.until("> ")
+    screen.type("again\n")
+    screen.until("again\r\n")
+    screen.until("again")
