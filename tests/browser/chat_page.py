@@ -1,6 +1,7 @@
 """A tab with the chat page in it, in the words of a person who uses it."""
 
 import re
+import time
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
@@ -84,6 +85,13 @@ class Chat:
         """Waits until the reply that is being written has come to some text."""
         expect(self.reply).to_contain_text(text)
         expect(self.replies.last).to_have_attribute("aria-busy", "true")
+
+    def wait_until(self, condition: str) -> None:
+        """Waits for an expression. Playwright's own way would evaluate a string in the page, which its policy forbids."""
+        deadline = time.monotonic() + 20
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, f"never: {condition}"
+            self.page.wait_for_timeout(50)
 
     # what it must not do
 

@@ -27,11 +27,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """The service on a store of its own, with a scripted model: what it says stands in the message (`/script …`)."""
-    with Server(tmp_path) as server:
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server")) as server:
         yield server
+
+
+@pytest.fixture
+def server(process: Server) -> Server:
+    """The service, empty, with a scripted model: what it says stands in the message (`/script …`)."""
+    process.empty()
+    return process
 
 
 # Not for the whole run: Playwright's loop would be in the way of tests that have a loop of their own.

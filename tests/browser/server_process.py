@@ -14,6 +14,12 @@ import httpx
 
 START_SECONDS = 30.0
 
+PROGRAM = """
+from rejoinder.server import serve
+from rejoinder.settings import Settings
+serve(Settings(_env_file=None))
+"""
+
 
 class Server:
     def __init__(self, folder: Path) -> None:
@@ -34,12 +40,16 @@ class Server:
 
     def start(self) -> None:
         """Returns once the server says where it is."""
-        command = [sys.executable, "-m", "rejoinder", "serve", "--port", str(self._port)]
-        command += ["--store", f"sqlite:///{self._store}", "--model", "scripted:echo"]
+        settings = {
+            "REJOINDER_PORT": str(self._port),
+            "REJOINDER_STORE": f"sqlite:///{self._store}",
+            "REJOINDER_MODEL": "scripted:echo",
+            "REJOINDER_LEASE": "2",
+        }
         with self._log.open("ab") as log:
             begins = log.tell()
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "REJOINDER_LEASE": "2"}
+                [sys.executable, "-c", PROGRAM], stdout=log, stderr=subprocess.STDOUT, env=os.environ | settings
             )
         deadline = time.monotonic() + START_SECONDS
         while not re.search(rb"Rejoinder is at http", self._log.read_bytes()[begins:]):
@@ -52,6 +62,14 @@ class Server:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait(START_SECONDS)
+
+    def empty(self) -> None:
+        """Runs again if it was killed, and holds no session."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            self.start()
+        for session in self.get("/v1/sessions?limit=1000")["data"]:
+            self._http.delete(f"/v1/sessions/{session['id']}").raise_for_status()
 
     def get(self, path: str) -> Any:
         answer = self._http.get(path)

@@ -1,9 +1,10 @@
 """What a model writes is hostile. Whatever it writes, no script runs, nothing is fetched and nothing can pose as the page."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
 from chat_page import Chat
+from server_process import Server
 
 HOSTILE = r"""
 <script>window.hacked = 1</script>
@@ -63,6 +64,37 @@ def test_hostile_markdown_is_harmless(chat: Chat, pace: str) -> None:
     good = chat.reply.get_by_role("link", name="good")
     expect(good).to_have_attribute("rel", "noopener noreferrer nofollow")
     expect(good).to_have_attribute("target", "_blank")
+
+
+def test_the_policy_forbids_what_gets_past_the_other_walls(context: BrowserContext, server: Server) -> None:
+    left: list[str] = []
+    context.route("https://tracker.example/**", lambda route: left.append(route.request.url))
+    page = context.new_page()
+    tab = Chat(page, server.url)
+    tab.open()
+    page.evaluate(
+        """() => {
+          const add = (name, properties) => document.body.append(Object.assign(document.createElement(name), properties));
+          add("script", { textContent: "window.hacked = 1" });
+          add("script", { src: "https://tracker.example/s.js" });
+          add("img", { src: "https://tracker.example/pixel.png" });
+          add("iframe", { src: "https://tracker.example/frame" });
+          add("style", { textContent: "body { display: none }" });
+          add("div", { innerHTML: "<a href='javascript:window.hacked = 1' id='bait'>x</a>" });
+          document.getElementById("bait").click();
+          fetch("https://tracker.example/tell").catch(() => {});
+          // Later, since what the test itself evaluates is exempt from the policy.
+          setTimeout(() => eval("window.hacked = 1"));
+        }"""
+    )
+    expect(tab.field).to_be_visible()
+    tab.wait_until("violations.length >= 8")
+    forbidden = {violation.partition(":")[0] for violation in page.evaluate("violations")}
+    assert forbidden >= {"script-src-elem", "script-src", "img-src", "frame-src", "style-src-elem", "connect-src"}
+    assert page.evaluate("window.hacked") is None
+    assert left == []  # nothing left the browser
+    with pytest.raises(AssertionError):
+        tab.check()  # and every other test would have said so
 
 
 def test_what_a_person_writes_is_shown_as_it_is(chat: Chat) -> None:

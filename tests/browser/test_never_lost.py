@@ -183,3 +183,24 @@ def test_a_session_that_is_deleted_elsewhere(chat: Chat, open_chat: Callable[...
     chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(other.page.get_by_role("heading", name="This chat is not here")).to_be_visible()
     expect(other.listed).to_have_count(0)
+
+    gone = other.session
+    other.say("said all the same")
+    other.expect_written()
+    expect(other.reply).to_have_text("said all the same")
+    assert other.session != gone
+
+
+def test_a_draft_outlives_the_deletion_of_its_session(chat: Chat, open_chat: Callable[..., Chat]) -> None:
+    chat.say("/script tokens=1000 pace=0.02")
+    chat.expect_writing("t3")
+    other = open_chat(chat.session)
+    other.expect_writing("t3")
+    other.field.fill("in the middle of a thought")
+    chat.page.get_by_role("button", name="Delete").click()
+    chat.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(other.page.get_by_role("heading", name="This chat is not here")).to_be_visible()
+    expect(other.field).to_have_value("in the middle of a thought")
+    other.field.press("Enter")
+    expect(other.said).to_have_text("in the middle of a thought")
+    other.expect_written()

@@ -46,6 +46,7 @@ def test_markdown_as_it_is_written(chat: Chat, context: BrowserContext) -> None:
 
     chat.expect_written()
     expect(chat.reply.get_by_role("listitem")).to_have_count(3)
+    assert chat.reply.locator("pre code").evaluate("code => parseFloat(getComputedStyle(code).fontSize)") >= 14
     expect(chat.reply.get_by_role("cell")).to_have_text(["six", "12", "🌫️ fog", "seven", "41", "☔ rain"])
     expect(chat.reply.locator("pre")).to_contain_text("for lamp in lamps:")
     assert "**" not in chat.reply.inner_text()
@@ -89,11 +90,19 @@ def test_stop_keeps_what_was_written(chat: Chat, server: Server) -> None:
     expect(chat.reply).to_have_text("and on")
 
 
-def test_a_reply_that_fails_says_so_and_keeps_its_text(chat: Chat) -> None:
-    chat.say("/script tokens=50 fail=upstream_error@20")
+def test_a_reply_that_fails_says_so_keeps_its_text_and_can_be_asked_for_again(chat: Chat) -> None:
+    chat.say("/script tokens=50 fail=upstream_rate_limited@20")
     expect(chat.end).to_contain_text("Failed")
-    expect(chat.end).to_contain_text("upstream_error")
+    expect(chat.end).to_contain_text("upstream_rate_limited")
+    expect(chat.end).to_contain_text("Wait a little")
     expect(chat.reply).to_contain_text("t19")
+
+    chat.field.fill("a thought meanwhile")
+    chat.replies.last.get_by_role("button", name="Try again").click()
+    chat.expect_written(2)
+    expect(chat.said).to_have_text(["/script tokens=50 fail=upstream_rate_limited@20"] * 2)
+    expect(chat.field).to_have_value("a thought meanwhile")
+    expect(chat.page.get_by_role("button", name="Try again")).to_have_count(1)  # the first failure is past
 
 
 def test_while_a_reply_is_written_the_next_message_waits(chat: Chat) -> None:
@@ -150,6 +159,71 @@ def test_a_session_without_a_title_gets_one_with_its_first_message(
     expect(chat.listed).to_have_text([re.compile("^Why is the sea salt.*…$")])
 
 
+def test_a_session_that_nobody_named_shows_how_it_begins(open_chat: Callable[..., Chat], server: Server) -> None:
+    sid = server.session("Where do swallows sleep in winter?", "And storks?")
+    server.session()
+    chat = open_chat()
+    expect(chat.listed).to_have_text(["Untitled chat", "Where do swallows sleep in winter?"])
+    chat.listed.last.get_by_role("link").click()
+    expect(chat.page).to_have_title("Where do swallows sleep in winter? – Rejoinder")
+    chat.say("And cranes?")
+    chat.expect_written(3)
+    assert server.get(f"/v1/sessions/{sid}")["title"] is None  # no one named it, and neither does the page
+
+
+def test_where_the_focus_is(chat: Chat) -> None:
+    chat.page.get_by_role("button", name="Tell me a story").click()
+    expect(chat.field).to_be_focused()
+    expect(chat.field).to_have_value(re.compile("story"))
+    chat.say("/script tokens=1000 pace=0.02")
+    chat.expect_writing("t3")
+    chat.stop()
+    expect(chat.end).to_contain_text("Stopped")
+    expect(chat.field).to_be_focused()
+
+    link = chat.listed.first.get_by_role("link")
+    for key in ("Escape", "Enter"):
+        chat.page.get_by_role("button", name="Rename").click()
+        expect(chat.page.get_by_role("textbox", name="Name of the chat")).to_be_focused()
+        chat.page.keyboard.press(key)
+        expect(link).to_be_focused()
+    chat.page.get_by_role("button", name="Delete").click()
+    chat.page.keyboard.press("Escape")
+    expect(chat.page.get_by_role("dialog")).to_be_hidden()
+    expect(chat.page.get_by_role("button", name="Delete")).to_be_focused()
+    expect(chat.listed).to_have_count(1)
+
+
+def test_the_field_grows_with_what_is_written(chat: Chat) -> None:
+    height = "field => field.getBoundingClientRect().height"
+    low = chat.field.evaluate(height)
+    chat.field.fill("line\n" * 4)
+    assert low * 2 < chat.field.evaluate(height) < 800 * 0.4
+    chat.field.fill("line\n" * 100)
+    assert chat.field.evaluate(height) <= 800 * 0.4
+    chat.field.press("Enter")
+    expect(chat.field).to_have_value("")
+    assert chat.field.evaluate(height) == low
+
+
+def test_a_screen_reader_hears_of_a_reply_and_not_of_each_word(chat: Chat) -> None:
+    heard = chat.page.locator("main > .unseen[role=status]")
+    chat.say("/script tokens=40 pace=0.02")
+    expect(heard).to_have_text("A reply is being written.")
+    chat.expect_written()
+    expect(heard).to_have_text(re.compile("^The reply: t0 t1 .* t39$"))
+    chat.say("/script fail=upstream_auth first=0.2")
+    expect(heard).to_have_text(re.compile("^The reply has ended: The script says"))
+
+
+def test_every_control_has_a_name(chat: Chat) -> None:
+    chat.say("/script story")
+    chat.expect_written()
+    nameless = """() => [...document.querySelectorAll("button, a, input, textarea")].filter((control) =>
+      !(control.getAttribute("aria-label") || control.textContent.trim() || control.title)).map((it) => it.outerHTML)"""
+    assert chat.page.evaluate(nameless) == []
+
+
 def test_long_lists_and_long_histories_come_by_pages(open_chat: Callable[..., Chat], server: Server) -> None:
     long = server.session(*(f"message {number}." for number in range(75)))
     for _ in range(59):
@@ -173,18 +247,18 @@ def test_long_lists_and_long_histories_come_by_pages(open_chat: Callable[..., Ch
 
 
 def test_the_page_stays_where_its_reader_is(chat: Chat) -> None:
-    chat.say("/script tokens=4000 pace=0.002")
-    chat.expect_writing("t1500")
+    chat.say("/script tokens=6000 pace=0.002")
+    chat.expect_writing("t700")
     assert is_at_end(chat.page)
     scroll = chat.page.locator(".scroll")
     scroll.hover()
     chat.page.mouse.wheel(0, -600)
     expect(chat.page.get_by_role("button", name="To the end")).to_be_visible()
     place = scroll.evaluate("place => place.scrollTop")
-    chat.expect_writing("t2500")
+    chat.expect_writing("t1100")
     assert scroll.evaluate("place => place.scrollTop") == place
     chat.page.get_by_role("button", name="To the end").click()
-    chat.expect_writing("t3000")
+    chat.expect_writing("t1500")
     assert is_at_end(chat.page)
     chat.stop()
     expect(chat.end).to_contain_text("Stopped")

@@ -54,7 +54,7 @@ export class Client {
 
   /** Sends a message and yields the events of its turn, to the end of the reply. Takes `{id?, signal?, onState?, …fields}`. */
   send(session, content, { id = newId("msg"), signal, onState, ...fields } = {}) {
-    return this.#read(`/v1/sessions/${session}/messages`, { post: { id, content, ...fields }, once: true, signal, onState });
+    return this.#read(`/v1/sessions/${session}/messages`, { post: JSON.stringify({ id, content, ...fields }), once: true, signal, onState });
   }
 
   /** Sends a message and returns `{message, reply}` as soon as the server has taken it. `follow` reads the reply. */
@@ -67,6 +67,7 @@ export class Client {
   /**
    * Yields the events of a session behind the seq `after`, for ever, or of one `reply` to its end. Reconnects by itself.
    * `onState` hears "open", and "waiting" (with the error) while the line is down. Aborting `signal` ends it quietly.
+   * Throws a Problem for a clear no, and BrokenStream where an offset does not agree: then fetch the history afresh.
    */
   follow(session, { reply, after, signal, onState } = {}) {
     const of = reply ? `/messages/${reply}` : "";
@@ -80,10 +81,11 @@ export class Client {
 
   /** Any JSON request, made again (up to `tries` times) while the server cannot be reached: all of them may come twice. */
   async request(method, path, { body, headers, signal, tries = Infinity, onRetry } = {}) {
+    const text = JSON.stringify(body);
     for (let failures = 1; ; failures++) {
       try {
         const limit = AbortSignal.timeout(SILENCE);
-        const response = await this.#fetch(method, path, body, { ...headers }, either(signal, limit));
+        const response = await this.#fetch(method, path, text, { ...headers }, either(signal, limit));
         return response.status === 204 ? null : await response.json();
       } catch (error) {
         if (signal?.aborted || failures >= tries || (error instanceof Problem && !error.passing)) throw error;
@@ -96,10 +98,10 @@ export class Client {
   async #fetch(method, path, body, headers, signal) {
     const json = body === undefined ? {} : { "content-type": "application/json" };
     const all = { accept: "application/json", ...json, ...this.headers, ...headers };
-    const response = await this.fetch(this.base + path, { method, headers: all, body: JSON.stringify(body), signal });
+    const response = await this.fetch(this.base + path, { method, headers: all, body, signal });
     if (response.ok) return response;
     const problem = new Problem(response.status, await response.json().catch(() => ({})));
-    throw Object.assign(problem, { retryAfter: 1000 * response.headers.get("retry-after") || 0 });
+    throw Object.assign(problem, { retryAfter: delayOf(response.headers.get("retry-after")) });
   }
 
   /** One stream over all the connections that it takes. A `post` makes the first one; from its first event on, GETs do. */
@@ -120,7 +122,8 @@ export class Client {
         for await (const frame of frames(response.body, alive)) {
           if (frame.retry) least = Number(frame.retry);
           if (!frame.data) continue;
-          if (post) [path, post] = [response.headers.get("location"), undefined];
+          // Where a browser may not see the header, the same POST asks again: its id attaches it to the same turn.
+          if (post && response.headers.get("location")) [path, post] = [response.headers.get("location"), undefined];
           const event = { type: frame.event, seq: Number(frame.id), data: JSON.parse(frame.data) };
           proof.check(event);
           [after, failures] = [event.seq, 0];
@@ -154,7 +157,7 @@ async function* frames(body, alive) {
     const lines = (rest + value).split("\n");
     rest = lines.pop();
     for (const line of lines) {
-      const [, name, text] = /^([^:]*):? ?(.*?)\r?$/s.exec(line);
+      const [, name, text] = /^([^:\r]*):? ?(.*?)\r?$/s.exec(line);
       if (name) frame[name] = text;
       else if (!line.startsWith(":")) [, frame] = [yield frame, {}];
     }
@@ -180,6 +183,9 @@ class Proof {
 }
 
 const either = (...signals) => AbortSignal.any(signals.filter(Boolean));
+
+/** Milliseconds that a `Retry-After` asks for: it holds seconds, or a date. */
+const delayOf = (asked) => Math.max(0, 1000 * asked || Date.parse(asked) - Date.now() || 0);
 
 /** Twice as long each time, and drawn at random, so that readers of a server that restarts do not come all at once. */
 const backOff = (failures, asked = 0) =>

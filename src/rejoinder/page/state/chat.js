@@ -10,9 +10,9 @@ import { Conversation } from "./conversation.js";
 import { drafts } from "./kept.js";
 import { Outbox } from "./outbox.js";
 import { Sessions } from "./sessions.js";
+import { beginning } from "./titles.js";
 
 const SESSION = /^#(ses_[0-9a-f]{32})$/;
-const TITLE_LENGTH = 60;
 /** Milliseconds after which a tab that nobody sees lets go of its stream. */
 const HIDDEN_REST = 60_000;
 
@@ -51,10 +51,15 @@ export class Chat {
     return this.conversation?.id ?? null;
   }
 
-  /** What the open session is called. */
+  /** What the open session is called; empty for one without a name and a message. */
   get title() {
-    const listed = this.sessions.items.find(({ id }) => id === this.sessionId);
-    return (this.conversation?.history?.session ?? listed)?.title ?? this.pending[0]?.title ?? "";
+    const session = this.conversation?.history?.session ?? this.sessions.items.find(({ id }) => id === this.sessionId);
+    return (session && this.sessions.titleOf(session)) || this.pending[0]?.title || "";
+  }
+
+  /** Whether the address names a session that is not there (any more). */
+  get missing() {
+    return this.conversation?.phase === "missing";
   }
 
   /** Messages of the open session that the server has not taken yet. */
@@ -74,13 +79,13 @@ export class Chat {
     this.#changed();
   }
 
+  /** Sends a message to the open session, or to a new one where none is open or it is not there any more. */
   async send(text) {
-    const session = this.sessionId ?? newId("ses");
-    const create = this.conversation === null;
-    const untitled = this.conversation?.history && !this.title;
-    const title = titleOf(text);
+    const create = !this.conversation || this.missing;
+    const session = create ? newId("ses") : this.sessionId;
+    const untitled = !create && this.conversation.history?.messages.length === 0 && !this.title;
+    const title = beginning(text);
     this.notice = null;
-    this.setDraft("");
     const sent = this.outbox.send({ id: newId("msg"), session, content: text, title, create });
     if (create) location.hash = session;
     try {
@@ -93,6 +98,12 @@ export class Chat {
       this.tell(problem);
     }
   }
+
+  /** Asks again what the last reply did not answer to its end. */
+  again = () => {
+    const [asked] = this.conversation.branch.slice(-2);
+    if (!this.busy) this.send(asked.content);
+  };
 
   async stop() {
     const { running } = this.conversation;
@@ -160,12 +171,4 @@ export class Chat {
       this.#changed();
     });
   }
-}
-
-/** The beginning of a message as a title. */
-function titleOf(text) {
-  const line = text.trim().replace(/\s+/g, " ");
-  if (line.length <= TITLE_LENGTH) return line;
-  const cut = [...line].slice(0, TITLE_LENGTH).join("");
-  return `${cut.replace(/\s+\S{0,15}$/, "")}…`;
 }

@@ -22,6 +22,7 @@ export class Conversation {
   line = "open"; // or "waiting", while the stream is down
   problem = null;
   loadingOlder = false;
+  fresh = false; // whether this page is making the session
 
   constructor(client, id, changed) {
     [this.#client, this.id, this.#changed] = [client, id, changed];
@@ -29,6 +30,7 @@ export class Conversation {
 
   /** Loads the session once `ready` has settled, and follows it until `close`. */
   async open(ready) {
+    this.fresh = ready !== undefined;
     await ready;
     while (!this.#leave.signal.aborted) {
       try {
@@ -36,7 +38,8 @@ export class Conversation {
         await this.#follow();
       } catch (problem) {
         if (this.#leave.signal.aborted) return;
-        if (problem instanceof Problem) return this.#set({ phase: problem.status === 404 ? "missing" : "failed", problem });
+        if (problem instanceof Problem && problem.status === 404) return this.#set({ phase: "missing", history: null });
+        if (problem instanceof Problem) return this.#set({ phase: "failed", problem });
         // An offset that does not agree, or an event of a message that is not here: what is fetched afresh is right.
         console.warn("The history is fetched again:", problem);
         await new Promise((resolve) => setTimeout(resolve, 1000));

@@ -1,5 +1,7 @@
 /** The list of sessions, newest activity first, as far as it has been scrolled. */
 
+import { beginning } from "./titles.js";
+
 const PAGE = 50;
 
 export class Sessions {
@@ -7,6 +9,7 @@ export class Sessions {
   #changed;
   #next = null;
   #loading = null;
+  #beginnings = new Map(); // by session without a title: what is shown instead, empty while it is fetched
   #gone = new Set(); // deleted: an answer or an event that was already on its way must not bring one back
   items = [];
   failed = null;
@@ -41,6 +44,12 @@ export class Sessions {
     if (this.#gone.has(session.id) || (had?.updated_at === session.updated_at && had.title === session.title)) return;
     this.items = unique([session, ...this.items]);
     this.#changed();
+    this.#readBeginnings();
+  }
+
+  /** What to call a session; empty for one without a title and a message. */
+  titleOf({ id, title }) {
+    return title || this.#beginnings.get(id) || "";
   }
 
   async rename(id, title) {
@@ -89,6 +98,23 @@ export class Sessions {
       this.failed = problem;
     }
     this.#changed();
+    this.#readBeginnings();
+  }
+
+  /** Fetches, one after another, the first messages of sessions that nobody has named. */
+  async #readBeginnings() {
+    for (const { id, title, head } of this.items) {
+      if (title || !head || this.#beginnings.has(id)) continue;
+      this.#beginnings.set(id, "");
+      try {
+        const { data } = await this.#client.request("GET", `/v1/sessions/${id}/messages?limit=1`, { tries: 2 });
+        this.#beginnings.set(id, beginning(data[0].content));
+        this.#changed();
+      } catch {
+        this.#beginnings.delete(id); // the next load of the list asks again
+        return;
+      }
+    }
   }
 }
 

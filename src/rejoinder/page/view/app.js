@@ -19,24 +19,29 @@ export function App({ chat }) {
       <main inert=${narrow && chat.menu}>
         <header class="top">
           <button type="button" class="quiet menu" aria-label="Chats" aria-expanded=${chat.menu} onClick=${() => chat.setMenu(true)}>${icon("menu")}</button>
-          <h1>${chat.title || (chat.conversation ? "Untitled chat" : "New chat")}</h1>
+          <h1>${heading(chat)}</h1>
         </header>
         <${Middle} chat=${chat} />
         <${Line} chat=${chat} />
         ${chat.notice && html`<${Notice} problem=${chat.notice} onClose=${() => chat.tell(null)} />`}
         <${Composer} chat=${chat} />
-        <${Announcer} key=${chat.sessionId} running=${chat.conversation?.running} last=${chat.conversation?.branch.at(-1)} />
+        <${Announcer} key=${chat.sessionId} conversation=${chat.conversation} last=${chat.conversation?.branch.at(-1)} />
       </main>
-      ${doomed && html`<${Confirm} session=${doomed} onClose=${() => setDoomed(null)} onYes=${() => chat.delete(doomed.id)} />`}
+      ${doomed && html`<${Confirm} title=${chat.sessions.titleOf(doomed)} onClose=${() => setDoomed(null)} onYes=${() => chat.delete(doomed.id)} />`}
     </div>
   `;
+}
+
+function heading(chat) {
+  if (!chat.conversation) return "New chat";
+  return chat.missing ? "" : chat.title || "Untitled chat";
 }
 
 function Middle({ chat }) {
   const { conversation, pending } = chat;
   if (!conversation) return html`<${Welcome} chat=${chat} />`;
-  if (conversation.phase === "missing") {
-    return html`<div class="empty"><h2>This chat is not here</h2><p>It may have been deleted, or belong to another server.</p><a class="button" href="#">Start a new chat</a></div>`;
+  if (chat.missing) {
+    return html`<div class="empty"><h2>This chat is not here</h2><p>It may have been deleted, or belong to another server. What you write below begins a new one.</p></div>`;
   }
   if (conversation.phase === "failed") {
     return html`<div class="empty"><h2>This chat cannot be shown</h2><p>${conversation.problem.message}</p><button type="button" onClick=${() => location.reload()}>Try again</button></div>`;
@@ -44,7 +49,7 @@ function Middle({ chat }) {
   if (conversation.phase === "loading" && !pending.length) return html`<div class="empty late"><p>Fetching the chat…</p></div>`;
   return html`
     <${Thread} key=${conversation.id} messages=${conversation.branch} pending=${pending} stopping=${conversation.history?.stopping ?? []}
-      loadingOlder=${conversation.loadingOlder} onTop=${() => chat.try(() => conversation.loadOlder())} />
+      loadingOlder=${conversation.loadingOlder} onTop=${() => chat.try(() => conversation.loadOlder())} onAgain=${chat.again} />
   `;
 }
 
@@ -59,17 +64,23 @@ const Welcome = ({ chat }) => html`
     <h2>What shall we talk about?</h2>
     <p>A reply goes on when you close the tab, and it is here when you come back.</p>
     <ul class="ideas">
-      ${IDEAS.map((idea) => html`<li key=${idea}><button type="button" onClick=${() => chat.setDraft(idea)}>${idea}</button></li>`)}
+      ${IDEAS.map((idea) => html`<li key=${idea}><button type="button" onClick=${(event) => take(chat, idea, event)}>${idea}</button></li>`)}
     </ul>
   </div>
 `;
+
+/** Puts an idea into the field, and the cursor behind it. */
+function take(chat, idea, { currentTarget }) {
+  chat.setDraft(idea);
+  currentTarget.closest("main").querySelector("textarea").focus();
+}
 
 /** Says when the line is down, and that nothing is lost by it. */
 function Line({ chat }) {
   const { conversation } = chat;
   if (!navigator.onLine) return html`<p class="line" role="status">You are offline. What you write is kept, and replies go on at the server.</p>`;
   if (conversation?.line !== "waiting") return null;
-  return html`<p class="line" role="status">The connection is lost. Trying again… ${conversation.running && "The reply goes on at the server."}</p>`;
+  return html`<p class="line" role="status">The connection is lost. Trying again…${conversation.running && " Nothing that was written is lost."}</p>`;
 }
 
 const HELP = {
@@ -85,18 +96,26 @@ const Notice = ({ problem, onClose }) => html`
 `;
 
 /** Tells a screen reader that a reply has begun and how it ended, and not each of its words. */
-function Announcer({ running, last }) {
-  const before = useRef(running);
+function Announcer({ conversation, last }) {
+  const opening = useRef(true);
   const [said, say] = useState("");
+  const ready = conversation?.phase === "ready";
   useEffect(() => {
-    if (running && !before.current) say("A reply is being written.");
-    if (!running && before.current) say(last?.status === "completed" ? `The reply: ${last.content.slice(0, 400)}` : `The reply has ended: ${last?.status}.`);
-    before.current = running;
-  }, [running?.id]);
+    if (!ready) return;
+    // What had ended before the chat was opened is no news.
+    const old = opening.current && !conversation.fresh && !conversation.running;
+    opening.current = false;
+    if (last?.role === "assistant" && !old) say(news(last));
+  }, [ready, last?.id, last?.status]);
   return html`<p class="unseen" role="status">${said}</p>`;
 }
 
-function Confirm({ session, onClose, onYes }) {
+function news({ status, content, error }) {
+  if (status === "streaming" || status === "queued") return "A reply is being written.";
+  return status === "completed" ? `The reply: ${content.slice(0, 400)}` : `The reply has ended: ${error?.message ?? status}`;
+}
+
+function Confirm({ title, onClose, onYes }) {
   const dialog = useRef();
   useEffect(() => dialog.current.showModal(), []);
   const yes = () => {
@@ -105,7 +124,7 @@ function Confirm({ session, onClose, onYes }) {
   };
   return html`
     <dialog ref=${dialog} onClose=${onClose} aria-labelledby="confirm">
-      <h2 id="confirm">Delete “${session.title || "Untitled chat"}”?</h2>
+      <h2 id="confirm">Delete “${title || "Untitled chat"}”?</h2>
       <p>All its messages go with it, for good.</p>
       <div class="actions">
         <button type="button" onClick=${() => dialog.current.close()}>Keep it</button>

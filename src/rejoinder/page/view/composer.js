@@ -22,7 +22,15 @@ export function Composer({ chat }) {
   const send = () => {
     if (!chat.draft.trim()) return;
     if (chat.busy) setHint("A reply is still being written. Stop it, or send this when it is done.");
-    else chat.send(chat.draft);
+    else {
+      const text = chat.draft;
+      chat.setDraft("");
+      chat.send(text);
+    }
+  };
+  const stop = () => {
+    chat.stop();
+    area.current.focus({ preventScroll: true }); // the button is about to go, and the focus with it
   };
   const onKeyDown = (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -32,10 +40,10 @@ export function Composer({ chat }) {
   return html`
     <div class="composer">
       <div class="field">
-        <textarea ref=${area} rows="1" value=${chat.draft} placeholder="Write a message" aria-label="Message"
+        <textarea ref=${area} rows="1" dir="auto" value=${chat.draft} placeholder="Write a message" aria-label="Message"
           enterkeyhint="send" onInput=${(event) => chat.setDraft(event.target.value)} onKeyDown=${onKeyDown} />
         ${running
-          ? html`<button type="button" class="round stop" onClick=${() => chat.stop()} disabled=${stopping} aria-label="Stop" title="Stop">${icon("stop")}</button>`
+          ? html`<button type="button" class="round stop" onClick=${stop} disabled=${stopping} aria-label="Stop" title="Stop">${icon("stop")}</button>`
           : html`<button type="button" class="round" onClick=${send} disabled=${chat.busy || !chat.draft.trim()} aria-label="Send" title="Send">${icon("up")}</button>`}
       </div>
       <p class="hint" role="status">${hint || aboutModel(chat)}</p>

@@ -16,5 +16,5 @@ export class Markdown extends Component {
 const Block = memo(({ block }) => {
   const place = useRef();
   useLayoutEffect(() => place.current.replaceChildren(safeFragment(htmlOf(block))), [block]);
-  return html`<div ref=${place}></div>`;
+  return html`<div ref=${place} dir="auto"></div>`;
 });

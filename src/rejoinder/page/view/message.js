@@ -5,11 +5,12 @@ import { html, memo, useState } from "./html.js";
 import { icon } from "./icons.js";
 import { Markdown } from "./markdown.js";
 
-export const Message = memo(({ message, stopping }) =>
+/** `again` asks once more what this reply did not answer to its end. */
+export const Message = memo(({ message, stopping, again }) =>
   message.role === "user"
     ? html`<article class="message user" aria-label="You"><${Said} content=${message.content} /></article>`
     : message.role === "assistant"
-      ? html`<${Reply} message=${message} stopping=${stopping} />`
+      ? html`<${Reply} message=${message} stopping=${stopping} again=${again} />`
       : html`<details class="aside"><summary>${message.role === "tool" ? "What a tool answered" : "System"}</summary>
           <pre>${textOf(message.content)}</pre></details>`,
 );
@@ -17,14 +18,14 @@ export const Message = memo(({ message, stopping }) =>
 /** A message that the server has not taken yet. */
 export const Pending = ({ send }) => html`
   <article class="message user pending" aria-label="You">
-    <div class="said">${send.content}</div>
+    <div class="said" dir="auto">${send.content}</div>
     <p class="note">${send.problem ? "The server cannot be reached. It will be sent again…" : "Sending…"}</p>
   </article>
 `;
 
 function Said({ content }) {
-  if (typeof content === "string") return html`<div class="said">${content}</div>`;
-  return html`<div class="said">${content.map((part) => (part.type === "text" ? html`<p>${part.text}</p>` : html`<${Picture} url=${part.image_url.url} />`))}</div>`;
+  if (typeof content === "string") return html`<div class="said" dir="auto">${content}</div>`;
+  return html`<div class="said" dir="auto">${content.map((part) => (part.type === "text" ? html`<p>${part.text}</p>` : html`<${Picture} url=${part.image_url.url} />`))}</div>`;
 }
 
 /** To fetch a picture from elsewhere would tell its host who reads what. */
@@ -33,7 +34,7 @@ const Picture = ({ url }) =>
     ? html`<img src=${url} alt="A picture in this message" />`
     : /^https?:/i.test(url) && html`<a href=${url} target="_blank" rel="noopener noreferrer">🖼 ${url}</a>`;
 
-function Reply({ message, stopping }) {
+function Reply({ message, stopping, again }) {
   const { content, reasoning, tool_calls, status } = message;
   const live = status === "streaming" || status === "queued";
   return html`
@@ -41,8 +42,8 @@ function Reply({ message, stopping }) {
       ${reasoning && html`<${Reasoning} text=${reasoning} live=${live && !content} done=${!live} />`}
       <${Markdown} text=${content} done=${!live} />
       ${tool_calls.map((call, place) => html`<${ToolCall} key=${place} call=${call} />`)}
-      ${live && html`<p class="writing">${stopping ? "Stopping" : status === "queued" ? "Waiting for its turn" : ""}<span class="dots" aria-hidden="true" /></p>`}
-      <${End} message=${message} />
+      ${live && html`<p class="writing"><span class="dots" aria-hidden="true"><i /><i /><i /></span>${stopping ? "Stopping…" : status === "queued" ? "Waiting for its turn" : ""}</p>`}
+      <${End} message=${message} again=${again} />
       ${!live && html`<${Foot} message=${message} />`}
     </article>
   `;
@@ -68,18 +69,29 @@ const ENDS = {
   interrupted: { name: "Interrupted", kept: "What was written until then is kept; you can go on from here." },
 };
 
+const ADVICE = {
+  content_filtered: "Try it in other words.",
+  context_overflow: "Start a new chat, or send less at once.",
+  upstream_auth: "Whoever runs this server should look at its key.",
+  upstream_rate_limited: "Wait a little before you try again.",
+  upstream_unavailable: "Whoever runs this server should look at the model's name and address.",
+};
+
 /** How a reply ended, where it did not simply come to its end. */
-function End({ message: { status, error, content, finish_reason } }) {
+function End({ message: { status, error, content, finish_reason }, again }) {
   if (status === "completed" && finish_reason === "length") {
-    return html`<p class="end" data-status="length"><strong>Cut short</strong> It reached the limit of its length.</p>`;
+    return html`<div class="end" data-status="length"><p><strong>Cut short</strong> It reached the limit of its length.</p></div>`;
   }
   const end = ENDS[status];
   if (!end) return null;
   return html`
-    <p class="end" data-status=${status} role=${status === "failed" ? "alert" : undefined}>
-      <strong>${end.name}</strong> ${error?.message} ${content ? end.kept : "Nothing had been written yet."}
-      ${error && html` <code>${error.code}</code>`}
-    </p>
+    <div class="end" data-status=${status}>
+      <p>
+        <strong>${end.name}</strong> ${error?.message} ${ADVICE[error?.code]} ${content ? end.kept : "Nothing had been written yet."}
+        ${error && html` <code>${error.code}</code>`}
+      </p>
+      ${again && status !== "stopped" && html`<button type="button" onClick=${again}>Try again</button>`}
+    </div>
   `;
 }
 

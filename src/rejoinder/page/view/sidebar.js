@@ -17,7 +17,7 @@ export function Sidebar({ chat, onDelete }) {
             <section key=${day} aria-label=${day}>
               <h2>${day}</h2>
               <ul>
-                ${items.map((session) => html`<${Item} key=${session.id} session=${session} open=${session.id === chat.sessionId} chat=${chat} onDelete=${onDelete} />`)}
+                ${items.map((session) => html`<${Item} key=${session.id} session=${session} title=${sessions.titleOf(session) || "Untitled chat"} open=${session.id === chat.sessionId} chat=${chat} onDelete=${onDelete} />`)}
               </ul>
             </section>
           `,
@@ -35,39 +35,45 @@ export function Sidebar({ chat, onDelete }) {
   `;
 }
 
-const Item = memo(({ session, open, chat, onDelete }) => {
+const Item = memo(({ session, title, open, chat, onDelete }) => {
   const [renaming, setRenaming] = useState(false);
-  const title = session.title || "Untitled chat";
-  if (renaming) return html`<li><${Rename} title=${session.title ?? ""} onDone=${done} /></li>`;
-  function done(wanted) {
+  const link = useRef();
+  const refocus = useRef(false);
+  useEffect(() => {
+    if (refocus.current) link.current?.focus();
+    refocus.current = false;
+  }, [renaming]);
+  if (renaming) return html`<li><${Rename} title=${session.title ?? ""} hint=${title} onDone=${done} /></li>`;
+  function done(wanted, byKey) {
+    refocus.current = byKey;
     setRenaming(false);
-    if (wanted !== null && wanted !== session.title) chat.rename(session.id, wanted);
+    if (wanted !== null && wanted.trim() !== (session.title ?? "")) chat.rename(session.id, wanted);
   }
   return html`
     <li>
-      <a href=${`#${session.id}`} title=${title} aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}</a>
+      <a ref=${link} href=${`#${session.id}`} title=${title} aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}</a>
       <button type="button" class="quiet" aria-label=${`Rename ${title}`} title="Rename" onClick=${() => setRenaming(true)}>${icon("pencil")}</button>
       <button type="button" class="quiet" aria-label=${`Delete ${title}`} title="Delete" onClick=${() => onDelete(session)}>${icon("trash")}</button>
     </li>
   `;
 });
 
-/** Enter and leaving the field keep the name, Escape does not. */
-function Rename({ title, onDone }) {
+/** Enter and leaving the field keep the name, Escape does not. The two keys give the focus back. */
+function Rename({ title, hint, onDone }) {
   const field = useRef();
   const over = useRef(false);
   useEffect(() => field.current.select(), []);
-  const end = (name) => {
+  const end = (name, byKey) => {
     if (over.current) return; // the field loses its focus once more when it goes
     over.current = true;
-    onDone(name);
+    onDone(name, byKey);
   };
   const onKeyDown = ({ key, target, isComposing }) => {
     if (isComposing) return;
-    if (key === "Enter") end(target.value);
-    if (key === "Escape") end(null);
+    if (key === "Enter") end(target.value, true);
+    if (key === "Escape") end(null, true);
   };
-  return html`<input ref=${field} value=${title} maxlength="512" aria-label="Name of the chat" onKeyDown=${onKeyDown} onBlur=${({ target }) => end(target.value)} />`;
+  return html`<input ref=${field} value=${title} placeholder=${hint} maxlength="512" aria-label="Name of the chat" onKeyDown=${onKeyDown} onBlur=${({ target }) => end(target.value, false)} />`;
 }
 
 /** Fetches the next page when it comes into view. */

@@ -58,12 +58,14 @@ export class Thread extends Component {
     if (this.state.away === this.#along) this.setState({ away: !this.#along });
   };
 
-  render({ messages, pending, stopping, loadingOlder }, { away }) {
+  render({ messages, pending, stopping, loadingOlder, onAgain }, { away }) {
+    const [asked, last] = messages.slice(-2);
+    const again = asked?.role === "user" && typeof asked.content === "string" && !pending.length ? onAgain : null;
     return html`
       <div class="scroll" ref=${(place) => (this.scroller = place)} onScroll=${this.#scrolled} onClick=${copyCode}>
         <div class="messages">
           ${loadingOlder && html`<p class="note">Fetching what came before…</p>`}
-          ${messages.map((message) => html`<${Message} key=${message.id} message=${message} stopping=${stopping.includes(message.id)} />`)}
+          ${messages.map((message) => html`<${Message} key=${message.id} message=${message} stopping=${stopping.includes(message.id)} again=${message === last ? again : null} />`)}
           ${pending.map((send) => html`<${Pending} key=${send.id} send=${send} />`)}
         </div>
       </div>

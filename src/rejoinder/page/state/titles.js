@@ -1,0 +1,12 @@
+/** What a session is called that nobody has named: the beginning of its first message. */
+
+const LENGTH = 60;
+
+/** The beginning of a message, which is a text or a list of content parts. */
+export function beginning(content) {
+  const text = typeof content === "string" ? content : (content.find(({ type }) => type === "text")?.text ?? "A picture");
+  const line = text.trim().replace(/\s+/g, " ");
+  if (line.length <= LENGTH) return line;
+  const cut = [...line].slice(0, LENGTH).join("");
+  return `${cut.replace(/\s+\S{0,15}$/, "")}…`;
+}
