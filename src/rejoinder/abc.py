@@ -179,7 +179,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
-        """Open replies (of any `header.open`) whose epoch no lease holds, in any order."""
+        """Open replies (of any `header.open`) whose epoch no lease holds, in any order. One without an epoch is none."""
 
     # reading: the log
 
@@ -331,6 +331,17 @@ class Provider(abc.ABC):
     async def __aexit__(self, *exc: object) -> None: ...
 
     @abc.abstractmethod
+    async def prepare(self, prompt: Prompt) -> Prompt:
+        """The prompt as it will be asked, with all that the provider fills in. Raises ProviderError.
+
+        A prompt that has been prepared stays as it is.
+        """
+
+    @abc.abstractmethod
+    def body(self, prompt: Prompt) -> bytes:
+        """The very bytes that `stream` sends upstream for a prepared prompt: one JSON object, without a key."""
+
+    @abc.abstractmethod
     def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         """Asks once, and yields what each read of the upstream brought, as one sequence of chunks.
 
@@ -347,6 +358,10 @@ class Provider(abc.ABC):
     @abc.abstractmethod
     async def models(self) -> list[str]:
         """The upstream's names of the models that a prompt may name, the default first. Raises ProviderError."""
+
+    def prefills(self, model: str) -> bool:
+        """Whether the model goes on exactly where a last message by the assistant ends."""
+        return False
 
     def accepts(self, model: str) -> bool:
         """Whether a session may name this model (upstream's name). Says nothing of whether the upstream has it."""

@@ -118,11 +118,14 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class OpenReply(Struct, frozen=True, kw_only=True):
-    """A reply that has not ended, and the lease under which it is written."""
+    """A reply that has not ended, and the lease under which it is written.
+
+    One that waits in the queue is nobody's (`epoch` None): whoever ends what it waits for starts it.
+    """
 
     id: str
-    worker: str
-    epoch: int
+    worker: str = ""
+    epoch: int | None = None
     status: Status = Status.STREAMING
     stopping: bool = False
 

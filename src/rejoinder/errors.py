@@ -48,6 +48,16 @@ class SessionBusy(Conflict):
     code = "session_busy"
 
 
+class QueueFull(Conflict):
+    code = "queue_full"
+
+
+class CannotContinue(Conflict):
+    """The reply is whole, or there is no model that goes on from the middle of one."""
+
+    code = "cannot_continue"
+
+
 class NotAReply(Conflict):
     code = "not_a_reply"
 

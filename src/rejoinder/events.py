@@ -79,6 +79,23 @@ class MessageEnded(Struct, frozen=True, kw_only=True):
     message: Message
 
 
+class PromptSent(Struct, frozen=True, kw_only=True):
+    """What an attempt was asked with, as far as the messages above the reply do not say it. The log's own.
+
+    `upstream_model` is the upstream's name for the model, `prefill` the text of the reply from which it was to go on,
+    `sha256` the digest of the very bytes.
+    """
+
+    message_id: str
+    attempt: int
+    model: str
+    upstream_model: str
+    system_prompt: str | None
+    prefill: str
+    params: JsonObject
+    sha256: str
+
+
 Fact: TypeAlias = (
     SessionCreated
     | SessionUpdated
@@ -102,7 +119,10 @@ FACTS: dict[str, type[Any]] = {
 }
 """Every type that a stream may carry. The log may hold further types (prompts, summaries): streams and folds skip them."""
 
-TYPES: dict[type[Any], str] = {fact: name for name, fact in FACTS.items()}
+NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent}
+"""The types that are the log's own."""
+
+TYPES: dict[type[Any], str] = {fact: name for name, fact in (FACTS | NOTES).items()}
 
 # --- drafts and events -------------------------------------------------------------------------------------------
 
@@ -125,10 +145,11 @@ class Event(Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
+_prompt_decoder = msgspec.json.Decoder(PromptSent)
 _decoders = {name: msgspec.json.Decoder(fact) for name, fact in FACTS.items()}
 
 
-def draft(fact: Fact) -> Draft:
+def draft(fact: Fact | PromptSent) -> Draft:
     """Encodes a fact. Raises UnicodeEncodeError where a text holds a lone surrogate, which no gate let in."""
     return Draft(TYPES[type(fact)], _message_id(fact), _encoder.encode(fact))
 
@@ -139,6 +160,11 @@ def fact(event: Event | Draft) -> Fact | None:
     return None if decoder is None else decoder.decode(event.data)
 
 
+def prompt_sent(event: Event) -> PromptSent | None:
+    """The record of a prompt, or None for any other event."""
+    return _prompt_decoder.decode(event.data) if event.type == TYPES[PromptSent] else None
+
+
 def frame(event: Event) -> bytes:
     """An event as one frame of Server-Sent Events. `id:` comes last, since some readers take it when its line arrives."""
     data = event.data
@@ -147,7 +173,7 @@ def frame(event: Event) -> bytes:
     return b'event: %b\ndata: {"seq":%d,%b\nid: %d\n\n' % (event.type.encode(), event.seq, data[1:], event.seq)
 
 
-def _message_id(fact: Fact) -> str | None:
+def _message_id(fact: Fact | PromptSent) -> str | None:
     match fact:
         case MessageCreated(message=message) | MessageEnded(message=message):
             return message.id

@@ -184,6 +184,4 @@ class ReplyFold:
     def _start(self, attempt: int, model: str) -> None:
         # The attempt number is the place in the list, so that a start that is told twice changes nothing.
         attempts = (*self._message.attempts[: attempt - 1], Attempt(model=model))
-        self._message = structs.replace(
-            self._message, status=Status.STREAMING, attempts=attempts, model=self._message.model or model
-        )
+        self._message = structs.replace(self._message, status=Status.STREAMING, attempts=attempts, model=model)

@@ -1,6 +1,6 @@
 """The settings: every one an environment variable (or a line of `.env`), with its default and its unit."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -47,9 +47,30 @@ class Settings(BaseSettings):
     connect_timeout: float = Field(10, gt=0, description="Seconds to reach the upstream.")
     first_token_timeout: float = Field(120, gt=0, description="Seconds of silence before the first piece of a reply.")
     stall_timeout: float = Field(60, gt=0, description="Seconds of silence in the middle of a reply.")
+    retries: int = Field(
+        3,
+        ge=0,
+        le=20,
+        description="Times that an upstream that cannot have begun a reply (refused, DNS, 429, 5xx) is asked again for it.",
+    )
+    retry_wait: float = Field(
+        0.5,
+        gt=0,
+        description="Seconds before the first of them, doubled from one to the next; `Retry-After` counts for more.",
+    )
+    prefill: Names = Field(
+        (),
+        description="Models (as in `REJOINDER_MODEL`; `openai` for all of that provider) that go on exactly where a last "
+        "message by the assistant ends, so that replies can be continued. The local model does.",
+    )
     local_threads: int = Field(0, ge=0, description="Threads of the local model; 0 takes what the machine has.")
 
     # the life of the process
+    after_crash: Literal["interrupt", "restart", "continue"] = Field(
+        "interrupt",
+        description="What becomes of a reply whose server was killed: `interrupt` ends it, `restart` asks for it anew, "
+        "`continue` lets it go on from its text where the model can, and else ends it.",
+    )
     heartbeat: float = Field(15, gt=0, le=15, description="Seconds of silence on a stream before a heartbeat.")
     drain: float = Field(5, ge=0, description="Seconds that live replies may run on after SIGTERM.")
     lease: float = Field(15, gt=0, description="Seconds after which a worker that fell silent is taken to be dead.")
@@ -76,9 +97,10 @@ class Settings(BaseSettings):
     )
     max_reply: int = Field(4 << 20, gt=0, description="Bytes of UTF-8 of a reply.")
     max_reply_seconds: float = Field(30 * 60, gt=0, description="Seconds of a reply.")
+    max_queue: int = Field(8, ge=0, description="Queued sends of a session.")
     max_streams: int = Field(10_000, gt=0, description="Open streams of a process.")
 
-    @field_validator("hosts", "origins", mode="before")
+    @field_validator("hosts", "origins", "prefill", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -37,7 +37,13 @@ class ServerThread:
 @contextmanager
 def serving(**settings: Any) -> Iterator[ServerThread]:
     """A real uvicorn with the whole app, on a free loopback port, until this is left."""
-    chosen: dict[str, Any] = {"store": "memory:", "model": "scripted:echo", "_env_file": None, **settings}
+    chosen: dict[str, Any] = {
+        "store": "memory:",
+        "model": "scripted:echo",
+        "retry_wait": 0.01,
+        "_env_file": None,
+        **settings,
+    }
     config = uvicorn.Config(
         create_app(Settings(**chosen)),
         lifespan="on",
@@ -76,7 +82,7 @@ class ServerProcess:
     """A server that can be sent signals and started again on the same store."""
 
     def __init__(self, store: str, log: Path, **settings: Any) -> None:
-        self._settings = {"store": store, "model": "scripted:echo", "port": 0, **settings}
+        self._settings = {"store": store, "model": "scripted:echo", "port": 0, "retry_wait": 0.01, **settings}
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._api: Api | None = None

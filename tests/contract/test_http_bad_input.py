@@ -309,11 +309,6 @@ def test_a_method_that_a_path_does_not_have_is_not_allowed(api: Api, kept: str, 
 
 
 ABSENT = [
-    ("POST", "/sessions/{sid}/messages/{mid}/replies", {}),
-    ("POST", "/sessions/{sid}/messages/{mid}/continue", {}),
-    ("GET", "/sessions/{sid}/messages/{mid}/prompt", None),
-    ("GET", "/sessions/{sid}/usage", None),
-    ("POST", "/sessions/{sid}/fork", {"at": "{mid}"}),
     ("GET", "/sessions/{sid}/export", None),
     ("POST", "/import", {}),
     ("GET", "/search?q=x", None),
@@ -333,8 +328,6 @@ def test_what_later_issues_bring_is_not_there_yet(
 @pytest.mark.parametrize(
     "body",
     [
-        {"content": "x", "if_busy": "queue"},
-        {"content": "x", "if_busy": "interrupt"},
         {"role": "tool", "results": [{"tool_call_id": "call_0", "content": "x"}]},
         {"content": "x", "params": {"context": {}}},
     ],

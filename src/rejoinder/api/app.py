@@ -7,13 +7,14 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 import rejoinder
-from rejoinder.api import messages, pages, problems, responses, service_routes, sessions
+from rejoinder.api import messages, pages, problems, replies, responses, service_routes, sessions
 from rejoinder.api.edge import Edge
 from rejoinder.api.metrics import Metrics
 from rejoinder.api.shutdown import drained_on_signal
 from rejoinder.api.sse import Streams
+from rejoinder.chat.attempts import Retrying
 from rejoinder.chat.models import Models
-from rejoinder.chat.service import Chat
+from rejoinder.chat.service import Chat, Rules
 from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.llm import open_provider
 from rejoinder.settings import Settings
@@ -36,7 +37,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.state.settings = settings
     app.state.streams = Streams(settings.max_streams, settings.write_timeout)
     app.state.metrics = Metrics()
-    for part in (sessions, messages, service_routes):
+    for part in (sessions, messages, replies, service_routes):
         app.include_router(part.router)
     pages.install(app)
     problems.install(app)
@@ -54,7 +55,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         signals = await stack.enter_async_context(LocalSignals())
         signals.listen(app.state.metrics.on_wake)
         models = await _open_models(stack, settings)
-        chat = Chat(store, signals, models, _limits(settings), lease=settings.lease, patience=settings.store_patience)
+        chat = Chat(store, signals, models, _rules(settings))
         app.state.chat = await stack.enter_async_context(chat)
 
         async def drain() -> None:
@@ -73,14 +74,22 @@ async def _open_models(stack: AsyncExitStack, settings: Settings) -> Models:
         prefix = name.partition(":")[0]
         if prefix not in providers:
             providers[prefix] = await stack.enter_async_context(open_provider(name, settings))
-    return Models(names, providers)
+    return Models(names, providers, settings.prefill)
 
 
-def _limits(settings: Settings) -> ReplyLimits:
-    return ReplyLimits(
+def _rules(settings: Settings) -> Rules:
+    limits = ReplyLimits(
         max_bytes=settings.max_reply,
         max_seconds=settings.max_reply_seconds,
         max_delta=settings.max_delta,
         first_token_timeout=settings.first_token_timeout,
         stall_timeout=settings.stall_timeout,
+    )
+    return Rules(
+        limits=limits,
+        lease=settings.lease,
+        patience=settings.store_patience,
+        max_queue=settings.max_queue,
+        retrying=Retrying(retries=settings.retries, wait=settings.retry_wait),
+        after_crash=settings.after_crash,
     )

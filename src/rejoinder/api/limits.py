@@ -1,17 +1,23 @@
 """The configured sizes of what clients send. Each refusal names the field and the limit."""
 
-from rejoinder.api.schemas import NewSessionBody, SendBody, SessionChangeBody, TextPart
+from rejoinder.api.schemas import ForkBody, NewSessionBody, ReplyBody, SendBody, SessionChangeBody, TextPart
 from rejoinder.entities import JsonObject
 from rejoinder.errors import Invalid
 from rejoinder.settings import Settings
 
 
 def check_session(body: NewSessionBody | SessionChangeBody, settings: Settings) -> None:
-    errors = _metadata(body.metadata, settings)
-    if body.title is not None and len(body.title) > settings.max_title:
-        errors.append(_error("title", f"A title may have {settings.max_title} characters."))
+    errors = _metadata(body.metadata, settings) + _title(body.title, settings)
     errors += _text("system_prompt", body.system_prompt or "", settings)
     _raise(errors)
+
+
+def check_fork(body: ForkBody, settings: Settings) -> None:
+    _raise(_title(body.title, settings))
+
+
+def check_reply(body: ReplyBody, settings: Settings) -> None:
+    _raise(_metadata(body.metadata, settings))
 
 
 def check_send(body: SendBody, settings: Settings) -> None:
@@ -29,6 +35,12 @@ def page_size(limit: int, settings: Settings) -> int:
             "The page size is out of range.", [_error("limit", f"A page has 1 to {settings.max_page} items.")]
         )
     return limit
+
+
+def _title(title: str | None, settings: Settings) -> list[JsonObject]:
+    if title is None or len(title) <= settings.max_title:
+        return []
+    return [_error("title", f"A title may have {settings.max_title} characters.")]
 
 
 def _metadata(metadata: dict[str, str], settings: Settings) -> list[JsonObject]:

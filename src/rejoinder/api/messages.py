@@ -1,13 +1,12 @@
 """The routes of messages: sending in three forms, the history, a reply's stream, and stopping."""
 
-from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from msgspec import UNSET
 from starlette.responses import Response
 
-from rejoinder.api import limits, negotiation
+from rejoinder.api import limits, negotiation, turns
 from rejoinder.api.dependencies import (
     AppSettings,
     ChatService,
@@ -19,37 +18,24 @@ from rejoinder.api.dependencies import (
     chosen_id,
     parse_seq,
 )
-from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
-from rejoinder.api.schemas import SendBody
+from rejoinder.api.responses import answers, json_answer, problems, streams
+from rejoinder.api.schemas import SendBody, asked
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
 from rejoinder.chat import ids
 from rejoinder.chat.history import NEWEST, Page, Window
-from rejoinder.chat.sending import Send, Turn
-from rejoinder.chat.service import Chat
-from rejoinder.entities import Key, Message
+from rejoinder.chat.sending import Send
+from rejoinder.entities import Message
 from rejoinder.errors import (
     Invalid,
-    InvalidCursor,
     NotAReply,
-    Overloaded,
-    SessionGone,
-    SessionNotFound,
     StoreUnavailable,
 )
-from rejoinder.settings import Settings
 
 router = APIRouter(prefix="/v1/sessions/{sid}/messages", tags=["messages"], route_class=StrictRoute)
 
-SENT = (
-    streams("The events of this turn: the message, then the reply to its end.")
-    | answers(TurnAnswer, "Both messages at once, with `Prefer: respond-async`.", 202)
-    | problems(400, 404, 406, 409, 413, 415, 422, 503)
-)
-SENT[200]["content"] |= answers(TurnAnswer, "")[200]["content"]
 
-
-@router.post("", responses=SENT)
+@router.post("", responses=turns.DOCUMENTED)
 async def send_message(
     request: Request,
     chat: ChatService,
@@ -62,26 +48,17 @@ async def send_message(
 ) -> Response:
     """Send a message and get the reply: streamed (the default), whole (`Accept: application/json`), or later
     (`Prefer: respond-async`). The reply goes on when the client goes away; the same id and body attach to it."""
-    form = negotiation.form_of(request.headers)
     limits.check_send(body, settings)
     message_id = chosen_id("msg", body.id, idempotency_key, key.session_id, "messages") or ids.new_message_id()
-    if form == "stream" and open_streams.full:
-        raise Overloaded("Too many streams are open just now.")
-    if cursor is not None:
-        _check_cursor(cursor, (await chat.sessions.get(key)).last_seq)
-    turn = await chat.send(key, message_id, _send(body))
-    links = _links(key, turn.reply.id)
-    if form == "receipt":
-        reply = await chat.history.message(key, turn.reply.id)
-        answer = TurnAnswer(message=turn.message, reply=reply)
-        return json_answer(answer, 202, links | {"preference-applied": "respond-async"})
-    if form == "whole":
-        return json_answer(await _whole(chat, key, turn, settings), headers=links)
-    if cursor is not None and await _ended_by(chat, key, turn.reply.id, cursor):
-        return Response(status_code=204, headers=links)
-    after = turn.after if cursor is None else max(cursor, turn.after)
-    frames = chat.following.follow(key, after, turn.message_ids, idle=settings.heartbeat)
-    return EventStream(open_streams, frames, until=turn.reply.id, headers=links)
+    return await turns.answer(
+        request,
+        chat,
+        open_streams,
+        key,
+        cursor,
+        settings.heartbeat,
+        lambda: chat.send(key, message_id, _send(body)),
+    )
 
 
 @router.get("", responses=answers(Page, "A page of the history, oldest first.") | problems(400, 404, 422, 503))
@@ -130,8 +107,8 @@ async def reply_events(
         row = await chat.history.row(key, mid)
         if row.ended == row.created:
             raise NotAReply(mid)
-        _check_cursor(cursor or 0, session.last_seq)
-        if cursor is not None and await _ended_by(chat, key, mid, cursor):
+        turns.check_cursor(cursor or 0, session.last_seq)
+        if cursor is not None and await turns.ended_by(chat, key, mid, cursor):
             return Response(status_code=204)
     except StoreUnavailable:
         return NotNow()
@@ -153,37 +130,5 @@ def _send(body: SendBody) -> Send:
     return Send(
         content=content if isinstance(content, str) else tuple(part.model_dump(exclude_unset=True) for part in content),
         parent_id=body.parent_id if "parent_id" in body.model_fields_set else UNSET,
-        model=tuple(body.model) if isinstance(body.model, list) else body.model,
-        params=body.params.model_dump(exclude_unset=True),
-        metadata=body.metadata,
+        **asked(body),
     )
-
-
-def _links(key: Key, reply_id: str) -> dict[str, str]:
-    reply = f"/v1/sessions/{key.session_id}/messages/{reply_id}"
-    return {"location": f"{reply}/events", "content-location": reply}
-
-
-def _check_cursor(cursor: int, last_seq: int) -> None:
-    if cursor > last_seq:
-        raise InvalidCursor(f"The cursor lies in the future: this session is at {last_seq}.")
-
-
-async def _ended_by(chat: Chat, key: Key, reply_id: str, cursor: int) -> bool:
-    """Whether a reader at this cursor has seen the reply's end."""
-    ended = (await chat.history.row(key, reply_id)).ended
-    return ended is not None and ended <= cursor
-
-
-async def _whole(chat: Chat, key: Key, turn: Turn, settings: Settings) -> TurnAnswer:
-    """The turn once its reply has ended."""
-    frames = chat.following.follow(key, turn.after, {turn.reply.id}, idle=settings.heartbeat)
-    try:
-        async with aclosing(frames) as batches:  # type: ignore[type-var]  # it is an async generator
-            async for batch in batches:
-                if any(frame.type == "message.ended" for frame in batch):
-                    break
-    except SessionGone as gone:
-        raise SessionNotFound(key.session_id) from gone
-    reply = await chat.history.message(key, turn.reply.id)
-    return TurnAnswer(message=turn.message, reply=reply)

@@ -7,7 +7,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from rejoinder.chat.asked_prompts import AskedPrompts
 from rejoinder.chat.history import Page
+from rejoinder.chat.usage import SessionUsage
 from rejoinder.entities import Message, Session
 
 
@@ -64,7 +66,7 @@ def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = 
 
 # --- the reference -----------------------------------------------------------------------------------------------
 
-_DOCUMENTED = (Session, Message, SessionPage, Page, TurnAnswer, ModelList, Problem)
+_DOCUMENTED = (Session, Message, SessionPage, Page, TurnAnswer, ModelList, Problem, SessionUsage, AskedPrompts)
 
 
 def answers(kind: type, description: str, status: int = 200) -> dict[int | str, Any]:

@@ -76,13 +76,43 @@ class ImagePart(Body):
 ContentPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
-class SendBody(Body):
-    content: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1)]
+class ReplyBody(Body):
+    """What every request for a reply may say."""
+
     id: MessageId | None = Field(None, description="The client's own id; sending it again is a retry.")
+    model: Model | None = None
+    params: Params = Params()
+    if_busy: Literal["reject", "queue", "interrupt"] = Field(
+        "reject",
+        description="While a reply runs above: refuse (409), wait for its end, or end it and what waits for it.",
+    )
+    metadata: dict[str, str] = {}
+
+
+class SendBody(ReplyBody):
+    content: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1)]
     parent_id: MessageId | None = Field(
         None, description="The message to answer under. Absent: the session's head; null: at the root."
     )
-    model: Model | None = None
-    params: Params = Params()
-    if_busy: Literal["reject"] = "reject"
-    metadata: dict[str, str] = {}
+
+
+class ForkBody(Body):
+    at: MessageId = Field(description="The last message of the branch that the new session begins with.")
+    id: SessionId | None = Field(
+        None, description="The client's own id of the new session; sending it again is a retry."
+    )
+    title: str | None = Field(None, description="Absent: that of the session.")
+
+
+def model_names(model: Model | None) -> str | tuple[str, ...] | None:
+    return tuple(model) if isinstance(model, list) else model
+
+
+def asked(body: ReplyBody) -> dict[str, Any]:
+    """The fields of `chat.sending.Asked`."""
+    return {
+        "model": model_names(body.model),
+        "params": body.params.model_dump(exclude_unset=True),
+        "metadata": body.metadata,
+        "if_busy": body.if_busy,
+    }

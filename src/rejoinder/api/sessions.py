@@ -21,11 +21,12 @@ from rejoinder.api.dependencies import (
     encode_cursor,
 )
 from rejoinder.api.responses import SessionPage, answers, json_answer, problems, streams
-from rejoinder.api.schemas import Model, NewSessionBody, SessionChangeBody
+from rejoinder.api.schemas import ForkBody, NewSessionBody, SessionChangeBody, model_names
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
 from rejoinder.chat import ids
 from rejoinder.chat.sessions import NewSession, SessionChange
+from rejoinder.chat.usage import SessionUsage
 from rejoinder.entities import Key, Session
 from rejoinder.errors import InvalidCursor, StoreUnavailable
 
@@ -48,7 +49,7 @@ async def create_session(
     new = NewSession(
         title=body.title,
         system_prompt=body.system_prompt,
-        model=_model(body.model),
+        model=model_names(body.model),
         params=body.params.model_dump(exclude_unset=True),
         metadata=body.metadata,
     )
@@ -86,7 +87,7 @@ async def change_session(
     wanted = SessionChange(
         title=body.title if "title" in given else UNSET,
         system_prompt=body.system_prompt if "system_prompt" in given else UNSET,
-        model=_model(body.model) if "model" in given else UNSET,
+        model=model_names(body.model) if "model" in given else UNSET,
         params=body.params.model_dump(exclude_unset=True) if "params" in given else UNSET,
         metadata=body.metadata if "metadata" in given else UNSET,
         head=body.head if "head" in given else UNSET,
@@ -99,6 +100,28 @@ async def delete_session(chat: ChatService, key: SessionKey) -> Response:
     """Stop what is being written and delete the session with all its messages, for good."""
     await chat.settled(chat.sessions.delete(key))
     return Response(status_code=204)
+
+
+@router.post(
+    "/{sid}/fork",
+    status_code=201,
+    responses=answers(Session, "The new session.", 201) | problems(400, 404, 413, 415, 422, 503),
+)
+async def fork_session(
+    chat: ChatService, settings: AppSettings, key: SessionKey, idempotency_key: IdempotencyKey, body: ForkBody
+) -> Response:
+    """Make a new session that starts with the branch that ends at message `at`. Nothing of the old one changes."""
+    limits.check_fork(body, settings)
+    session_id = chosen_id("ses", body.id, idempotency_key, key.session_id, "fork") or ids.new_session_id()
+    title = body.title if "title" in body.model_fields_set else UNSET
+    session = await chat.settled(chat.forking.fork(key, body.at, Key(OWNER, session_id), title))
+    return json_answer(session, 201, {"location": f"/v1/sessions/{session.id}"})
+
+
+@router.get("/{sid}/usage", responses=answers(SessionUsage, "The sums.") | problems(404, 503))
+async def session_usage(chat: ChatService, key: SessionKey) -> Response:
+    """The tokens of all replies of the session that have ended."""
+    return json_answer(await chat.usage.of(key))
 
 
 @router.get("/{sid}/events", responses=streams("Every event of the session.") | problems(400, 404, 406))
@@ -121,7 +144,3 @@ async def session_events(
     if open_streams.full:
         return NotNow()
     return EventStream(open_streams, chat.following.follow(key, cursor or 0, idle=settings.heartbeat))
-
-
-def _model(model: Model | None) -> str | tuple[str, ...] | None:
-    return tuple(model) if isinstance(model, list) else model

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from rejoinder.abc import Append, TextChunk
-from rejoinder.entities import Key
+from rejoinder.entities import Key, Message, Part
 from rejoinder.events import Draft, MessageDelta, draft
 from rejoinder.fold import ReplyText
 
@@ -28,6 +28,7 @@ class DeltaBuffer:
         self._key = key
         self._message_id = message_id
         self._max_delta = max_delta
+        self._notes: list[Draft] = []
         self._chunks: list[TextChunk] = []
         self._calls: dict[int, int] = {}
         self._size = 0
@@ -46,6 +47,15 @@ class DeltaBuffer:
         if self._size >= ROOM:
             self._room.clear()
 
+    def note(self, *drafts: Draft) -> None:
+        """Drafts that are committed before the text that comes after them."""
+        self._notes += drafts
+
+    def restart(self, text: ReplyText) -> None:
+        """A new attempt begins: offsets count from the text that it has, and calls from nothing."""
+        self.text = text
+        self._calls.clear()
+
     async def room(self) -> None:
         """Returns at once unless the log is far behind the upstream."""
         if not self._room.is_set():
@@ -58,7 +68,8 @@ class DeltaBuffer:
 
     def take_drafts(self) -> tuple[Draft, ...]:
         chunks, self._chunks, self._size = self._chunks, [], 0
-        drafts = tuple(draft(delta) for chunk in _merged(chunks) for delta in self._deltas(chunk))
+        notes, self._notes = self._notes, []
+        drafts = (*notes, *(draft(delta) for chunk in _merged(chunks) for delta in self._deltas(chunk)))
         if not self._chunks:
             self._room.set()
         return drafts
@@ -79,6 +90,16 @@ class DeltaBuffer:
                 id=chunk.id,
                 name=chunk.name,
             )
+
+
+def deltas_of(reply: Message, max_delta: int) -> Iterator[MessageDelta]:
+    """The deltas that tell all the text that a reply has."""
+    parts: tuple[tuple[Part, str], ...] = (("reasoning", reply.reasoning), ("content", str(reply.content)))
+    for part, text in parts:
+        offset = 0
+        for piece in _split(text, max_delta) if text else ():
+            yield MessageDelta(message_id=reply.id, part=part, offset=offset, text=piece)
+            offset += len(piece)
 
 
 def _merged(chunks: list[TextChunk]) -> Iterator[TextChunk]:

@@ -1,12 +1,19 @@
-"""The end of a reply, in one shape for all who end one: the worker that wrote it, and whoever recovers it."""
+"""The end of a reply, in one shape for all who end one, and what it lets begin: the next of the queue, in the same append.
+
+Whoever ends a reply starts what waited for that end, so no queue stands still between the two, whatever crashes when.
+"""
+
+from collections.abc import Awaitable, Callable
 
 from msgspec import Struct, structs
 
 from rejoinder.abc import Append, EndedRow
-from rejoinder.chat import prompt
-from rejoinder.chat.decisions import change
-from rejoinder.entities import Header, JsonObject, Key, Message, ReplyError, Status, Usage
-from rejoinder.events import Draft, MessageEnded, draft
+from rejoinder.chat.decisions import Decision, Decisions, change
+from rejoinder.chat.queue import due
+from rejoinder.chat.starting import Start, Starting
+from rejoinder.entities import Header, Key, Message, OpenReply, ReplyError, Status, Usage
+from rejoinder.errors import SessionNotFound
+from rejoinder.events import Draft, MessageEnded, MessageStopping, draft
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -46,18 +53,61 @@ def ended_reply(reply: Message, outcome: Outcome, usage: Usage, now: str) -> Mes
     )
 
 
-def end(key: Key, header: Header, ended: Message, *, before: tuple[Draft, ...] = ()) -> Append:
-    """The append that ends a reply, behind the drafts that were still to be written before it."""
-    drafts = (*before, draft(MessageEnded(message=ended)))
-    session = structs.replace(header.session, updated_at=ended.ended_at or header.session.updated_at)
-    left = tuple(reply for reply in header.open if reply.id != ended.id)
-    row = EndedRow(id=ended.id, at=len(before))
-    return change(key, header, session, drafts, open_replies=left, ended=(row,))
+NOTHING = Usage(input_tokens=0, output_tokens=0, source="estimated")
+"""The usage of a reply for which no upstream was asked."""
 
 
-def estimated_usage(asked: tuple[JsonObject, ...], characters: int) -> Usage:
-    return Usage(
-        input_tokens=prompt.estimated_tokens(asked),
-        output_tokens=-(-characters // prompt.TOKEN),
-        source="estimated",
-    )
+def unasked(reply: Message, now: str) -> tuple[Draft, Draft]:
+    """The end of a reply that was still queued: nobody writes it, so whoever stops it ends it."""
+    ended = ended_reply(reply, stopped(), NOTHING, now)
+    return draft(MessageStopping(message_id=reply.id)), draft(MessageEnded(message=ended))
+
+
+class Ending(Struct, frozen=True, kw_only=True):
+    """The drafts that end a reply, `message.ended` last, and when that is."""
+
+    drafts: tuple[Draft, ...]
+    now: str
+
+
+class Endings:
+    """Appends ends. `begin` is told of each reply that this worker has to write from then on."""
+
+    def __init__(self, decisions: Decisions, starting: Starting) -> None:
+        self._decisions = decisions
+        self._starting = starting
+        self.begin: Callable[[Key, Start], None] = lambda _, __: None
+
+    async def end(
+        self, key: Key, reply_id: str, plan: Callable[[Header, OpenReply], Awaitable[Ending | None]]
+    ) -> Header | None:
+        """Ends a reply as `plan` says of it as it is in the header. Where that is None, or it has ended, nothing is done.
+
+        Returns the header on which that was decided, None where the session is gone.
+        """
+
+        async def planned(header: Header) -> Decision[tuple[Header, list[Start]]]:
+            reply = header.open_reply(reply_id)
+            ending = None if reply is None else await plan(header, reply)
+            if ending is None:
+                return Decision((header, []))
+            append, starts = await self._append(key, header, reply_id, ending)
+            return Decision((header, starts), append)
+
+        try:
+            decided = await self._decisions.decide(key, planned)
+        except SessionNotFound:
+            return None
+        header, starts = decided.outcome
+        for start in starts:
+            self.begin(key, start)
+        return header
+
+    async def _append(self, key: Key, header: Header, reply_id: str, ending: Ending) -> tuple[Append, list[Start]]:
+        left = tuple(reply for reply in header.open if reply.id != reply_id)
+        ready = await due(self._decisions.store, key, left)
+        open_replies, starts, begun = await self._starting.next(key, left, ready)
+        session = structs.replace(header.session, updated_at=ending.now)
+        row = EndedRow(id=reply_id, at=len(ending.drafts) - 1)
+        drafts = (*ending.drafts, *begun)
+        return change(key, header, session, drafts, open_replies=open_replies, ended=(row,)), starts

@@ -1,7 +1,7 @@
-"""The life of one reply that this worker writes: ask an upstream, log its text as it comes, end it, exactly once.
+"""The life of one reply that this worker writes: ask upstreams, log their text as it comes, end it, exactly once.
 
 A generation belongs to the service and not to the request that asked for it. It ends in one place (`_end`), whatever
-happened: a finish, a fault upstream, a stop, a limit or a shutdown.
+happened: a finish, a fault that nothing follows, a stop, a limit or a shutdown.
 """
 
 import asyncio
@@ -10,54 +10,53 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from rejoinder.abc import Chunk, FinishChunk, Prompt, TextChunk, UsageChunk
-from rejoinder.chat import prompt
-from rejoinder.chat.decisions import Decision, Decisions
+from rejoinder.chat import attempts, prompt
+from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.deltas import DeltaBuffer
-from rejoinder.chat.endings import Outcome, end, ended_reply, estimated_usage, failed, stopped
+from rejoinder.chat.endings import Ending, Endings, Outcome, ended_reply, failed, stopped
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
-from rejoinder.chat.sending import Turn, attempted
+from rejoinder.chat.spending import Spending
+from rejoinder.chat.starting import Start, attempted
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
-from rejoinder.entities import Header, JsonObject, Key, OpenReply, Status, Usage
+from rejoinder.entities import Header, Key, OpenReply, ReplyError, Status
 from rejoinder.errors import Invalid, ProviderError, SessionNotFound, StoreUnavailable
+from rejoinder.events import MessageEnded, MessageReset, MessageStarted, draft
 from rejoinder.fold import ReplyText
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class Tools(Struct, frozen=True):
+    """What every generation of a service works with."""
+
+    decisions: Decisions
+    history: History
+    models: Models
+    endings: Endings
+    limits: ReplyLimits
+    retrying: attempts.Retrying
+
+
 class Generation:
-    """One reply. `run` writes it to its end; `halt` makes that end come now.
+    """One reply. `run` writes it to its end; `halt` makes that end come now."""
 
-    `mine` is the reply as the session's header names it for as long as it is this worker's.
-    """
-
-    def __init__(
-        self,
-        key: Key,
-        turn: Turn,
-        mine: OpenReply,
-        decisions: Decisions,
-        history: History,
-        models: Models,
-        limits: ReplyLimits,
-    ) -> None:
+    def __init__(self, key: Key, start: Start, tools: Tools) -> None:
         self.key = key
-        self.reply = attempted(turn.reply, turn.models[0])
-        self.mine = mine
-        self._turn = turn
-        self._decisions = decisions
-        self._history = history
-        self._models = models
-        self._limits = limits
-        self._buffer = DeltaBuffer(key, turn.reply.id, ReplyText(), max_delta=limits.max_delta)
-        self._usage: Usage | None = None
-        self._asked: tuple[JsonObject, ...] = ()
+        self.reply = start.reply
+        self.mine = start.mine
+        self._tools = tools
+        self._models = start.models
+        self._params = start.params
+        self._text = ReplyText.of(start.reply)
+        self._buffer = DeltaBuffer(key, start.reply.id, self._text, max_delta=tools.limits.max_delta)
+        self._spending = Spending()
         self._finish = ""
-        self._bytes = 0
+        self._bytes = len(self._text.part("content").encode()) + len(self._text.part("reasoning").encode())
         self._halted: Outcome | None = None
         self._asking: asyncio.Task[Outcome] | None = None
 
@@ -72,9 +71,14 @@ class Generation:
             if self._asking is not None:
                 self._asking.cancel()
 
+    async def commit_text(self) -> None:
+        """Commits what is left of the text, without an end: whoever takes the reply over goes on from it."""
+        if (append := self._buffer.take()) is not None:
+            await self._tools.decisions.writer.append(append)
+
     async def _ask(self) -> Outcome:
         """Asks in a task of its own, so that halting cancels the asking and not the end of the reply."""
-        self._asking = asyncio.create_task(self._relay(), name=f"asking for {self.reply.id}")
+        self._asking = asyncio.create_task(self._attempts(), name=f"asking for {self.reply.id}")
         try:
             return await self._asking
         except asyncio.CancelledError:
@@ -87,24 +91,49 @@ class Generation:
         except Exception:
             log.exception("reply %s failed by a fault of our own", self.reply.id)
             return failed("internal_error", "The service failed while it asked for this reply.")
+        finally:
+            # A generation that is given up must not leave its upstream writing.
+            self._asking.cancel()
 
-    async def _relay(self) -> Outcome:
-        """Reads the upstream to its end. What one read brought is committed together."""
-        header = await patiently(lambda: self._decisions.header(self.key))
-        mine = header.open_reply(self.reply.id)
-        if mine is None or mine.stopping or mine.epoch != self.mine.epoch:
+    async def _attempts(self) -> Outcome:
+        """Attempt after attempt, as long as something follows a fault. The first was told of by whoever started this."""
+        header = await patiently(lambda: self._tools.decisions.header(self.key))
+        if not self._goes_on(header.open_reply(self.reply.id)):
             return stopped()
-        provider, model = self._models.resolve(self._turn.models[0])
-        self._asked = await patiently(
-            lambda: prompt.prompt_messages(self._history, self.key, self.reply, header.session.system_prompt)
+        tries = 1
+        watchdog = Watchdog(self._tools.limits)
+        while True:
+            try:
+                return await self._attempt(header.session.system_prompt, watchdog)
+            except ProviderError as fault:
+                following = attempts.after(fault, self._models, tries, self._tools.retrying)
+                if following is None:
+                    raise
+                log.info("reply %s: %s, and %s is asked", self.reply.id, fault.code, following.models[0])
+                await asyncio.sleep(following.wait)
+                tries = tries + 1 if following.models == self._models else 1
+                self._models = following.models
+                if not await self._tell_attempt(fault):
+                    return stopped()
+
+    async def _attempt(self, system_prompt: str | None, watchdog: Watchdog) -> Outcome:
+        """Asks once and reads the upstream to its end. What one read brought is committed together."""
+        provider, model = self._tools.models.resolve(self._models[0])
+        prefill = self._text.part("content")
+        messages = await patiently(
+            lambda: prompt.prompt_messages(self._tools.history, self.key, self.reply, system_prompt, prefill)
         )
-        asked = Prompt(model=model, messages=self._asked, params=upstream_params(self._turn.params))
-        with Watchdog(self._limits, self.halt) as watchdog:
+        self._spending.begin(messages, self._text.size)
+        with watchdog.watching():
+            asked = await provider.prepare(
+                Prompt(model=model, messages=messages, params=prompt.upstream_params(self._params))
+            )
+            self._tell_prompt(provider.body(asked), asked, system_prompt, prefill)
             async with aclosing(provider.stream(asked)) as reads:
                 async for chunks in reads:
                     watchdog.heard()
                     self._take(chunks)
-                    self._decisions.writer.write(self._buffer)
+                    self._tools.decisions.writer.write(self._buffer)
                     with watchdog.paused():
                         await self._buffer.room()
                     if self._buffer.refused:
@@ -112,6 +141,58 @@ class Generation:
         if self._finish == "content_filter":
             return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
         return Outcome(status=Status.COMPLETED, finish_reason=self._finish)
+
+    def _tell_prompt(self, body: bytes, asked: Prompt, system_prompt: str | None, prefill: str) -> None:
+        """Notes what is sent upstream, to be committed right before whatever comes of it.
+
+        Never by itself: streams skip it, and a session whose last event no reader sees would look ahead of its readers.
+        """
+        sent = prompt.sent(body, self.reply, asked.model, system_prompt, prefill, self._params)
+        self._buffer.note(draft(sent))
+
+    async def _tell_attempt(self, fault: ProviderError) -> bool:
+        """Tells of the next attempt before it is made. Returns False where someone has asked for an end meanwhile."""
+        self._spending.end(self._text.size, asked=not fault.before_reply)
+        rest = self._buffer.take_drafts()
+        *earlier, last = self.reply.attempts
+        error = ReplyError(code=fault.code, message=fault.detail)
+        self.reply = structs.replace(self.reply, attempts=(*earlier, structs.replace(last, error=error)))
+        kept = not self._text.size or self._can_go_on()
+        number = len(self.reply.attempts) + 1
+        told = [draft(MessageStarted(message_id=self.reply.id, attempt=number, model=self._models[0]))]
+        if not kept:
+            told.insert(0, draft(MessageReset(message_id=self.reply.id, attempt=number, reason=fault.code)))
+
+        async def plan(header: Header) -> Decision[bool]:
+            if not self._goes_on(header.open_reply(self.reply.id)):
+                return Decision(False)
+            return Decision(True, change(self.key, header, header.session, (*rest, *told)))
+
+        try:
+            told_of = (await patiently(lambda: self._tools.decisions.decide(self.key, plan))).outcome
+        except SessionNotFound:
+            return False
+        if told_of:
+            self.reply = attempted(self.reply, self._models[0])
+            if not kept:
+                self._forget()
+        else:
+            self._buffer.note(*rest)
+        return told_of
+
+    def _can_go_on(self) -> bool:
+        """Whether the next model can go on from the text that is there: it is content, and the model takes a prefill."""
+        only_content = self._text.size == self._text.offset("content")
+        return only_content and self._tools.models.prefills(self._models[0])
+
+    def _forget(self) -> None:
+        self._text = ReplyText()
+        self._buffer.restart(self._text)
+        self._bytes = 0
+        self.reply = structs.replace(self.reply, content="", reasoning="", tool_calls=())
+
+    def _goes_on(self, mine: OpenReply | None) -> bool:
+        return mine is not None and not mine.stopping and mine.epoch == self.mine.epoch
 
     def _take(self, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
@@ -121,38 +202,34 @@ class Generation:
                 case FinishChunk(reason=reason):
                     self._finish = reason
                 case UsageChunk(usage=usage):
-                    self._usage = usage
+                    self._spending.told(usage)
 
     def _add(self, chunk: TextChunk) -> None:
         size = len(chunk.text.encode())
-        room = self._limits.max_bytes - self._bytes
+        room = self._tools.limits.max_bytes - self._bytes
         if size > room:
             kept = chunk.text.encode()[:room].decode(errors="ignore")
             self._buffer.add(structs.replace(chunk, text=kept))
-            raise ProviderError("reply_too_long", f"The reply grew longer than {self._limits.max_bytes} bytes.")
+            raise ProviderError("reply_too_long", f"The reply grew longer than {self._tools.limits.max_bytes} bytes.")
         self._bytes += size
         self._buffer.add(chunk)
 
     async def _end(self, outcome: Outcome) -> None:
         """Appends the end with what text is left, if the reply is still this worker's to end."""
         rest = self._buffer.take_drafts()
+        self._spending.end(self._text.size)
+        usage = self._spending.usage()
 
-        async def plan(header: Header) -> Decision[None]:
-            mine = header.open_reply(self.reply.id)
-            if mine is None or mine.epoch != self.mine.epoch:
-                return Decision(None)
+        async def plan(header: Header, mine: OpenReply) -> Ending | None:
+            if mine.epoch != self.mine.epoch:
+                return None
             said = stopped() if mine.stopping else outcome
-            written = self._buffer.text.on(self.reply)
-            ended = ended_reply(written, said, self._usage or self._estimate(), self._decisions.now(header.session))
-            return Decision(None, end(self.key, header, ended, before=rest))
+            now = self._tools.decisions.now(header.session)
+            ended = ended_reply(self._text.on(self.reply), said, usage, now)
+            return Ending(drafts=(*rest, draft(MessageEnded(message=ended))), now=now)
 
-        try:
-            await patiently(lambda: self._decisions.decide(self.key, plan))
-        except SessionNotFound:
+        if await patiently(lambda: self._tools.endings.end(self.key, self.reply.id, plan)) is None:
             log.info("reply %s ended after its session was deleted", self.reply.id)
-
-    def _estimate(self) -> Usage:
-        return estimated_usage(self._asked, self._buffer.text.size)
 
 
 async def patiently(work: Callable[[], Awaitable[T]]) -> T:
@@ -163,11 +240,6 @@ async def patiently(work: Callable[[], Awaitable[T]]) -> T:
         except StoreUnavailable as away:
             log.warning("waiting for the store: %s", away.detail)
             await asyncio.sleep(1)
-
-
-def upstream_params(params: JsonObject) -> JsonObject:
-    """Without what the service itself makes use of."""
-    return {name: value for name, value in params.items() if name != "context"}
 
 
 def _is_cancelled() -> bool:

@@ -1,6 +1,6 @@
 """The history: pages of messages as they were at a seq, read through the index and never by the whole log."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from msgspec import Struct, structs
 
@@ -9,7 +9,7 @@ from rejoinder.chat import branches
 from rejoinder.chat.decisions import Decisions
 from rejoinder.entities import Header, Key, Message
 from rejoinder.errors import InvalidCursor, MessageNotFound
-from rejoinder.events import MessageCreated, MessageEnded, fact
+from rejoinder.events import Event, MessageCreated, MessageEnded, fact
 from rejoinder.fold import ReplyFold, siblings_of
 
 NEWEST = "end"
@@ -139,23 +139,34 @@ class History:
         siblings = await self._siblings(key, rows, seq)
         return [structs.replace(found[row.id], siblings=siblings[row.id]) for row in rows if row.id in found]
 
+    async def every(self, key: Key, page: int) -> AsyncIterator[Message]:
+        """All messages of a session in order of creation, read `page` at a time. Raises SessionNotFound."""
+        await self._decisions.header(key)
+        after = 0
+        while rows := await self._store.created(key, after=after, before=NEVER, limit=page):
+            for message in await self._messages(key, rows, NEVER):
+                yield message
+            after = rows[-1].created
+
+    async def events_of(self, key: Key, row: Row, seq: int = NEVER) -> AsyncIterator[Event]:
+        """The events of one message up to `seq`, its creation first."""
+        after = row.created - 1
+        while events := await self._store.events(key, after=after, until=seq, message_ids=[row.id]):
+            for event in events:
+                yield event
+            after = events[-1].seq
+
     async def folded(self, key: Key, row: Row, seq: int = NEVER) -> Message:
         """A message whose end is not there (yet), from its events up to `seq`."""
         reply: ReplyFold | None = None
-        after = row.created - 1
-        while True:
-            events = await self._store.events(key, after=after, until=seq, message_ids=[row.id])
-            for event in events:
-                said = fact(event)
-                if reply is None:
-                    if not isinstance(said, MessageCreated):
-                        raise MessageNotFound(row.id)
-                    reply = ReplyFold(said.message)
-                else:
-                    reply.apply(said)
-                after = event.seq
-            if not events:
-                break
+        async for event in self.events_of(key, row, seq):
+            said = fact(event)
+            if reply is None:
+                if not isinstance(said, MessageCreated):
+                    raise MessageNotFound(row.id)
+                reply = ReplyFold(said.message)
+            else:
+                reply.apply(said)
         if reply is None:
             raise MessageNotFound(row.id)
         return reply.message()

@@ -1,18 +1,24 @@
 """Which provider a model's name means: `openai:NAME`, `local`, or a bare name of the default model's provider."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from rejoinder.abc import Provider
 from rejoinder.errors import Invalid, ProviderError
 
 
 class Models:
-    """`names` are the models that the settings list, the default first; `providers` are by the prefix of a name."""
+    """`names` are the models that the settings list, the default first; `providers` are by the prefix of a name.
 
-    def __init__(self, names: Sequence[str], providers: Mapping[str, Provider]) -> None:
+    `prefilling` are names of models, or of providers for all of theirs, that go on from an assistant message.
+    """
+
+    def __init__(
+        self, names: Sequence[str], providers: Mapping[str, Provider], prefilling: Collection[str] = ()
+    ) -> None:
         self.default = names[0]
         self._names = tuple(names)
         self._providers = dict(providers)
+        self._prefilling = frozenset(prefilling)
 
     def resolve(self, name: str) -> tuple[Provider, str]:
         """The provider and its own name for the model ("": its default). Raises Invalid for a name that means none."""
@@ -30,6 +36,12 @@ class Models:
             provider, own = self.resolve(name)
             if own and not provider.accepts(own):
                 raise Invalid(f"There is no model {name!r} here; GET /v1/models lists them.")
+
+    def prefills(self, name: str) -> bool:
+        """Whether a reply that broke off can go on with this model: by the settings, or since its provider says so."""
+        provider, own = self.resolve(name)
+        named = {name, provider.name, f"{provider.name}:{own}"}
+        return bool(named & self._prefilling) or provider.prefills(own)
 
     def listed(self, model: str | Sequence[str] | None) -> tuple[str, ...]:
         """A model as a session names it, as names in order of preference."""

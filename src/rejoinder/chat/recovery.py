@@ -1,61 +1,146 @@
-"""Recovery: replies whose worker is dead are ended by whoever finds them, with every character that was committed.
+"""Recovery: replies whose worker is dead end, or go on, by whoever finds them, with every character that was committed.
 
 A reply is an orphan when no lease holds its epoch; from then on its old owner can write no more. So the fold of its
-events is all there will ever be of it.
+events is all there will ever be of it. What becomes of it is a setting: it ends as interrupted, it is asked for anew, or
+it goes on from its text where the model can.
 """
 
 import logging
+from typing import Literal, TypeAlias
+
+from msgspec import structs
 
 from rejoinder.chat import prompt
-from rejoinder.chat.decisions import Decision, Decisions
-from rejoinder.chat.endings import end, ended_reply, estimated_usage, interrupted, stopped
+from rejoinder.chat.decisions import Decision, Decisions, change
+from rejoinder.chat.endings import Ending, Endings, ended_reply, interrupted, stopped
 from rejoinder.chat.history import History
-from rejoinder.entities import Header, Key, Message, OpenReply, Usage
-from rejoinder.errors import SessionNotFound
+from rejoinder.chat.models import Models
+from rejoinder.chat.queue import due
+from rejoinder.chat.starting import Start, Starting
+from rejoinder.entities import Header, Key, Message, OpenReply, Status, Usage
+from rejoinder.errors import MessageNotFound, SessionNotFound
+from rejoinder.events import Draft, MessageEnded, MessageReset, draft
 from rejoinder.fold import ReplyText
 
 log = logging.getLogger(__name__)
 
+AfterCrash: TypeAlias = Literal["interrupt", "restart", "continue"]
+
 SWEEP = 100
 """Orphans that are read at a time."""
 
+MOST_ATTEMPTS = 5
+"""Attempts after which a reply is not taken up any more: perhaps it is what brings the server down."""
+
 
 class Recovery:
-    def __init__(self, decisions: Decisions, history: History) -> None:
+    def __init__(
+        self,
+        decisions: Decisions,
+        history: History,
+        models: Models,
+        starting: Starting,
+        endings: Endings,
+        after_crash: AfterCrash,
+    ) -> None:
         self._decisions = decisions
         self._history = history
+        self._models = models
+        self._starting = starting
+        self._endings = endings
+        self._after_crash = after_crash
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether replies go on under the next worker."""
+        return self._after_crash != "interrupt"
 
     async def sweep(self) -> int:
-        """Ends every orphan and returns how many there were."""
-        store, ended = self._decisions.store, 0
+        """Ends every orphan, or takes it up, and returns how many there were."""
+        store, found = self._decisions.store, 0
         await store.revoke_expired()
         while orphans := await store.orphans(SWEEP):
             for key, reply in orphans:
-                await self.end(key, reply)
-                ended += 1
-        if ended:
-            log.warning("ended %d replies that an earlier run of the service had left", ended)
-        return ended
+                if not await self._take_up(key, reply):
+                    await self.end(key, reply)
+                found += 1
+        if found:
+            log.warning("%d replies were left by an earlier run of the service", found)
+        return found
 
     async def end(self, key: Key, orphan: OpenReply) -> None:
         """Ends a reply that nobody writes any more, unless it has ended or another worker has taken it."""
 
-        async def plan(header: Header) -> Decision[None]:
-            reply = header.open_reply(orphan.id)
-            if reply is None or reply.epoch != orphan.epoch:
-                return Decision(None)
+        async def plan(header: Header, reply: OpenReply) -> Ending | None:
+            if reply.epoch != orphan.epoch:
+                return None
             written = await self._history.folded(key, await self._history.row(key, orphan.id))
             outcome = stopped() if reply.stopping else interrupted()
-            usage = await self._usage(key, written, header)
-            return Decision(
-                None, end(key, header, ended_reply(written, outcome, usage, self._decisions.now(header.session)))
-            )
+            now = self._decisions.now(header.session)
+            ended = ended_reply(written, outcome, await self._usage(key, written, header), now)
+            return Ending(drafts=(draft(MessageEnded(message=ended)),), now=now)
+
+        if await self._endings.end(key, orphan.id, plan) is None:
+            log.info("session %s was deleted before its reply was recovered", key.session_id)
+
+    async def _take_up(self, key: Key, orphan: OpenReply) -> bool:
+        """Goes on with a reply under our own lease. False where it must end instead."""
+
+        async def plan(header: Header) -> Decision[tuple[bool, list[Start]]]:
+            reply = header.open_reply(orphan.id)
+            if reply is None or reply.epoch != orphan.epoch:
+                return Decision((True, []))
+            if reply.stopping:
+                return Decision((False, []))
+            if reply.status is Status.QUEUED:
+                return await self._queued(key, header, reply)
+            return await self._anew(key, header, reply)
 
         try:
-            await self._decisions.decide(key, plan)
-        except SessionNotFound:
-            log.info("session %s was deleted before its reply was recovered", key.session_id)
+            taken, starts = (await self._decisions.decide(key, plan)).outcome
+        except (SessionNotFound, MessageNotFound):
+            return True
+        for start in starts:
+            self._endings.begin(key, start)
+        return taken
+
+    async def _queued(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool, list[Start]]]:
+        """It was about to start. If anything stands before it after all, it waits for that again."""
+        ready = [found for found in await due(self._decisions.store, key, header.open) if found.id == reply.id]
+        open_replies, starts, drafts = await self._starting.next(key, header.open, ready)
+        if not ready:
+            nobodys = OpenReply(id=reply.id, status=Status.QUEUED)
+            open_replies = tuple(nobodys if other.id == reply.id else other for other in header.open)
+        append = change(key, header, header.session, tuple(drafts), open_replies=open_replies)
+        return Decision((True, starts), append)
+
+    async def _anew(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool, list[Start]]]:
+        written = await self._history.folded(key, await self._history.row(key, reply.id))
+        if not self.goes_on or not written.attempts or len(written.attempts) >= MOST_ATTEMPTS:
+            return Decision((False, []))
+        asked = await self._starting.created(key, reply.id)
+        models = _remaining(asked.models, written.attempts[-1].model)
+        drafts: list[Draft] = []
+        if ReplyText.of(written).size and not self._can_go_on(written, models[0]):
+            if self._after_crash == "continue":
+                return Decision((False, []))
+            attempt = len(written.attempts) + 1
+            drafts.append(draft(MessageReset(message_id=reply.id, attempt=attempt, reason="server_restarted")))
+            written = structs.replace(written, content="", reasoning="", tool_calls=())
+        start, begun = self._starting.begin(written, models, asked.params)
+        open_replies = tuple(start.mine if other.id == reply.id else other for other in header.open)
+        append = change(key, header, header.session, (*drafts, *begun), open_replies=open_replies)
+        return Decision((True, [start]), append)
+
+    def _can_go_on(self, written: Message, model: str) -> bool:
+        only_content = not written.reasoning and not written.tool_calls
+        return self._after_crash == "continue" and only_content and self._models.prefills(model)
 
     async def _usage(self, key: Key, written: Message, header: Header) -> Usage:
         asked = await prompt.prompt_messages(self._history, key, written, header.session.system_prompt)
-        return estimated_usage(asked, ReplyText.of(written).size)
+        return prompt.estimated_usage(asked, ReplyText.of(written).size)
+
+
+def _remaining(models: tuple[str, ...], current: str) -> tuple[str, ...]:
+    """The models from the one that was being asked on."""
+    return models[models.index(current) :] if current in models else models

@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from rejoinder.abc import Wake
-from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.endings import interrupted, stopped
-from rejoinder.chat.generation import Generation, patiently
+from rejoinder.chat.generation import Generation, Tools, patiently
 from rejoinder.chat.recovery import Recovery
-from rejoinder.chat.sending import Turn
-from rejoinder.entities import Key, OpenReply
-from rejoinder.errors import SessionNotFound
+from rejoinder.chat.starting import Start
+from rejoinder.entities import Key
+from rejoinder.errors import LeaseLost, SessionNotFound
 
 log = logging.getLogger(__name__)
 
@@ -21,24 +20,19 @@ END_SECONDS = 5.0
 
 
 class Replies:
-    def __init__(
-        self, decisions: Decisions, recovery: Recovery, generation: Callable[[Key, Turn, OpenReply], Generation]
-    ) -> None:
-        self._decisions = decisions
+    def __init__(self, tools: Tools, recovery: Recovery) -> None:
+        self._tools = tools
         self._recovery = recovery
-        self._generation = generation
         self._live: dict[tuple[Key, str], Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._live)
 
-    def start(self, key: Key, turn: Turn) -> None:
-        """Writes the reply of a turn that this worker made to its end, whoever reads it."""
-        if turn.mine is None:
-            return
-        generation = self._generation(key, turn, turn.mine)
-        self._live[key, turn.reply.id] = generation
+    def start(self, key: Key, start: Start) -> None:
+        """Writes a reply to its end, whoever reads it."""
+        generation = Generation(key, start, self._tools)
+        self._live[key, start.reply.id] = generation
         self._spawn(self._run(generation))
 
     def on_wake(self, wake: Wake) -> None:
@@ -52,9 +46,15 @@ class Replies:
                 generation.halt(stopped())
 
     async def drain(self, seconds: float) -> None:
-        """Lets live replies run on for so long, then interrupts them; returns when their ends are committed."""
+        """Lets live replies run on for so long. Then they end as interrupted; or they are left, with all of their text
+        committed, to go on under whoever comes after, where the settings say so. Returns when that is committed."""
         if self._tasks and seconds > 0:
             await asyncio.wait(self._tasks, timeout=seconds)
+        if self._recovery.goes_on:
+            left = list(self._live.values())
+            await self.abandon()
+            await asyncio.wait_for(self._commit(left), END_SECONDS)
+            return
         for generation in list(self._live.values()):
             generation.halt(interrupted())
         if self._tasks:
@@ -68,20 +68,29 @@ class Replies:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _commit(self, left: list[Generation]) -> None:
+        try:
+            await asyncio.gather(*(generation.commit_text() for generation in left))
+        except LeaseLost:
+            log.warning("the lease was lost before the last of the text was committed")
+
     async def _run(self, generation: Generation) -> None:
         try:
             await generation.run()
+        except LeaseLost:
+            log.warning("reply %s is left to the worker that took over", generation.reply.id)
         except Exception:
             # A fault of our own. Nobody else will look at this reply while our lease holds, so it is recovered at once.
             log.exception("reply %s could not be ended as it should", generation.reply.id)
             await patiently(lambda: self._recovery.end(generation.key, generation.mine))
         finally:
-            del self._live[generation.key, generation.reply.id]
+            if self._live.get((generation.key, generation.reply.id)) is generation:
+                del self._live[generation.key, generation.reply.id]
 
     async def _look(self, key: Key, mine: list[Generation]) -> None:
         """A wake that told nothing: what it was about stands in the header."""
         try:
-            header = await patiently(lambda: self._decisions.header(key))
+            header = await patiently(lambda: self._tools.decisions.header(key))
             going_on = {reply.id for reply in header.open if not reply.stopping}
         except SessionNotFound:
             going_on = set()

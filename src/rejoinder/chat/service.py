@@ -1,21 +1,30 @@
 """The chat service: its parts, put together over a store, signals and models, and its life from opening to the last end."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Self, TypeVar
 
+from msgspec import Struct
+
 from rejoinder.abc import Signals, Store
+from rejoinder.chat.accepting import Accepting
+from rejoinder.chat.asked_prompts import AskedPromptsReader
+from rejoinder.chat.attempts import Retrying
 from rejoinder.chat.decisions import Decisions
+from rejoinder.chat.endings import Endings
 from rejoinder.chat.following import Following
-from rejoinder.chat.generation import Generation
+from rejoinder.chat.forking import Forking
+from rejoinder.chat.generation import Tools
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
-from rejoinder.chat.recovery import Recovery
+from rejoinder.chat.recovery import AfterCrash, Recovery
 from rejoinder.chat.replies import Replies
-from rejoinder.chat.sending import Send, Sending, Turn
+from rejoinder.chat.sending import AnotherReply, Continuation, Send, Sending, Turn
 from rejoinder.chat.sessions import Sessions
+from rejoinder.chat.starting import Starting
 from rejoinder.chat.stopping import Stopping
 from rejoinder.chat.tails import Tails
+from rejoinder.chat.usage import UsageReader
 from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.chat.worker import Worker
 from rejoinder.chat.writer import Writer
@@ -25,36 +34,45 @@ from rejoinder.errors import StoreUnavailable
 T = TypeVar("T")
 
 
+class Rules(Struct, frozen=True, kw_only=True):
+    """How a service lives. `lease` and `patience` are in seconds: after how long a silent worker is taken for dead, and how
+    long a request waits for the store. `max_queue` counts the queued replies of a session."""
+
+    limits: ReplyLimits
+    lease: float
+    patience: float
+    max_queue: int
+    retrying: Retrying
+    after_crash: AfterCrash
+
+
 class Chat:
-    """Used inside `async with`; the store, the signals and the models are open before and closed after it.
+    """Used inside `async with`; the store, the signals and the models are open before and closed after it."""
 
-    `lease` and `patience` are in seconds: after how long a silent worker is taken for dead, and how long a request waits for
-    the store.
-    """
-
-    def __init__(
-        self, store: Store, signals: Signals, models: Models, limits: ReplyLimits, *, lease: float, patience: float
-    ) -> None:
+    def __init__(self, store: Store, signals: Signals, models: Models, rules: Rules) -> None:
         self.store = store
         self.models = models
         self.draining = False
         self._signals = signals
-        self._patience = patience
+        self._patience = rules.patience
         self._tails = Tails()
         self._writer = Writer(store, signals)
         decisions = Decisions(store, self._writer)
         self.history = History(decisions)
         self.following = Following(store, signals, self._tails)
-        self.stopping = Stopping(decisions, self.history, self.following)
+        self._starting = Starting(decisions, self.history, rules.limits.max_delta)
+        endings = Endings(decisions, self._starting)
+        self.stopping = Stopping(decisions, self.history, self.following, self._starting, endings)
         self.sessions = Sessions(decisions, signals, models, self.stopping)
-        recovery = Recovery(decisions, self.history)
-        self.replies = Replies(
-            decisions,
-            recovery,
-            lambda key, turn, mine: Generation(key, turn, mine, decisions, self.history, models, limits),
-        )
-        self._sending = Sending(decisions, models)
-        self._worker = Worker(store, self._writer, self.replies, recovery, lease)
+        self.forking = Forking(decisions, self.history, self.sessions)
+        self.usage = UsageReader(self.history)
+        recovery = Recovery(decisions, self.history, models, self._starting, endings, rules.after_crash)
+        self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting)
+        self.replies = Replies(Tools(decisions, self.history, models, endings, rules.limits, rules.retrying), recovery)
+        endings.begin = self.replies.start
+        accepting = Accepting(decisions, self._starting, rules.max_queue)
+        self._sending = Sending(decisions, self.history, models, self._starting, accepting)
+        self._worker = Worker(store, self._writer, self.replies, recovery, rules.lease)
         self._requests: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
@@ -72,7 +90,15 @@ class Chat:
 
         Raises what `Sending.send` raises, and StoreUnavailable.
         """
-        return await self.settled(self._send(key, message_id, wanted))
+        return await self.settled(self._begin(key, self._sending.send(key, message_id, wanted)))
+
+    async def reply(self, key: Key, reply_id: str, wanted: AnotherReply) -> Turn:
+        """Starts another reply to a message. Raises what `Sending.reply` raises, and StoreUnavailable."""
+        return await self.settled(self._begin(key, self._sending.reply(key, reply_id, wanted)))
+
+    async def go_on(self, key: Key, reply_id: str, wanted: Continuation) -> Turn:
+        """Starts a reply that goes on from another. Raises what `Sending.go_on` raises, and StoreUnavailable."""
+        return await self.settled(self._begin(key, self._sending.go_on(key, reply_id, wanted)))
 
     async def settled(self, work: Coroutine[Any, Any, T]) -> T:
         """Does a change to its end, also when the request that asked for it goes away or its patience is over.
@@ -89,7 +115,7 @@ class Chat:
 
     async def drain(self, seconds: float) -> None:
         """From now on no reply starts; live ones may go on for so long, then end as interrupted."""
-        self.draining = self._sending.closed = True
+        self.draining = self._starting.closed = True
         if self._requests:
             await asyncio.wait(self._requests, timeout=self._patience)
         await self.replies.drain(seconds)
@@ -98,9 +124,10 @@ class Chat:
     def store_failing(self) -> StoreUnavailable | None:
         return self._writer.failing
 
-    async def _send(self, key: Key, message_id: str, wanted: Send) -> Turn:
-        turn = await self._sending.send(key, message_id, wanted)
-        self.replies.start(key, turn)
+    async def _begin(self, key: Key, sending: Awaitable[Turn]) -> Turn:
+        turn = await sending
+        if turn.start is not None:
+            self.replies.start(key, turn.start)
         return turn
 
     def _forget(self, task: asyncio.Task[Any]) -> None:

@@ -57,19 +57,20 @@ class Sessions:
         while True:
             found = await self._store.header(key)
             if found is not None:
-                return await self._retried(key, found, said)
+                return await self.retried(key, found, said.request_hash)
             made = await self._decisions.writer.append(
                 Append(key=key, drafts=(draft(said),), expect=ABSENT, header=header)
             )
             if isinstance(made, Appended):
                 return structs.replace(session, last_seq=made.first)
 
-    async def _retried(self, key: Key, found: Header, wanted: SessionCreated) -> Session:
+    async def retried(self, key: Key, found: Header, request_hash: str | None) -> Session:
+        """The session `found`, where the same request made it. Raises IdempotencyMismatch."""
         first = await self._store.events(key, after=0, limit=1)
         said = fact(first[0]) if first else None
         if not isinstance(said, SessionCreated):
             raise SessionNotFound(key.session_id)
-        if said.request_hash != wanted.request_hash:
+        if said.request_hash != request_hash:
             raise IdempotencyMismatch(f"Session {key.session_id} was created by a request with another body.")
         return found.session
 
@@ -103,7 +104,7 @@ class Sessions:
         """Stops what is being written, so that its readers learn the end, then deletes all of it."""
         while True:
             header = await self._decisions.header(key)
-            for reply in header.open:
+            for reply in reversed(header.open):  # what waits for an end is stopped before that end starts it
                 await self._stopping.stop(key, reply.id)
             header = await self._decisions.header(key)
             if not header.open and await self._store.delete(key, header.version):

@@ -1,11 +1,16 @@
-"""Stopping: a durable event first, then the end, which the reply's owner appends; the answer comes when that stands."""
+"""Stopping: a durable event first, then the end, which the reply's owner appends; the answer comes when that stands.
+
+A queued reply has no owner: it is ended with the stop.
+"""
 
 from msgspec import structs
 
 from rejoinder.chat.decisions import Decision, Decisions, change
+from rejoinder.chat.endings import Ending, Endings, unasked
 from rejoinder.chat.following import Following
 from rejoinder.chat.history import History
-from rejoinder.entities import Header, Key, Message
+from rejoinder.chat.starting import Starting
+from rejoinder.entities import Header, Key, Message, OpenReply, Status
 from rejoinder.errors import NotAReply, SessionGone, SessionNotFound
 from rejoinder.events import MessageStopping, draft
 
@@ -14,16 +19,46 @@ FOREVER = 3600.0
 
 
 class Stopping:
-    def __init__(self, decisions: Decisions, history: History, following: Following) -> None:
+    def __init__(
+        self, decisions: Decisions, history: History, following: Following, starting: Starting, endings: Endings
+    ) -> None:
         self._decisions = decisions
         self._history = history
         self._following = following
+        self._starting = starting
+        self._endings = endings
 
     async def stop(self, key: Key, message_id: str) -> Message:
         """Ends a reply and returns it once it has ended; one that had ended is returned unchanged.
 
         Raises SessionNotFound, MessageNotFound and NotAReply.
         """
+        header = await self._decisions.header(key)
+        reply = header.open_reply(message_id)
+        if reply is not None and reply.status is Status.QUEUED:
+            await self._end_queued(key, message_id)
+        header = await self._ask_for_the_end(key, message_id)
+        if header.open_reply(message_id) is not None:
+            await self._ended(key, message_id, after=header.session.last_seq)
+        message = await self._history.message(key, message_id)
+        if message.role != "assistant":
+            raise NotAReply(message_id)
+        return message
+
+    async def _end_queued(self, key: Key, message_id: str) -> None:
+        """Ends a reply that is still queued. One that has started meanwhile is left as it is."""
+
+        async def plan(header: Header, reply: OpenReply) -> Ending | None:
+            if reply.status is not Status.QUEUED:
+                return None
+            created = await self._starting.created(key, message_id)
+            now = self._decisions.now(header.session)
+            return Ending(drafts=unasked(created.message, now), now=now)
+
+        await self._endings.end(key, message_id, plan)
+
+    async def _ask_for_the_end(self, key: Key, message_id: str) -> Header:
+        """Appends the order to stop, where it is not there yet, and returns the header before it."""
 
         async def plan(header: Header) -> Decision[Header]:
             reply = header.open_reply(message_id)
@@ -35,13 +70,7 @@ class Stopping:
             said = draft(MessageStopping(message_id=message_id))
             return Decision(header, change(key, header, header.session, (said,), open_replies=open_replies))
 
-        header = (await self._decisions.decide(key, plan)).outcome
-        if header.open_reply(message_id) is not None:
-            await self._ended(key, message_id, after=header.session.last_seq)
-        message = await self._history.message(key, message_id)
-        if message.role != "assistant":
-            raise NotAReply(message_id)
-        return message
+        return (await self._decisions.decide(key, plan)).outcome
 
     async def _ended(self, key: Key, message_id: str, after: int) -> None:
         try:

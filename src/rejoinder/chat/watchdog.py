@@ -1,13 +1,12 @@
-"""The watchdog of a reply: an upstream that is silent for too long, or writes for too long in all, is given up."""
+"""The watchdog of a reply: an upstream that is silent for too long, or a reply that takes too long in all, is given up."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
 
 from msgspec import Struct
 
-from rejoinder.chat.endings import Outcome, failed
+from rejoinder.errors import ProviderError
 
 
 class ReplyLimits(Struct, frozen=True, kw_only=True):
@@ -21,22 +20,37 @@ class ReplyLimits(Struct, frozen=True, kw_only=True):
 
 
 class Watchdog:
-    """Halts a reply past its limits. One timer for each reply, set anew only when it fires."""
+    """Of one reply. One timer for each attempt, set anew only when it fires."""
 
-    def __init__(self, limits: ReplyLimits, halt: Callable[[Outcome], None]) -> None:
+    def __init__(self, limits: ReplyLimits) -> None:
         self._limits = limits
-        self._halt = halt
         self._loop = asyncio.get_running_loop()
-        self._began = self._last = self._loop.time()
+        self._over = self._loop.time() + limits.max_seconds
+        self._last = 0.0
         self._heard = False
         self._paused = False
+        self._fault: ProviderError | None = None
 
-    def __enter__(self) -> Self:
-        self._timer = self._loop.call_soon(self._look)
-        return self
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """One attempt, by the task that is running. Raises ProviderError inside it, in place of what it waits for."""
+        self._begin()
+        try:
+            yield
+        except asyncio.CancelledError:
+            # Cancelled by somebody else as well: then that counts.
+            if self._fault is None or self._task.uncancel() > 0:
+                raise
+            raise self._fault from None
+        finally:
+            self._timer.cancel()
 
-    def __exit__(self, *exc: object) -> None:
-        self._timer.cancel()
+    def _begin(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._last, self._heard, self._paused, self._fault = self._loop.time(), False, False, None
+        self._timer: asyncio.Handle = self._loop.call_soon(self._look)
 
     def heard(self) -> None:
         self._last, self._heard = self._loop.time(), True
@@ -54,12 +68,16 @@ class Watchdog:
         now = self._loop.time()
         silence = self._limits.stall_timeout if self._heard else self._limits.first_token_timeout
         silent_until = now + silence if self._paused else self._last + silence
-        over = self._began + self._limits.max_seconds
-        if now >= over:
-            self._halt(failed("reply_too_long", f"The reply took longer than {self._limits.max_seconds:g} s."))
+        if now >= self._over:
+            self._give_up("reply_too_long", f"The reply took longer than {self._limits.max_seconds:g} s.")
         elif now >= silent_until:
             code = "upstream_stalled" if self._heard else "upstream_timeout"
-            self._halt(failed(code, f"The upstream was silent for {silence:g} s."))
+            self._give_up(code, f"The upstream was silent for {silence:g} s.")
         else:
             # Before the first piece the limit of a stall, which may be the shorter, can come to count at any time.
-            self._timer = self._loop.call_at(min(silent_until, over, now + self._limits.stall_timeout), self._look)
+            when = min(silent_until, self._over, now + self._limits.stall_timeout)
+            self._timer = self._loop.call_at(when, self._look)
+
+    def _give_up(self, code: str, detail: str) -> None:
+        self._fault = ProviderError(code, detail)
+        self._task.cancel()

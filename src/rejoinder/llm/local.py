@@ -21,6 +21,7 @@ from rejoinder.llm.local_process import ModelProcess, usable_threads
 from rejoinder.llm.local_prompt import MODEL, as_asked
 from rejoinder.llm.model_files import ModelFiles, find_model
 from rejoinder.llm.openai import OpenAIProvider
+from rejoinder.llm.openai_request import request_body
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,15 @@ class LocalProvider(Provider):
         await asyncio.wait({self._loading})
         if child := _outcome(self._loading):
             await child.close()
+
+    async def prepare(self, prompt: Prompt) -> Prompt:
+        return as_asked(prompt)
+
+    def body(self, prompt: Prompt) -> bytes:
+        return request_body(prompt, prompt.model, stream=True)
+
+    def prefills(self, model: str) -> bool:
+        return True
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         asked = as_asked(prompt)

@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from msgspec import structs
+
 from rejoinder.abc import Chunk, Completion, Prompt, Provider
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, decode_completion
@@ -97,6 +99,13 @@ class OpenAIProvider(Provider):
     async def __aexit__(self, *exc: object) -> None:
         await self._client.close()
 
+    async def prepare(self, prompt: Prompt) -> Prompt:
+        model = prompt.model or self._default or (await self._upstream_models())[0]
+        return structs.replace(prompt, model=model)
+
+    def body(self, prompt: Prompt) -> bytes:
+        return request_body(prompt, prompt.model, stream=True, include_usage=self._include_usage)
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         async with self._asked(prompt, stream=True) as response:
             if is_whole(response.headers.get("content-type", "")):  # the upstream does not stream
@@ -128,8 +137,8 @@ class OpenAIProvider(Provider):
         import httpx2
         import openai
 
-        model = prompt.model or self._default or (await self._upstream_models())[0]
-        body = request_body(prompt, model, stream=stream, include_usage=self._include_usage)
+        prompt = await self.prepare(prompt)
+        body = request_body(prompt, prompt.model, stream=stream, include_usage=self._include_usage)
         response: httpx2.Response | None = None
         try:
             request = self._client.post(

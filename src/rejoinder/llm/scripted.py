@@ -6,9 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Self
 
+from msgspec import structs
+
 from rejoinder.abc import Chunk, Completion, Prompt, Provider, TextChunk
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.chat_completions import completion_of
+from rejoinder.llm.openai_request import request_body
 from rejoinder.llm.script import BUILT_IN, CODES, BadScript, Fault, Script, parse
 from rejoinder.llm.scripted_answer import Answer, answer_to
 from rejoinder.llm.upstream_errors import error_from_body
@@ -40,6 +43,16 @@ class ScriptedProvider(Provider):
 
     async def __aexit__(self, *exc: object) -> None:
         return None
+
+    async def prepare(self, prompt: Prompt) -> Prompt:
+        return structs.replace(prompt, model=prompt.model or self._default)
+
+    def body(self, prompt: Prompt) -> bytes:
+        """As a Chat Completions API would be asked, though nobody is."""
+        return request_body(prompt, prompt.model, stream=True)
+
+    def prefills(self, model: str) -> bool:
+        return True
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         answer = self._answer(prompt)

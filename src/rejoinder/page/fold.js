@@ -31,7 +31,7 @@ const CHANGES = {
   "message.started": (history, { message_id, attempt, model }) =>
     changed(history, message_id, (message) => ({
       status: "streaming",
-      model: message.model ?? model,
+      model,
       attempts: [...message.attempts.slice(0, attempt - 1), { model, error: null }],
     })),
   "message.delta": (history, delta) => {

@@ -136,7 +136,10 @@ class MemoryStore(Store):
 
     async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
         found = (
-            (key, reply) for key, log in self._logs.items() for reply in log.open if reply.epoch not in self._leases
+            (key, reply)
+            for key, log in self._logs.items()
+            for reply in log.open
+            if reply.epoch is not None and reply.epoch not in self._leases
         )
         return [orphan for orphan, _ in zip(found, range(limit), strict=False)]
 

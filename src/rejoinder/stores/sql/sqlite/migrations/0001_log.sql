@@ -38,7 +38,8 @@ CREATE UNIQUE INDEX messages_by_id ON messages (session, id);
 CREATE INDEX messages_by_parent ON messages (session, parent_id, created);
 CREATE INDEX messages_by_lane ON messages (session, lane, depth);
 
--- The open replies of all headers, so that orphans are found without reading headers. As few as there are live replies.
+-- The open replies of all headers that are some worker's, so that orphans are found without reading headers. As few as
+-- there are live replies.
 CREATE TABLE open_replies (
     session INTEGER NOT NULL,
     id      TEXT    NOT NULL,

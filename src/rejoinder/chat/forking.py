@@ -1,0 +1,104 @@
+"""Forking: a new session that starts with a branch of another. Its messages keep their ids and are whole from the start."""
+
+from msgspec import UNSET, UnsetType, structs
+
+from rejoinder.abc import ABSENT, Append, Appended, EndedRow, NewRow
+from rejoinder.chat import ids
+from rejoinder.chat.decisions import Decisions
+from rejoinder.chat.endings import NOTHING
+from rejoinder.chat.history import History
+from rejoinder.chat.sessions import Sessions
+from rejoinder.entities import Header, Key, Message, ReplyError, Session, Status
+from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, SessionUpdated, draft
+
+
+class Forking:
+    def __init__(self, decisions: Decisions, history: History, sessions: Sessions) -> None:
+        self._decisions = decisions
+        self._history = history
+        self._sessions = sessions
+
+    async def fork(self, key: Key, at: str, new: Key, title: str | UnsetType | None = UNSET) -> Session:
+        """Makes the session `new` of the branch that ends at message `at`, or returns what the same request made.
+
+        A reply that is still being written is copied as far as it is, as interrupted.
+        Raises SessionNotFound, MessageNotFound and IdempotencyMismatch.
+        """
+        wanted = ids.request_hash({"kind": "fork", "of": key.session_id, "at": at, "title": str(title)})
+        store = self._decisions.store
+        while True:
+            if (found := await store.header(new)) is not None:
+                return await self._sessions.retried(new, found, wanted)
+            append = await self._append(key, at, new, title, wanted)
+            made = await self._decisions.writer.append(append)
+            if isinstance(made, Appended):
+                last_seq = made.first + len(append.drafts) - 1
+                assert append.header is not None
+                return structs.replace(append.header.session, last_seq=last_seq)
+
+    async def _append(self, key: Key, at: str, new: Key, title: str | UnsetType | None, wanted: str) -> Append:
+        source = (await self._decisions.header(key)).session
+        tip = await self._history.message(key, at)
+        messages = [*await self._history.above(key, tip), tip]
+        now = self._decisions.now()
+        session = structs.replace(
+            source,
+            id=new.session_id,
+            title=source.title if title is UNSET else title,
+            head=at,
+            created_at=now,
+            updated_at=now,
+            last_seq=0,
+        )
+        facts: list[Fact] = [SessionCreated(session=session, request_hash=wanted)]
+        rows: list[NewRow] = []
+        ended: list[EndedRow] = []
+        for depth, message in enumerate(messages):
+            copy = _copy(message, new, now)
+            is_reply = copy.role == "assistant"
+            rows.append(
+                NewRow(
+                    id=copy.id,
+                    parent_id=copy.parent_id,
+                    lane=messages[0].id,
+                    depth=depth,
+                    at=len(facts),
+                    ended=not is_reply,
+                )
+            )
+            facts.append(MessageCreated(message=_begun(copy) if is_reply else copy))
+            if is_reply:
+                ended.append(EndedRow(id=copy.id, at=len(facts)))
+                facts.append(MessageEnded(message=copy))
+        # The copies are as old as they are: it is the session that was active just now.
+        facts.append(SessionUpdated(session=session))
+        return Append(
+            key=new,
+            drafts=tuple(map(draft, facts)),
+            expect=ABSENT,
+            header=Header(session=session, version=1),
+            created=tuple(rows),
+            ended=tuple(ended),
+        )
+
+
+def _begun(reply: Message) -> Message:
+    """A reply as it was when it was asked for: streams of replies begin with that and end with `message.ended`."""
+    return Message(
+        id=reply.id,
+        session_id=reply.session_id,
+        parent_id=reply.parent_id,
+        role="assistant",
+        status=Status.STREAMING,
+        continues=reply.continues,
+        metadata=reply.metadata,
+        created_at=reply.created_at,
+    )
+
+
+def _copy(message: Message, new: Key, now: str) -> Message:
+    copy = structs.replace(message, session_id=new.session_id, siblings=())
+    if copy.status.ended:
+        return copy
+    why = ReplyError(code="forked", message="This session was forked while the reply was being written.")
+    return structs.replace(copy, status=Status.INTERRUPTED, error=why, usage=copy.usage or NOTHING, ended_at=now)

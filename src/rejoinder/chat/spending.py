@@ -1,0 +1,38 @@
+"""What a reply costs: the tokens of all its attempts, as the upstream told them or else estimated."""
+
+from collections.abc import Sequence
+
+from rejoinder.chat import prompt
+from rejoinder.entities import JsonObject, Usage
+
+
+class Spending:
+    """One attempt at a time: `begin`, perhaps `told`, `end`; then `usage`. Sizes are code points of the reply's text."""
+
+    def __init__(self) -> None:
+        self._spent: list[Usage] = []
+        self._asked: Sequence[JsonObject] | None = None
+        self._began_at = 0
+        self._told: Usage | None = None
+
+    def begin(self, asked: Sequence[JsonObject], size: int) -> None:
+        self._asked, self._began_at, self._told = asked, size, None
+
+    def told(self, usage: Usage) -> None:
+        self._told = usage
+
+    def end(self, size: int, *, asked: bool = True) -> None:
+        """`asked` False: the upstream cannot have begun a reply, and nothing is owed."""
+        if self._told is not None:
+            self._spent.append(self._told)
+        elif self._asked is not None and asked:
+            self._spent.append(prompt.estimated_usage(self._asked, size - self._began_at))
+        self._asked = self._told = None
+
+    def usage(self) -> Usage:
+        told = bool(self._spent) and all(usage.source == "provider" for usage in self._spent)
+        return Usage(
+            input_tokens=sum(usage.input_tokens for usage in self._spent),
+            output_tokens=sum(usage.output_tokens for usage in self._spent),
+            source="provider" if told else "estimated",
+        )

@@ -1,0 +1,98 @@
+"""Starting a reply: what is written down before an upstream is asked, and all that whoever writes the reply must know."""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct, structs
+
+from rejoinder.chat.decisions import Decisions
+from rejoinder.chat.deltas import deltas_of
+from rejoinder.chat.history import History
+from rejoinder.entities import Attempt, JsonObject, Key, Message, OpenReply, Status
+from rejoinder.events import Draft, Fact, MessageCreated, MessageStarted, draft, fact
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """A reply that this worker is to write. `reply` is as the log tells it, its last attempt just begun.
+
+    `models` are those still to be asked, the one of that attempt first. `mine` is how the header names the reply for
+    as long as it is this worker's.
+    """
+
+    reply: Message
+    models: tuple[str, ...]
+    params: JsonObject
+    mine: OpenReply
+
+
+class Starting:
+    """`closed`: the service is about to stop, and what could start is left to whoever comes after."""
+
+    def __init__(self, decisions: Decisions, history: History, max_delta: int) -> None:
+        self._decisions = decisions
+        self._history = history
+        self._max_delta = max_delta
+        self.closed = False
+
+    def owned(self, reply_id: str, status: Status = Status.STREAMING) -> OpenReply:
+        """An open reply under this worker's lease. Raises LeaseLost."""
+        lease = self._decisions.writer.lease
+        return OpenReply(id=reply_id, worker=lease.worker, epoch=lease.epoch, status=status)
+
+    def begin(self, reply: Message, models: tuple[str, ...], params: JsonObject) -> tuple[Start, tuple[Draft, ...]]:
+        """The next attempt at a reply, and the drafts that tell of it.
+
+        The first attempt of a continuation repeats the text that it goes on from.
+        """
+        facts: list[Fact] = [MessageStarted(message_id=reply.id, attempt=len(reply.attempts) + 1, model=models[0])]
+        if not reply.attempts:
+            facts += self._repeated(reply)
+        start = Start(reply=attempted(reply, models[0]), models=models, params=params, mine=self.owned(reply.id))
+        return start, tuple(map(draft, facts))
+
+    async def next(
+        self, key: Key, open_replies: tuple[OpenReply, ...], ready: Sequence[OpenReply]
+    ) -> tuple[tuple[OpenReply, ...], list[Start], list[Draft]]:
+        """Starts those of the open replies that are `ready`. Returns the open replies then, the starts and their drafts."""
+        changed: dict[str, OpenReply] = {}
+        starts: list[Start] = []
+        drafts: list[Draft] = []
+        for reply in ready:
+            if self.closed:
+                # Under our epoch it is an orphan as soon as we are gone, and whoever sweeps then starts it.
+                changed[reply.id] = self.owned(reply.id, Status.QUEUED)
+                continue
+            created = await self.created(key, reply.id)
+            source = await self._continued(key, created.message)
+            start, begun = self.begin(source, created.models, created.params)
+            changed[reply.id] = start.mine
+            starts.append(start)
+            drafts += begun
+        return tuple(changed.get(reply.id, reply) for reply in open_replies), starts, drafts
+
+    async def created(self, key: Key, reply_id: str) -> MessageCreated:
+        """What a reply was asked with."""
+        row = await self._history.row(key, reply_id)
+        [event] = await self._decisions.store.events_at(key, [row.created])
+        said = fact(event)
+        assert isinstance(said, MessageCreated)
+        return said
+
+    async def _continued(self, key: Key, reply: Message) -> Message:
+        """A reply as it begins: one that goes on from another begins with the text of that."""
+        if reply.continues is None:
+            return reply
+        return continuing(reply, await self._history.message(key, reply.continues))
+
+    def _repeated(self, reply: Message) -> Iterator[Fact]:
+        return deltas_of(reply, self._max_delta)
+
+
+def continuing(reply: Message, source: Message) -> Message:
+    return structs.replace(reply, content=source.content, reasoning=source.reasoning)
+
+
+def attempted(reply: Message, model: str) -> Message:
+    """A reply once an upstream is being asked for it."""
+    return structs.replace(
+        reply, status=Status.STREAMING, model=model, attempts=(*reply.attempts, Attempt(model=model))
+    )
