@@ -308,7 +308,7 @@ def test_a_method_that_a_path_does_not_have_is_not_allowed(api: Api, kept: str, 
     assert answer.headers["allow"]
 
 
-ABSENT = [
+ABSENT: list[tuple[str, str, Json | None]] = [
     ("GET", "/sessions/{sid}/export", None),
     ("POST", "/import", {}),
     ("GET", "/search?q=x", None),

@@ -180,6 +180,7 @@ def test_a_second_process_is_told_so_until_the_first_is_dead(path: Path) -> None
         async def take_over() -> None:
             async with at(path) as store:
                 [(key, orphan)] = await store.orphans(10)
+                assert orphan.epoch is not None
                 assert (key, orphan) == (KEY, reply(Lease("worker", orphan.epoch)))
                 assert (await store.acquire_lease("successor", 60)).epoch > orphan.epoch
 
