@@ -188,6 +188,7 @@ def test_where_the_focus_is(chat: Chat) -> None:
         chat.page.keyboard.press(key)
         expect(link).to_be_focused()
     chat.page.get_by_role("button", name="Delete").click()
+    expect(chat.page.get_by_role("dialog")).to_be_visible()
     chat.page.keyboard.press("Escape")
     expect(chat.page.get_by_role("dialog")).to_be_hidden()
     expect(chat.page.get_by_role("button", name="Delete")).to_be_focused()

@@ -53,7 +53,7 @@ class OpenAIProvider(Provider):
     """`default_model` "" is `gpt-5-mini` on the official API, and elsewhere the first model that the upstream lists.
 
     `read_timeout` is the longest silence in seconds; None leaves that to the caller, who can cancel. `include_usage`
-    False leaves out `stream_options`, for servers that refuse it.
+    False leaves out `stream_options`, for servers that refuse it. `proxies` False asks past the proxies of the environment.
     """
 
     name = "openai"
@@ -68,6 +68,7 @@ class OpenAIProvider(Provider):
         connect_timeout: float = 10,
         read_timeout: float | None = None,
         include_usage: bool = True,
+        proxies: bool = True,
     ) -> None:
         self._key = checked_key(api_key)
         self._base_url = checked_base_url(base_url)
@@ -76,6 +77,7 @@ class OpenAIProvider(Provider):
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._include_usage = include_usage
+        self._proxies = proxies
         self._secrets = secrets(self._key)
         self._listed: tuple[float, list[str] | ProviderError] = (0, [])
         self._listing = asyncio.Lock()
@@ -92,7 +94,7 @@ class OpenAIProvider(Provider):
             organization=self._organization,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits),
+            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits, trust_env=self._proxies),
         )
         return self
 

@@ -118,12 +118,14 @@ function news({ status, content, error }) {
 function Confirm({ title, onClose, onYes }) {
   const dialog = useRef();
   useEffect(() => dialog.current.showModal(), []);
+  // Chromium's own Escape asks for a recent action of the user, which may have been spent.
+  const onKey = ({ key }) => key === "Escape" && dialog.current.close();
   const yes = () => {
     dialog.current.close();
     onYes();
   };
   return html`
-    <dialog ref=${dialog} onClose=${onClose} aria-labelledby="confirm">
+    <dialog ref=${dialog} onClose=${onClose} onKeyDown=${onKey} aria-labelledby="confirm">
       <h2 id="confirm">Delete “${title || "Untitled chat"}”?</h2>
       <p>All its messages go with it, for good.</p>
       <div class="actions">
