@@ -86,16 +86,19 @@ def test_who_asks_for_too_long_a_wait_is_not_waited_for(api: Api, sid: str) -> N
     assert time.monotonic() - began < 5
 
 
-def test_a_stop_in_the_wait_for_a_retry_ends_the_reply_at_once(api: Api, sid: str) -> None:
-    mid = api.send_async(sid, once("tokens=2 fail=429 retry_after=25"))["reply"]["id"]
-    eventually(lambda: "message.started" in api.get(f"/sessions/{sid}/messages/{mid}").text or True)
-    time.sleep(0.1)  # it may well be in its wait by now; if it is not, the stop must do all the same
-    began = time.monotonic()
-    reply = api.stop(sid, mid)
-    assert time.monotonic() - began < 2
-    assert (reply["status"], reply["content"], len(reply["attempts"])) == ("stopped", "", 1)
-    assert api.send_whole(sid, "on")["reply"]["status"] == "completed"
-    check_retold(api, sid)
+def test_a_stop_in_the_wait_for_a_retry_ends_the_reply_at_once(start_server: StartServer) -> None:
+    with upstream_running() as upstream:
+        server = start_server(model="openai:some", openai_base_url=upstream.base_url, openai_api_key="sk-x")
+        api, sid = server.api, server.api.session()
+        mid = api.send_async(sid, script("tokens=2 fail=429 times=1 retry_after=25"))["reply"]["id"]
+        eventually(lambda: upstream.requests and upstream.requests[0].end)
+        began = time.monotonic()
+        reply = api.stop(sid, mid)
+        assert time.monotonic() - began < 2
+        assert (reply["status"], reply["content"], len(reply["attempts"])) == ("stopped", "", 1)
+        assert len(upstream.requests) == 1
+        assert api.send_whole(sid, "on")["reply"]["status"] == "completed"
+        check_retold(api, sid)
 
 
 def test_over_http_it_is_the_same_and_the_upstream_was_asked_so_often(start_server: StartServer) -> None:
