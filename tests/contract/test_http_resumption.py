@@ -39,10 +39,10 @@ def stored(request: pytest.FixtureRequest, base_url: str, tmp_path_factory: pyte
 
 @pytest.fixture
 def examples(request: pytest.FixtureRequest) -> Callable[[int], settings]:
-    """How many examples of a property are tried; ten times as many in the full run."""
+    """How many examples of a property are tried; four times as many in the full run."""
 
     def tried(usual: int) -> settings:
-        times = 10 if request.config.getoption("--full") else 1
+        times = 4 if request.config.getoption("--full") else 1
         return settings(max_examples=usual * times, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
     return tried
