@@ -1,8 +1,11 @@
 // Reads one reply with a client that somebody else wrote, over however many connections it takes, and prints every event.
 //
-//     node read.mjs eventsource URL          the package `eventsource`
-//     node read.mjs fetch-event-source URL   the package `@microsoft/fetch-event-source`
-//     node read.mjs client BASE SESSION REPLY   the page's own client module
+//     node read.mjs eventsource URL                 the package `eventsource`
+//     node read.mjs fetch-event-source URL [BODY]   the package `@microsoft/fetch-event-source`; with a body it sends it
+//     node read.mjs client BASE SESSION REPLY       the page's own client module
+//     node read.mjs client-send BASE SESSION CONTENT
+//     node read.mjs client-stop BASE SESSION CONTENT   sends, and stops the reply at its first piece
+//     node read.mjs client-session BASE SESSION        all of a session, to the first end of a reply
 //
 // One JSON line an event: {id, type, data}; a last line {closed: true} when the client has come to rest by itself.
 
@@ -21,22 +24,52 @@ const READERS = {
     source.onerror = () => source.readyState === EventSource.CLOSED && say({ closed: true });
   },
 
-  async "fetch-event-source"([url]) {
+  async "fetch-event-source"([url, body]) {
     // It was written for browsers: these are what it asks of one.
     globalThis.window = globalThis;
     globalThis.document = { hidden: false, addEventListener() {}, removeEventListener() {} };
     const { fetchEventSource } = await import("@microsoft/fetch-event-source");
-    await fetchEventSource(url, { openWhenHidden: true, onmessage: ({ id, event, data }) => say({ id, type: event, data }) });
+    const post = body && { method: "POST", body, headers: { "content-type": "application/json" } };
+    const onmessage = ({ id, event, data }) => say({ id, type: event, data });
+    await fetchEventSource(url, { ...post, openWhenHidden: true, onmessage });
     say({ closed: true });
   },
 
   async client([base, session, reply]) {
-    const { Client } = await import("../../src/rejoinder/page/client.js");
-    for await (const { type, seq, data } of new Client(base).follow(session, { reply })) {
-      say({ id: String(seq), type, data: JSON.stringify(data) });
-    }
-    say({ closed: true });
+    await tellAll((await clientOf(base)).follow(session, { reply }));
+  },
+
+  async "client-send"([base, session, content]) {
+    await tellAll((await clientOf(base)).send(session, content));
+  },
+
+  async "client-stop"([base, session, content]) {
+    const client = await clientOf(base);
+    let stopping;
+    await tellAll(client.send(session, content), ({ type, data }) => {
+      if (type === "message.delta") stopping ??= client.stop(session, data.message_id);
+    });
+    const reply = await stopping;
+    if (reply.status !== "stopped") throw new Error(`It was to be stopped, and is ${reply.status}.`);
+  },
+
+  async "client-session"([base, session]) {
+    await tellAll((await clientOf(base)).follow(session, { after: 0 }), ({ type }) => type === "message.ended");
   },
 };
+
+async function clientOf(base) {
+  const { Client } = await import("../../src/rejoinder/page/client.js");
+  return new Client(base);
+}
+
+/** Until there are no more, or `enough` says so. */
+async function tellAll(events, enough = () => false) {
+  for await (const event of events) {
+    say({ id: String(event.seq), type: event.type, data: JSON.stringify(event.data) });
+    if (enough(event)) break;
+  }
+  say({ closed: true });
+}
 
 await READERS[kind](where);
