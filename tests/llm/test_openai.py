@@ -267,6 +267,9 @@ async def test_the_upstream_sees_its_client_leave_at_once(
                 return
 
     reading = asyncio.create_task(read())
+    async with asyncio.timeout(10):
+        while not upstream.requests:  # noqa: ASYNC110  # records are plain values
+            await asyncio.sleep(0.005)
     await asyncio.sleep(0.1)
     left = time.monotonic()
     reading.cancel()
