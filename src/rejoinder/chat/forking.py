@@ -9,7 +9,7 @@ from rejoinder.chat.endings import NOTHING
 from rejoinder.chat.history import History
 from rejoinder.chat.sessions import Sessions
 from rejoinder.entities import Header, Key, Message, ReplyError, Session, Status
-from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, SessionUpdated, draft
+from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, SessionUpdated, draft, fact
 
 
 class Forking:
@@ -50,6 +50,7 @@ class Forking:
             updated_at=now,
             last_seq=0,
         )
+        asked = await self._asked(key, messages)
         facts: list[Fact] = [SessionCreated(session=session, request_hash=wanted)]
         rows: list[NewRow] = []
         ended: list[EndedRow] = []
@@ -66,10 +67,13 @@ class Forking:
                     ended=not is_reply,
                 )
             )
-            facts.append(MessageCreated(message=_begun(copy) if is_reply else copy))
             if is_reply:
+                said = asked[copy.id]
+                facts.append(MessageCreated(message=_begun(copy), models=said.models, params=said.params))
                 ended.append(EndedRow(id=copy.id, at=len(facts)))
                 facts.append(MessageEnded(message=copy))
+            else:
+                facts.append(MessageCreated(message=copy))
         # The copies are as old as they are: it is the session that was active just now.
         facts.append(SessionUpdated(session=session))
         return Append(
@@ -80,6 +84,14 @@ class Forking:
             created=tuple(rows),
             ended=tuple(ended),
         )
+
+    async def _asked(self, key: Key, messages: list[Message]) -> dict[str, MessageCreated]:
+        """What each reply was asked with, by its id: a copy of it can be continued."""
+        store = self._decisions.store
+        rows = await store.rows(key, [message.id for message in messages if message.role == "assistant"])
+        events = await store.events_at(key, [row.created for row in rows.values()])
+        said = [fact(event) for event in events]
+        return {each.message.id: each for each in said if isinstance(each, MessageCreated)}
 
 
 def _begun(reply: Message) -> Message:

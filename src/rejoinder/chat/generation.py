@@ -181,9 +181,10 @@ class Generation:
         return told_of
 
     def _can_go_on(self) -> bool:
-        """Whether the next model can go on from the text that is there: it is content, and the model takes a prefill."""
-        only_content = self._text.size == self._text.offset("content")
-        return only_content and self._tools.models.prefills(self._models[0])
+        """Whether the next model can go on from the text that is there: its content has begun, and it takes a prefill."""
+        spoken = self._text.offset("content")
+        in_content = spoken > 0 and self._text.size == spoken + self._text.offset("reasoning")
+        return in_content and self._tools.models.prefills(self._models[0])
 
     def _forget(self) -> None:
         self._text = ReplyText()

@@ -133,8 +133,10 @@ class Recovery:
         return Decision((True, [start]), append)
 
     def _can_go_on(self, written: Message, model: str) -> bool:
-        only_content = not written.reasoning and not written.tool_calls
-        return self._after_crash == "continue" and only_content and self._models.prefills(model)
+        """What goes on from another reply never begins anew: then it would not be that any more."""
+        wanted = self._after_crash == "continue" or written.continues is not None
+        in_content = bool(written.content) and not written.tool_calls
+        return wanted and in_content and self._models.prefills(model)
 
     async def _usage(self, key: Key, written: Message, header: Header) -> Usage:
         asked = await prompt.prompt_messages(self._history, key, written, header.session.system_prompt)

@@ -1,0 +1,116 @@
+"""What becomes of a reply whose server was killed is a setting: it ends, it is asked for anew, or it goes on."""
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from rejoinder.llm.scripted_answer import full_text
+from retold import check_retold
+from serving import ServerProcess
+from strict_sse import Frame, text_of
+from wire import Api, Json, script
+
+StartProcess = Callable[..., ServerProcess]
+
+TOKENS = 120
+WORDS = f"tokens={TOKENS} pace=0.02"
+WHOLE = full_text(f"tokens={TOKENS}")
+
+
+def cut_off(server: ServerProcess, number: int, words: str = WORDS) -> tuple[str, str, list[Frame]]:
+    """A session, its reply, and what a reader saw of it before the server went."""
+    api = server.api
+    sid = api.session()
+    mid = api.send_async(sid, script(words))["reply"]["id"]
+    with api.follow(sid, mid) as stream:
+        while len([frame for frame in stream.frames if frame.type == "message.delta"]) < 5:
+            assert stream.read()
+        server.signal(number)
+        seen = stream.broken()
+    server.ended()
+    return sid, mid, seen
+
+
+def rest_of(api: Api, sid: str, mid: str, seen: list[Frame]) -> tuple[list[Frame], Json]:
+    """What the same reader sees when it comes back, and the reply at its end. The offsets of all of it agree."""
+    with api.follow(sid, mid, after=seen[-1].seq) as stream:
+        more = stream.rest()
+    reply: Json = more[-1].data["message"]
+    assert text_of([*seen, *more], mid) == reply["content"], "one consistent reply"
+    check_retold(api, sid)
+    return more, reply
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_reply_that_is_to_begin_anew_does(start_process: StartProcess, number: int) -> None:
+    server = start_process(after_crash="restart", drain=0)
+    sid, mid, seen = cut_off(server, number)
+    more, reply = rest_of(server.start(), sid, mid, seen)
+    kinds = [frame.type for frame in more if frame.type != "message.delta"]
+    assert kinds == ["message.reset", "message.started", "message.ended"]
+    assert (reply["status"], reply["content"], len(reply["attempts"])) == ("completed", WHOLE, 2)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_reply_that_is_to_go_on_does(start_process: StartProcess, number: int) -> None:
+    server = start_process(after_crash="continue", drain=0)
+    sid, mid, seen = cut_off(server, number)
+    more, reply = rest_of(server.start(), sid, mid, seen)
+    assert "message.reset" not in {frame.type for frame in more}, "what was seen stays"
+    assert (reply["status"], reply["content"], len(reply["attempts"])) == ("completed", WHOLE, 2)
+
+
+@pytest.mark.crash
+def test_where_the_text_cannot_be_gone_on_from_it_ends(start_process: StartProcess) -> None:
+    server = start_process(after_crash="continue")
+    sid, mid, seen = cut_off(server, signal.SIGKILL, "reasoning=400 tokens=3 pace=0.02")
+    _, reply = rest_of(server.start(), sid, mid, seen)
+    assert (reply["status"], reply["error"]["code"]) == ("interrupted", "server_restarted")
+    assert reply["reasoning"].startswith("r0 r1") and reply["usage"]
+
+
+@pytest.mark.crash
+def test_a_continuation_never_begins_anew(start_process: StartProcess) -> None:
+    server = start_process(after_crash="restart")
+    api = server.api
+    sid = api.session()
+    with api.send_streamed(sid, script(WORDS)) as stream:
+        for _ in range(4):
+            source = stream.until("message.delta").message_id or ""
+        api.stop(sid, source)
+    body = {"json": {}, "headers": {"prefer": "respond-async"}}
+    mid = api.post(f"/sessions/{sid}/messages/{source}/continue", **body).json()["reply"]["id"]
+    with api.follow(sid, mid) as stream:
+        while len([frame for frame in stream.frames if frame.type == "message.delta"]) < 3:
+            assert stream.read()
+        server.signal(signal.SIGKILL)
+        seen = stream.broken()
+    server.ended()
+    more, reply = rest_of(server.start(), sid, mid, seen)
+    assert "message.reset" not in {frame.type for frame in more}
+    assert (reply["status"], reply["content"]) == ("completed", WHOLE)
+
+
+@pytest.mark.crash
+def test_a_stop_that_was_asked_for_counts_also_after_the_crash(start_process: StartProcess) -> None:
+    server = start_process(after_crash="restart")
+    sid, mid, _ = cut_off(server, signal.SIGKILL)
+    reply = server.start().stop(sid, mid)
+    assert reply["status"] == "stopped"
+    check_retold(server.api, sid)
+
+
+@pytest.mark.crash
+def test_a_reply_that_brings_the_server_down_is_given_up(start_process: StartProcess) -> None:
+    server = start_process(after_crash="restart")
+    sid, mid, seen = cut_off(server, signal.SIGKILL, f"tokens={TOKENS} pace=0.5")
+    for _ in range(4):
+        with server.start().follow(sid, mid, after=seen[-1].seq) as stream:
+            stream.until("message.started")
+            server.signal(signal.SIGKILL)
+        server.ended()
+    reply = server.start().ended(sid, mid)
+    assert (reply["status"], reply["error"]["code"], len(reply["attempts"])) == ("interrupted", "server_restarted", 5)

@@ -1,0 +1,127 @@
+"""What was sent upstream for a reply, told again byte for byte, and what all of it cost."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from serving import ServerThread
+from upstreams import upstream_running
+from wire import SILENT, Api, Json, check_problem, message_id, script, slow
+
+StartServer = Callable[..., ServerThread]
+
+
+def requests_of(api: Api, sid: str, mid: str) -> list[tuple[bytes, Json]]:
+    """Each attempt's request as the bytes that stand in the answer, and the attempt."""
+    answer = api.get(f"/sessions/{sid}/messages/{mid}/prompt")
+    assert answer.status_code == 200, answer.text
+
+    class Attempt(msgspec.Struct):
+        request: msgspec.Raw
+
+    class Prompts(msgspec.Struct):
+        data: list[Attempt]
+
+    raw = msgspec.json.decode(answer.content, type=Prompts)
+    return [(bytes(attempt.request), told) for attempt, told in zip(raw.data, answer.json()["data"], strict=True)]
+
+
+def test_the_prompt_is_what_the_upstream_received(start_server: StartServer) -> None:
+    with upstream_running() as upstream:
+        api = start_server(model="openai:echo", openai_base_url=upstream.base_url).api
+        sid = api.session(system_prompt="Be brief. é 🏮", params={"temperature": 0.5, "stop": ["x"]})
+        api.send_whole(sid, "one")
+        parts = [
+            {"type": "text", "text": "two"},
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+        ]
+        api.send_whole(sid, parts, params={"max_tokens": 7})
+        tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+        api.send_whole(sid, "three", params={"tools": tools})
+        replies = [message["id"] for message in api.history(sid)["data"] if message["role"] == "assistant"]
+        api.ask("PATCH", f"/sessions/{sid}", json={"system_prompt": "Something else.", "params": {}})
+        received = [record.body for record in upstream.requests if record.path.endswith("completions")]
+        assert len(received) == 3
+        for mid, body in zip(replies, received, strict=True):
+            [(request, told)] = requests_of(api, sid, mid)
+            assert request == body, "whatever the session says by now"
+            assert (told["exact"], told["attempt"], told["left_out"]) == (True, 1, [])
+
+
+def test_each_attempt_has_its_own(start_server: StartServer) -> None:
+    with upstream_running() as upstream:
+        api = start_server(model="openai:echo", openai_base_url=upstream.base_url).api
+        sid = api.session()
+        mid = api.send_whole(sid, script("tokens=3 fail=503 times=2", message_id()))["reply"]["id"]
+        found = requests_of(api, sid, mid)
+        assert [request for request, _ in found] == [record.body for record in upstream.requests]
+        assert [told["attempt"] for _, told in found] == [1, 2, 3] and all(told["exact"] for _, told in found)
+
+
+def test_what_was_left_out_is_told(api: Api, sid: str) -> None:
+    empty = api.send_async(sid, SILENT)["reply"]["id"]
+    api.stop(sid, empty)
+    mid = api.send_whole(sid, "and on")["reply"]["id"]
+    [(_, told)] = requests_of(api, sid, mid)
+    assert told["left_out"] == [{"message_id": empty, "reason": "empty"}]
+    assert [message["role"] for message in told["request"]["messages"]] == ["user", "user"]
+
+
+def test_before_the_first_token_it_is_what_is_being_sent(api: Api) -> None:
+    sid = api.session(system_prompt="Be brief.")
+    mid = api.send_async(sid, SILENT)["reply"]["id"]
+    [(_, told)] = requests_of(api, sid, mid)
+    assert (told["exact"], told["sha256"]) == (False, None)
+    assert told["request"]["messages"][0] == {"role": "system", "content": "Be brief."}
+    api.stop(sid, mid)
+
+
+def test_a_queued_reply_has_none_yet_and_a_message_never(api: Api, sid: str) -> None:
+    running = api.send_async(sid, slow())
+    queued = api.send_async(sid, "next", if_busy="queue")["reply"]["id"]
+    assert requests_of(api, sid, queued) == []
+    check_problem(api.get(f"/sessions/{sid}/messages/{running['message']['id']}/prompt"), 409, "not_a_reply")
+    check_problem(api.get(f"/sessions/{sid}/messages/{message_id()}/prompt"), 404, "message_not_found")
+    api.stop(sid, queued)
+    api.stop(sid, running["reply"]["id"])
+
+
+# --- usage -------------------------------------------------------------------------------------------------------
+
+
+def test_the_usage_of_a_session_is_what_the_upstream_counted(start_server: StartServer) -> None:
+    with upstream_running() as upstream:
+        api = start_server(model="openai:echo", openai_base_url=upstream.base_url).api
+        sid = api.session()
+        for content in ("one two", script("tokens=5"), script("tokens=4 fail=503 times=1", message_id())):
+            api.send_whole(sid, content)
+        counted: list[Any] = [record.usage for record in upstream.requests if record.usage]
+        assert api.get(f"/sessions/{sid}/usage").json() == {
+            "replies": 3,
+            "attempts": 4,
+            "input_tokens": sum(usage[0] for usage in counted),
+            "output_tokens": sum(usage[1] for usage in counted),
+            "estimated_input_tokens": 0,
+            "estimated_output_tokens": 0,
+        }
+
+
+def test_what_nobody_counted_is_told_apart(api: Api, sid: str) -> None:
+    told = api.send_whole(sid, "one two")["reply"]["usage"]
+    guessed = api.send_whole(sid, script("tokens=9 fail=reset@4"))["reply"]["usage"]
+    assert (told["source"], guessed["source"]) == ("provider", "estimated")
+    usage = api.get(f"/sessions/{sid}/usage").json()
+    assert usage["input_tokens"] == told["input_tokens"] + guessed["input_tokens"]
+    assert usage["output_tokens"] == told["output_tokens"] + guessed["output_tokens"]
+    assert usage["estimated_output_tokens"] == guessed["output_tokens"] > 0
+
+
+@pytest.mark.parametrize("route", ["usage", "fork"])
+def test_of_a_session_that_is_not_there_there_is_nothing(api: Api, route: str) -> None:
+    unknown = "ses_" + "0" * 32
+    body = {} if route == "usage" else {"json": {"at": message_id()}}
+    check_problem(
+        api.ask("GET" if route == "usage" else "POST", f"/sessions/{unknown}/{route}", **body), 404, "session_not_found"
+    )
