@@ -26,7 +26,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": {"api", "errors", "settings"},
     "testing": {"testing", "llm"} | CORE | {"abc"},
     "cli": CORE | {"cli", "client"},
-    "ask": CORE | {"abc", "llm", "settings"},
 }
 """The first part of a module's path below the package, and the first parts it may name."""
 

@@ -1,5 +1,6 @@
 """The command at a terminal, as a person sees it and types."""
 
+import contextlib
 import os
 import pty
 import select
@@ -14,12 +15,17 @@ COMMAND = [sys.executable, "-m", "rejoinder"]
 class Screen:
     """A person at a terminal."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, **environment: str) -> None:
         self.shown = ""
         master, slave = pty.openpty()
         self._master = master
         self.process = subprocess.Popen(
-            [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            [*COMMAND, *arguments],
+            env=os.environ | environment,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
         )
         os.close(slave)
 
@@ -38,6 +44,14 @@ class Screen:
     def press_ctrl_c(self) -> None:
         # The terminal would send it to the foreground group; the session has no controlling terminal here.
         self.process.send_signal(signal.SIGINT)
+
+    def press_ctrl_c_until(self, text: str) -> None:
+        """At the prompt: the line editor misses one that comes in the very moment in which it begins to wait."""
+        for _ in range(10):
+            self.press_ctrl_c()
+            with contextlib.suppress(AssertionError):
+                return self.until(text, 1)
+        raise AssertionError(f"{text!r} is not in {self.shown!r}")
 
     def close(self) -> None:
         if self.process.poll() is None:

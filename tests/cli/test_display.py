@@ -1,0 +1,83 @@
+"""What is shown of a reply, and what is never let through to a terminal."""
+
+from collections.abc import AsyncGenerator
+
+import pytest
+from msgspec import structs
+
+from rejoinder import events
+from rejoinder.cli.address import checked_url
+from rejoinder.cli.display import Display, harmless
+from rejoinder.cli.watching import Watching
+from rejoinder.client import Client, Received
+from rejoinder.entities import Message, Part, Status
+from rejoinder.events import Event, Fact, MessageCreated, MessageDelta, MessageEnded, MessageReset
+
+NOW = "2026-01-01T00:00:00.000Z"
+BEGUN = Message(id="msg_1", session_id="ses_1", role="assistant", status=Status.STREAMING, created_at=NOW)
+
+
+async def received(*facts: Fact) -> AsyncGenerator[Received, None]:
+    for seq, fact in enumerate(facts, 1):
+        draft = events.draft(fact)
+        yield Received(fact, Event(seq, draft.type, draft.message_id, draft.data))
+
+
+def ended(content: str, finish_reason: str | None = None) -> MessageEnded:
+    reply = structs.replace(BEGUN, content=content, status=Status.COMPLETED, finish_reason=finish_reason, ended_at=NOW)
+    return MessageEnded(message=reply)
+
+
+def delta(text: str, part: Part = "content") -> MessageDelta:
+    return MessageDelta(message_id="msg_1", part=part, offset=0, text=text)
+
+
+async def shown(capsys: pytest.CaptureFixture[str], *facts: Fact) -> tuple[str, str]:
+    client = Client()  # asked for nothing
+    await Watching(client, "ses_1", Display(on_terminal=False)).watch(received(*facts))
+    said = capsys.readouterr()
+    return said.out, said.err
+
+
+async def test_an_attempt_that_broke_off_is_told_and_the_reply_begins_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    reset = MessageReset(message_id="msg_1", attempt=2, reason="upstream_incomplete")
+    out, err = await shown(capsys, MessageCreated(message=BEGUN), delta("Once"), reset, delta("Twice"), ended("Twice"))
+    assert out == "OnceTwice\n"
+    assert err == "[that attempt broke off (upstream_incomplete); the reply begins anew]\n"
+
+
+async def test_a_reply_that_was_cut_at_its_limit_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    facts: list[Fact] = [
+        MessageCreated(message=BEGUN),
+        delta("hm", "reasoning"),
+        delta("m", "reasoning"),
+        delta("Once"),
+    ]
+    out, err = await shown(capsys, *facts, ended("Once", finish_reason="length"))
+    assert (out, err) == ("Once\n", "[thinking]\n[the model's limit of tokens was reached]\n")
+
+
+def test_no_text_commands_the_terminal() -> None:
+    assert harmless("a\x1b]0;title\x07b\x9b2J\r\nc\td\x7f") == "a�]0;title�b�2J\nc\td�"
+
+
+def test_on_a_terminal_notes_have_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(on_terminal=True)
+    display.text("in the middle\x1b[2J")
+    display.note("[note]")
+    assert capsys.readouterr() == ("in the middle�[2J\n", "[note]\n")
+
+
+def test_a_pipe_gets_the_words_to_the_letter(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(on_terminal=False)
+    display.text("in the middle\x1b[2J\r\n ")
+    display.note("[note]")
+    assert capsys.readouterr() == ("in the middle\x1b[2J\r\n ", "[note]\n")
+
+
+def test_an_address_may_lack_its_scheme() -> None:
+    assert checked_url("localhost:8000") == "http://localhost:8000"
+    assert checked_url("https://chat.example/") == "https://chat.example/"
+    for wrong in ("", "ftp://x", "http://", "http://x:99999", "http://x:one", "x:0"):
+        with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
+            checked_url(wrong)
