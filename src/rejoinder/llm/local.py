@@ -132,7 +132,7 @@ class LocalProvider(Provider):
         # The SDK takes most of a second to import, in which the service would answer nobody.
         imported = asyncio.get_running_loop().run_in_executor(None, _import_sdk)
         process = await ModelProcess.start(self._files, threads=self._threads, slots=self._slots, context=self._context)
-        client = OpenAIProvider(process.key, f"{process.address}/v1", default_model=MODEL, proxies=False)
+        client = OpenAIProvider(process.key, f"{process.address}/v1", default_model=MODEL, embedded=True)
         try:
             await imported
             return _Child(process, await client.__aenter__())

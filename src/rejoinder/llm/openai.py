@@ -53,7 +53,9 @@ class OpenAIProvider(Provider):
     """`default_model` "" is `gpt-5-mini` on the official API, and elsewhere the first model that the upstream lists.
 
     `read_timeout` is the longest silence in seconds; None leaves that to the caller, who can cancel. `include_usage`
-    False leaves out `stream_options`, for servers that refuse it. `proxies` False asks past the proxies of the environment.
+    False leaves out `stream_options`, for servers that refuse it.
+    `embedded` is for a server of our own: past the proxies of the environment, and a connection for each prompt, since
+    llama.cpp closes one after a stream although it has promised to keep it.
     """
 
     name = "openai"
@@ -68,7 +70,7 @@ class OpenAIProvider(Provider):
         connect_timeout: float = 10,
         read_timeout: float | None = None,
         include_usage: bool = True,
-        proxies: bool = True,
+        embedded: bool = False,
     ) -> None:
         self._key = checked_key(api_key)
         self._base_url = checked_base_url(base_url)
@@ -77,7 +79,8 @@ class OpenAIProvider(Provider):
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._include_usage = include_usage
-        self._proxies = proxies
+        self._embedded = embedded
+        self._headers = UNCOMPRESSED | ({"connection": "close"} if embedded else {})
         self._secrets = secrets(self._key)
         self._listed: tuple[float, list[str] | ProviderError] = (0, [])
         self._listing = asyncio.Lock()
@@ -94,7 +97,7 @@ class OpenAIProvider(Provider):
             organization=self._organization,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits, trust_env=self._proxies),
+            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits, trust_env=not self._embedded),
         )
         return self
 
@@ -147,7 +150,7 @@ class OpenAIProvider(Provider):
                 "/chat/completions",
                 content=body,
                 cast_to=httpx2.Response,
-                options={"headers": UNCOMPRESSED},
+                options={"headers": self._headers},
                 stream=True,  # leaves the body unread; it is given out as it is asked for, and not as an AsyncStream
                 stream_cls=openai.AsyncStream[Any],
             )
