@@ -56,3 +56,8 @@ def test_it_reads_text_only() -> None:
     assert sent(text).messages == (OURS, text)
     with pytest.raises(ProviderError, match="text only"):
         sent(text, image)
+
+
+def test_a_prompt_that_was_prepared_is_sent_as_it_is() -> None:
+    prepared = sent(USER, {"role": "assistant", "content": ""}, temperature=1, n=2)
+    assert as_asked(prepared) == prepared
