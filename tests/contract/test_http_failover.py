@@ -146,13 +146,21 @@ def test_where_it_fails_in_the_middle_the_next_goes_on_exactly(api: Api, sid: st
     check_retold(api, sid)
 
 
-@pytest.mark.parametrize("words", ["tokens=9 reasoning=3 fail=reset@5", "tokens=2 calls=2 fail=reset@3"])
+@pytest.mark.parametrize("words", ["tokens=9 reasoning=6 fail=reset@5", "tokens=2 calls=2 fail=reset@3"])
 def test_what_no_prefill_can_carry_is_begun_anew(api: Api, sid: str, words: str) -> None:
     models = ["scripted:" + words.replace(" ", "+"), "scripted:tokens=6"]
     frames, reply = streamed(api, sid, "hi", model=models)
     assert (reply["content"], reply["reasoning"], reply["tool_calls"]) == (full_text("tokens=6"), "", [])
     [reset] = [frame.data for frame in frames if frame.type == "message.reset"]
     assert (reset["attempt"], reset["reason"]) == (2, "upstream_incomplete")
+    check_retold(api, sid)
+
+
+def test_a_reply_that_has_done_its_thinking_goes_on(api: Api, sid: str) -> None:
+    models = ["scripted:tokens=9+reasoning=3+fail=reset@5", "scripted:tokens=9"]
+    frames, reply = streamed(api, sid, "hi", model=models)
+    assert (reply["content"], reply["reasoning"]) == (full_text("tokens=9"), "r0 r1 r2")
+    assert "message.reset" not in [frame.type for frame in frames]
     check_retold(api, sid)
 
 

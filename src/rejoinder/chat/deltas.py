@@ -47,6 +47,11 @@ class DeltaBuffer:
         if self._size >= ROOM:
             self._room.clear()
 
+    @property
+    def size(self) -> int:
+        """Code points of the whole text, with what is not yet on its way."""
+        return self.text.size + self._size
+
     def note(self, *drafts: Draft) -> None:
         """Drafts that are committed before the text that comes after them."""
         self._notes += drafts

@@ -106,6 +106,7 @@ class Generation:
             try:
                 return await self._attempt(header.session.system_prompt, watchdog)
             except ProviderError as fault:
+                self._spending.end(self._buffer.size, asked=not fault.before_reply)
                 following = attempts.after(fault, self._models, tries, self._tools.retrying)
                 if following is None:
                     raise
@@ -152,7 +153,6 @@ class Generation:
 
     async def _tell_attempt(self, fault: ProviderError) -> bool:
         """Tells of the next attempt before it is made. Returns False where someone has asked for an end meanwhile."""
-        self._spending.end(self._text.size, asked=not fault.before_reply)
         rest = self._buffer.take_drafts()
         *earlier, last = self.reply.attempts
         error = ReplyError(code=fault.code, message=fault.detail)
