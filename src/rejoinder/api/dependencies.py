@@ -1,5 +1,8 @@
 """What routes ask of a request: the service, the owner, ids, cursors and keys. Whatever can be refused is refused here,
-before the first byte of an answer."""
+before the first byte of an answer.
+
+Dependencies are `async` though they wait for nothing: FastAPI would run any other in a thread, six of them for a send.
+"""
 
 import base64
 import binascii
@@ -22,17 +25,17 @@ OWNER = "local"
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def _chat(request: Request) -> Chat:
+async def _chat(request: Request) -> Chat:
     chat: Chat = request.app.state.chat
     return chat
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _streams(request: Request) -> Streams:
+async def _streams(request: Request) -> Streams:
     streams: Streams = request.app.state.streams
     return streams
 
@@ -42,13 +45,13 @@ AppSettings = Annotated[Settings, Depends(_settings)]
 OpenStreams = Annotated[Streams, Depends(_streams)]
 
 
-def _key(sid: Annotated[str, Path(description="The session's id.")]) -> Key:
+async def _key(sid: Annotated[str, Path(description="The session's id.")]) -> Key:
     if not ids.SESSION_ID.fullmatch(sid):
         raise SessionNotFound(sid)
     return Key(OWNER, sid)
 
 
-def _message_id(mid: Annotated[str, Path(description="The message's id.")]) -> str:
+async def _message_id(mid: Annotated[str, Path(description="The message's id.")]) -> str:
     if not ids.MESSAGE_ID.fullmatch(mid):
         raise MessageNotFound(mid)
     return mid
@@ -58,7 +61,7 @@ SessionKey = Annotated[Key, Depends(_key)]
 MessageIdPath = Annotated[str, Depends(_message_id)]
 
 
-def _cursor(
+async def _cursor(
     last_event_id: Annotated[
         str | None, Header(description="The id of the last event that was received. Wins over `after`.")
     ] = None,
@@ -79,7 +82,7 @@ def parse_seq(text: str | None) -> int | None:
 Cursor = Annotated[int | None, Depends(_cursor)]
 
 
-def _idempotency_key(
+async def _idempotency_key(
     idempotency_key: Annotated[
         str | None, Header(description="Names this request: the same key again is a retry. 1 to 255 visible ASCII.")
     ] = None,
