@@ -1,6 +1,7 @@
 """A person talks to the service in the page."""
 
 import re
+import time
 from collections.abc import Callable
 
 from playwright.sync_api import BrowserContext, Page, expect
@@ -198,13 +199,20 @@ def test_where_the_focus_is(chat: Chat) -> None:
 def test_the_field_grows_with_what_is_written(chat: Chat) -> None:
     height = "field => field.getBoundingClientRect().height"
     low = chat.field.evaluate(height)
+
+    def becomes(right: Callable[[float], bool]) -> None:
+        deadline = time.monotonic() + 5  # it follows in the next frame
+        while not right(found := chat.field.evaluate(height)):
+            assert time.monotonic() < deadline, found
+            chat.page.wait_for_timeout(20)
+
     chat.field.fill("line\n" * 4)
-    assert low * 2 < chat.field.evaluate(height) < 800 * 0.4
+    becomes(lambda now: low * 2 < now < 800 * 0.4)
     chat.field.fill("line\n" * 100)
-    assert chat.field.evaluate(height) <= 800 * 0.4
+    becomes(lambda now: low * 4 < now <= 800 * 0.4)
     chat.field.press("Enter")
     expect(chat.field).to_have_value("")
-    assert chat.field.evaluate(height) == low
+    becomes(lambda now: now == low)
 
 
 def test_a_screen_reader_hears_of_a_reply_and_not_of_each_word(chat: Chat) -> None:

@@ -206,7 +206,19 @@ def test_a_failed_opening_leaves_nothing_held(path: Path) -> None:
 
 
 async def test_a_cancelled_opening_leaves_nothing_held(path: Path) -> None:
-    for pause in (0, 0.001, 0.005):
+    for pause in (
+        0,
+        0.001,
+        0.002,
+        0.003,
+        0.004,
+        0.005,
+        0.006,
+        0.008,
+        0.01,
+        0.015,
+        0.02,
+    ):  # in the opening and in the closing
         opening = asyncio.create_task(opened_once(path))
         await asyncio.sleep(pause)
         opening.cancel()

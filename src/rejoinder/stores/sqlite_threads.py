@@ -46,12 +46,17 @@ class SqliteThreads:
         try:
             await _run(self._writing, self._open)
         except BaseException:
-            await asyncio.shield(asyncio.to_thread(self._end))
+            await self.close()
             raise
 
     async def close(self) -> None:
-        """Returns when all work that was begun has ended."""
-        await asyncio.shield(asyncio.to_thread(self._end))
+        """Returns when all work that was begun has ended and the file is let go, also if it is cancelled meanwhile."""
+        ending = asyncio.create_task(asyncio.to_thread(self._end))
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await asyncio.wait({ending})
+            raise
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work in a transaction of its own: all of it is committed, or nothing. Raises StoreUnavailable."""
