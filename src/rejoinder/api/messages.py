@@ -11,54 +11,30 @@ from rejoinder.api.dependencies import (
     AppSettings,
     ChatService,
     Cursor,
-    IdempotencyKey,
     MessageIdPath,
     OpenStreams,
     SessionKey,
-    chosen_id,
     parse_seq,
 )
 from rejoinder.api.responses import answers, json_answer, problems, streams
 from rejoinder.api.schemas import SendBody, asked
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
-from rejoinder.chat import ids
 from rejoinder.chat.history import NEWEST, Page, Window
 from rejoinder.chat.sending import Send
 from rejoinder.entities import Message
-from rejoinder.errors import (
-    Invalid,
-    NotAReply,
-    StoreUnavailable,
-)
+from rejoinder.errors import Invalid, NotAReply, StoreUnavailable
 
 router = APIRouter(prefix="/v1/sessions/{sid}/messages", tags=["messages"], route_class=StrictRoute)
 
 
 @router.post("", responses=turns.DOCUMENTED)
-async def send_message(
-    request: Request,
-    chat: ChatService,
-    settings: AppSettings,
-    open_streams: OpenStreams,
-    key: SessionKey,
-    cursor: Cursor,
-    idempotency_key: IdempotencyKey,
-    body: SendBody,
-) -> Response:
+async def send_message(turn: turns.AskedTurn, body: SendBody) -> Response:
     """Send a message and get the reply: streamed (the default), whole (`Accept: application/json`), or later
     (`Prefer: respond-async`). The reply goes on when the client goes away; the same id and body attach to it."""
-    limits.check_send(body, settings)
-    message_id = chosen_id("msg", body.id, idempotency_key, key.session_id, "messages") or ids.new_message_id()
-    return await turns.answer(
-        request,
-        chat,
-        open_streams,
-        key,
-        cursor,
-        settings.heartbeat,
-        lambda: chat.send(key, message_id, _send(body)),
-    )
+    limits.check_send(body, turn.settings)
+    message_id = turn.chosen_id(body.id, "messages")
+    return await turn.answer(lambda: turn.chat.send(turn.key, message_id, _send(body)))
 
 
 @router.get("", responses=answers(Page, "A page of the history, oldest first.") | problems(400, 404, 422, 503))

@@ -2,24 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body
 from starlette.responses import Response
 
 from rejoinder.api import limits, turns
-from rejoinder.api.dependencies import (
-    AppSettings,
-    ChatService,
-    Cursor,
-    IdempotencyKey,
-    MessageIdPath,
-    OpenStreams,
-    SessionKey,
-    chosen_id,
-)
+from rejoinder.api.dependencies import ChatService, MessageIdPath, SessionKey
 from rejoinder.api.responses import answers, json_answer, problems
 from rejoinder.api.schemas import ReplyBody, asked
 from rejoinder.api.strict_json import StrictRoute
-from rejoinder.chat import ids
 from rejoinder.chat.asked_prompts import AskedPrompts
 from rejoinder.chat.sending import AnotherReply, Continuation
 
@@ -30,45 +20,21 @@ NOTHING_SAID = ReplyBody()
 
 
 @router.post("/replies", responses=turns.DOCUMENTED)
-async def another_reply(
-    request: Request,
-    chat: ChatService,
-    settings: AppSettings,
-    open_streams: OpenStreams,
-    key: SessionKey,
-    mid: MessageIdPath,
-    cursor: Cursor,
-    idempotency_key: IdempotencyKey,
-    body: AnyReplyBody = NOTHING_SAID,
-) -> Response:
+async def another_reply(turn: turns.AskedTurn, mid: MessageIdPath, body: AnyReplyBody = NOTHING_SAID) -> Response:
     """Ask for another reply to a message (regenerate). The replies that are there stay, as siblings of the new one."""
-    limits.check_reply(body, settings)
-    reply_id = chosen_id("msg", body.id, idempotency_key, key.session_id, mid, "replies") or ids.new_message_id()
+    limits.check_reply(body, turn.settings)
+    reply_id = turn.chosen_id(body.id, mid, "replies")
     wanted = AnotherReply(to=mid, **asked(body))
-    return await turns.answer(
-        request, chat, open_streams, key, cursor, settings.heartbeat, lambda: chat.reply(key, reply_id, wanted)
-    )
+    return await turn.answer(lambda: turn.chat.reply(turn.key, reply_id, wanted))
 
 
 @router.post("/continue", responses=turns.DOCUMENTED)
-async def continue_reply(
-    request: Request,
-    chat: ChatService,
-    settings: AppSettings,
-    open_streams: OpenStreams,
-    key: SessionKey,
-    mid: MessageIdPath,
-    cursor: Cursor,
-    idempotency_key: IdempotencyKey,
-    body: AnyReplyBody = NOTHING_SAID,
-) -> Response:
+async def continue_reply(turn: turns.AskedTurn, mid: MessageIdPath, body: AnyReplyBody = NOTHING_SAID) -> Response:
     """Go on with a reply that broke off: a new reply beside it, which begins with its text."""
-    limits.check_reply(body, settings)
-    reply_id = chosen_id("msg", body.id, idempotency_key, key.session_id, mid, "continue") or ids.new_message_id()
+    limits.check_reply(body, turn.settings)
+    reply_id = turn.chosen_id(body.id, mid, "continue")
     wanted = Continuation(source=mid, **asked(body))
-    return await turns.answer(
-        request, chat, open_streams, key, cursor, settings.heartbeat, lambda: chat.go_on(key, reply_id, wanted)
-    )
+    return await turn.answer(lambda: turn.chat.go_on(turn.key, reply_id, wanted))
 
 
 @router.get("/prompt", responses=answers(AskedPrompts, "What was sent upstream.") | problems(404, 409, 503))

@@ -1,19 +1,31 @@
 """How a turn is answered, whichever route asked for it: as a stream, whole when it has ended, or with a receipt at once."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Depends, Request
+from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from rejoinder.api import negotiation
+from rejoinder.api.dependencies import (
+    AppSettings,
+    ChatService,
+    Cursor,
+    IdempotencyKey,
+    OpenStreams,
+    SessionKey,
+    chosen_id,
+)
 from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
 from rejoinder.api.sse import EventStream, Streams
+from rejoinder.chat import ids
 from rejoinder.chat.sending import Turn
 from rejoinder.chat.service import Chat
 from rejoinder.entities import Key
-from rejoinder.errors import InvalidCursor, Overloaded, SessionGone, SessionNotFound
+from rejoinder.errors import InvalidCursor, Overloaded
+from rejoinder.settings import Settings
 
 DOCUMENTED: dict[int | str, Any] = (
     streams("The events of this turn, to the end of the reply.")
@@ -23,34 +35,60 @@ DOCUMENTED: dict[int | str, Any] = (
 DOCUMENTED[200]["content"] |= answers(TurnAnswer, "")[200]["content"]
 
 
-async def answer(
+@dataclass(frozen=True)
+class TurnRequest:
+    """What every route that begins a turn asks of its request, beside the body."""
+
+    chat: Chat
+    settings: Settings
+    key: Key
+    headers: Headers
+    open_streams: Streams
+    cursor: int | None
+    idempotency_key: str | None
+
+    def chosen_id(self, own: str | None, *route: str) -> str:
+        """The id of the message that the request makes: the client's, by itself or by its key, or a new one."""
+        chosen = chosen_id("msg", own, self.idempotency_key, self.key.session_id, *route)
+        return chosen or ids.new_message_id()
+
+    async def answer(self, begin: Callable[[], Awaitable[Turn]]) -> Response:
+        """Begins a turn, or attaches to it, and answers in the form that the request asks for."""
+        chat, key, cursor = self.chat, self.key, self.cursor
+        form = negotiation.form_of(self.headers)
+        if form == "stream" and self.open_streams.full:
+            raise Overloaded("Too many streams are open just now.")
+        if cursor is not None:
+            check_cursor(cursor, (await chat.sessions.get(key)).last_seq)
+        turn = await begin()
+        links = _links(key, turn.reply.id)
+        if form != "stream":
+            if form == "receipt":
+                links["preference-applied"] = "respond-async"
+            else:
+                await chat.following.ended(key, turn.reply.id, turn.after)
+            told = TurnAnswer(message=turn.message, reply=await chat.history.message(key, turn.reply.id))
+            return json_answer(told, 202 if form == "receipt" else 200, links)
+        if cursor is not None and await ended_by(chat, key, turn.reply.id, cursor):
+            return Response(status_code=204, headers=links)
+        after = turn.after if cursor is None else max(cursor, turn.after)
+        frames = chat.following.follow(key, after, turn.message_ids, idle=self.settings.heartbeat)
+        return EventStream(self.open_streams, frames, until=turn.reply.id, headers=links)
+
+
+async def _turn_request(
     request: Request,
-    chat: Chat,
-    open_streams: Streams,
-    key: Key,
-    cursor: int | None,
-    heartbeat: float,
-    begin: Callable[[], Awaitable[Turn]],
-) -> Response:
-    """Begins a turn, or attaches to it, and answers in the form that the request asks for."""
-    form = negotiation.form_of(request.headers)
-    if form == "stream" and open_streams.full:
-        raise Overloaded("Too many streams are open just now.")
-    if cursor is not None:
-        check_cursor(cursor, (await chat.sessions.get(key)).last_seq)
-    turn = await begin()
-    links = _links(key, turn.reply.id)
-    if form == "receipt":
-        reply = await chat.history.message(key, turn.reply.id)
-        receipt = TurnAnswer(message=turn.message, reply=reply)
-        return json_answer(receipt, 202, links | {"preference-applied": "respond-async"})
-    if form == "whole":
-        return json_answer(await _whole(chat, key, turn, heartbeat), headers=links)
-    if cursor is not None and await ended_by(chat, key, turn.reply.id, cursor):
-        return Response(status_code=204, headers=links)
-    after = turn.after if cursor is None else max(cursor, turn.after)
-    frames = chat.following.follow(key, after, turn.message_ids, idle=heartbeat)
-    return EventStream(open_streams, frames, until=turn.reply.id, headers=links)
+    chat: ChatService,
+    settings: AppSettings,
+    key: SessionKey,
+    open_streams: OpenStreams,
+    cursor: Cursor,
+    idempotency_key: IdempotencyKey,
+) -> TurnRequest:
+    return TurnRequest(chat, settings, key, request.headers, open_streams, cursor, idempotency_key)
+
+
+AskedTurn = Annotated[TurnRequest, Depends(_turn_request)]
 
 
 def check_cursor(cursor: int, last_seq: int) -> None:
@@ -67,17 +105,3 @@ async def ended_by(chat: Chat, key: Key, reply_id: str, cursor: int) -> bool:
 def _links(key: Key, reply_id: str) -> dict[str, str]:
     reply = f"/v1/sessions/{key.session_id}/messages/{reply_id}"
     return {"location": f"{reply}/events", "content-location": reply}
-
-
-async def _whole(chat: Chat, key: Key, turn: Turn, heartbeat: float) -> TurnAnswer:
-    """The turn once its reply has ended."""
-    frames = chat.following.follow(key, turn.after, {turn.reply.id}, idle=heartbeat)
-    try:
-        async with aclosing(frames) as batches:  # type: ignore[type-var]  # it is an async generator
-            async for batch in batches:
-                if any(frame.type == "message.ended" for frame in batch):
-                    break
-    except SessionGone as gone:
-        raise SessionNotFound(key.session_id) from gone
-    reply = await chat.history.message(key, turn.reply.id)
-    return TurnAnswer(message=turn.message, reply=reply)

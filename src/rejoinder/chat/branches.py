@@ -7,7 +7,7 @@ ranges of lanes, and a page of it costs the same wherever it lies.
 from msgspec import Struct
 
 from rejoinder.abc import NewRow, Row, Store
-from rejoinder.entities import Key, OpenReply
+from rejoinder.entities import Key
 
 
 class Stretch(Struct, frozen=True):
@@ -43,17 +43,6 @@ async def between(store: Store, key: Key, path: list[Stretch], low: int, high: i
 def holds(path: list[Stretch], row: Row) -> bool:
     """Whether a message lies on a branch."""
     return any(part.lane == row.lane and part.low <= row.depth <= part.high for part in path)
-
-
-async def open_ancestor(
-    store: Store, key: Key, parent: Row | None, open_replies: tuple[OpenReply, ...]
-) -> OpenReply | None:
-    """The reply that makes a message under `parent` busy: one that has not ended, at or above `parent`."""
-    if parent is None or not open_replies:
-        return None
-    path = await stretches(store, key, parent)
-    rows = await store.rows(key, [reply.id for reply in open_replies])
-    return next((reply for reply in open_replies if reply.id in rows and holds(path, rows[reply.id])), None)
 
 
 async def place(store: Store, key: Key, message_id: str, parent: Row | None, *, at: int) -> NewRow:

@@ -78,30 +78,27 @@ class Endings:
         self._starting = starting
         self.begin: Callable[[Key, Start], None] = lambda _, __: None
 
-    async def end(
-        self, key: Key, reply_id: str, plan: Callable[[Header, OpenReply], Awaitable[Ending | None]]
-    ) -> Header | None:
+    async def end(self, key: Key, reply_id: str, plan: Callable[[Header, OpenReply], Awaitable[Ending | None]]) -> bool:
         """Ends a reply as `plan` says of it as it is in the header. Where that is None, or it has ended, nothing is done.
 
-        Returns the header on which that was decided, None where the session is gone.
+        Returns False where the session is gone.
         """
 
-        async def planned(header: Header) -> Decision[tuple[Header, list[Start]]]:
+        async def planned(header: Header) -> Decision[list[Start]]:
             reply = header.open_reply(reply_id)
             ending = None if reply is None else await plan(header, reply)
             if ending is None:
-                return Decision((header, []))
+                return Decision([])
             append, starts = await self._append(key, header, reply_id, ending)
-            return Decision((header, starts), append)
+            return Decision(starts, append)
 
         try:
             decided = await self._decisions.decide(key, planned)
         except SessionNotFound:
-            return None
-        header, starts = decided.outcome
-        for start in starts:
+            return False
+        for start in decided.outcome:
             self.begin(key, start)
-        return header
+        return True
 
     async def _append(self, key: Key, header: Header, reply_id: str, ending: Ending) -> tuple[Append, list[Start]]:
         left = tuple(reply for reply in header.open if reply.id != reply_id)

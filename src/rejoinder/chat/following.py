@@ -5,12 +5,16 @@ It is the same for a new, a resumed and a late reader, for a second tab and for 
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
 
 from rejoinder.abc import Signals, Store
 from rejoinder.chat.tails import Frame, Tail, Tails
 from rejoinder.entities import Key
-from rejoinder.errors import SessionGone
+from rejoinder.errors import SessionGone, SessionNotFound
 from rejoinder.events import FACTS
+
+FOREVER = 3600.0
+"""Seconds between two looks at nothing: who waits for an end waits for an event, not for a time."""
 
 POLL = 1.0
 """Seconds after which a reader looks for itself, where wakes can be lost."""
@@ -52,6 +56,16 @@ class Following:
                     await self._check_there(key, tail)
                     pause = max(0.0, due - now())
                     look = not await tail.wait(min(POLL, pause) if self._polls else pause) and self._polls
+
+    async def ended(self, key: Key, message_id: str, after: int) -> None:
+        """Returns when a reply whose end lies behind `after` has ended. Raises SessionNotFound and StoreUnavailable."""
+        try:
+            async with aclosing(self.follow(key, after, {message_id}, idle=FOREVER)) as batches:  # type: ignore[type-var]  # it is an async generator
+                async for frames in batches:
+                    if any(frame.type == "message.ended" for frame in frames):
+                        return
+        except SessionGone as gone:
+            raise SessionNotFound(key.session_id) from gone
 
     async def _read(self, key: Key, cursor: int, message_ids: Collection[str] | None) -> list[Frame]:
         # A store may answer without ever waiting, and a reader that is far behind must not hold up the others.

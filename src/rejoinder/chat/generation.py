@@ -20,11 +20,11 @@ from rejoinder.chat.endings import Ending, Endings, Outcome, ended_reply, failed
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.spending import Spending
-from rejoinder.chat.starting import Start, attempted
+from rejoinder.chat.starting import Start, broke_off_in_its_text, next_attempt
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
 from rejoinder.entities import Header, Key, OpenReply, ReplyError, Status
 from rejoinder.errors import Invalid, ProviderError, SessionNotFound, StoreUnavailable
-from rejoinder.events import MessageEnded, MessageReset, MessageStarted, draft
+from rejoinder.events import MessageEnded, draft
 from rejoinder.fold import ReplyText
 
 log = logging.getLogger(__name__)
@@ -157,11 +157,9 @@ class Generation:
         *earlier, last = self.reply.attempts
         error = ReplyError(code=fault.code, message=fault.detail)
         self.reply = structs.replace(self.reply, attempts=(*earlier, structs.replace(last, error=error)))
-        kept = not self._text.size or self._can_go_on()
-        number = len(self.reply.attempts) + 1
-        told = [draft(MessageStarted(message_id=self.reply.id, attempt=number, model=self._models[0]))]
-        if not kept:
-            told.insert(0, draft(MessageReset(message_id=self.reply.id, attempt=number, reason=fault.code)))
+        written = self._text.on(self.reply)
+        kept = not self._text.size or (broke_off_in_its_text(written) and self._tools.models.prefills(self._models[0]))
+        begun, told = next_attempt(written, self._models[0], None if kept else fault.code)
 
         async def plan(header: Header) -> Decision[bool]:
             if not self._goes_on(header.open_reply(self.reply.id)):
@@ -173,24 +171,14 @@ class Generation:
         except SessionNotFound:
             return False
         if told_of:
-            self.reply = attempted(self.reply, self._models[0])
+            self.reply = begun
             if not kept:
-                self._forget()
+                self._text = ReplyText()
+                self._buffer.restart(self._text)
+                self._bytes = 0
         else:
             self._buffer.note(*rest)
         return told_of
-
-    def _can_go_on(self) -> bool:
-        """Whether the next model can go on from the text that is there: its content has begun, and it takes a prefill."""
-        spoken = self._text.offset("content")
-        in_content = spoken > 0 and self._text.size == spoken + self._text.offset("reasoning")
-        return in_content and self._tools.models.prefills(self._models[0])
-
-    def _forget(self) -> None:
-        self._text = ReplyText()
-        self._buffer.restart(self._text)
-        self._bytes = 0
-        self.reply = structs.replace(self.reply, content="", reasoning="", tool_calls=())
 
     def _goes_on(self, mine: OpenReply | None) -> bool:
         return mine is not None and not mine.stopping and mine.epoch == self.mine.epoch
@@ -229,7 +217,7 @@ class Generation:
             ended = ended_reply(self._text.on(self.reply), said, usage, now)
             return Ending(drafts=(*rest, draft(MessageEnded(message=ended))), now=now)
 
-        if await patiently(lambda: self._tools.endings.end(self.key, self.reply.id, plan)) is None:
+        if not await patiently(lambda: self._tools.endings.end(self.key, self.reply.id, plan)):
             log.info("reply %s ended after its session was deleted", self.reply.id)
 
 

@@ -8,18 +8,16 @@ it goes on from its text where the model can.
 import logging
 from typing import Literal, TypeAlias
 
-from msgspec import structs
-
 from rejoinder.chat import prompt
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.endings import Ending, Endings, ended_reply, interrupted, stopped
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.queue import due
-from rejoinder.chat.starting import Start, Starting
+from rejoinder.chat.starting import Start, Starting, broke_off_in_its_text
 from rejoinder.entities import Header, Key, Message, OpenReply, Status, Usage
 from rejoinder.errors import MessageNotFound, SessionNotFound
-from rejoinder.events import Draft, MessageEnded, MessageReset, draft
+from rejoinder.events import MessageEnded, draft
 from rejoinder.fold import ReplyText
 
 log = logging.getLogger(__name__)
@@ -80,7 +78,7 @@ class Recovery:
             ended = ended_reply(written, outcome, await self._usage(key, written, header), now)
             return Ending(drafts=(draft(MessageEnded(message=ended)),), now=now)
 
-        if await self._endings.end(key, orphan.id, plan) is None:
+        if not await self._endings.end(key, orphan.id, plan):
             log.info("session %s was deleted before its reply was recovered", key.session_id)
 
     async def _take_up(self, key: Key, orphan: OpenReply) -> bool:
@@ -120,23 +118,18 @@ class Recovery:
             return Decision((False, []))
         asked = await self._starting.created(key, reply.id)
         models = _remaining(asked.models, written.attempts[-1].model)
-        drafts: list[Draft] = []
-        if ReplyText.of(written).size and not self._can_go_on(written, models[0]):
-            if self._after_crash == "continue":
-                return Decision((False, []))
-            attempt = len(written.attempts) + 1
-            drafts.append(draft(MessageReset(message_id=reply.id, attempt=attempt, reason="server_restarted")))
-            written = structs.replace(written, content="", reasoning="", tool_calls=())
-        start, begun = self._starting.begin(written, models, asked.params)
+        kept = not ReplyText.of(written).size or self._can_go_on(written, models[0])
+        if not kept and self._after_crash == "continue":
+            return Decision((False, []))
+        start, drafts = self._starting.begin(written, models, asked.params, None if kept else "server_restarted")
         open_replies = tuple(start.mine if other.id == reply.id else other for other in header.open)
-        append = change(key, header, header.session, (*drafts, *begun), open_replies=open_replies)
+        append = change(key, header, header.session, drafts, open_replies=open_replies)
         return Decision((True, [start]), append)
 
     def _can_go_on(self, written: Message, model: str) -> bool:
         """What goes on from another reply never begins anew: then it would not be that any more."""
         wanted = self._after_crash == "continue" or written.continues is not None
-        in_content = bool(written.content) and not written.tool_calls
-        return wanted and in_content and self._models.prefills(model)
+        return wanted and broke_off_in_its_text(written) and self._models.prefills(model)
 
     async def _usage(self, key: Key, written: Message, header: Header) -> Usage:
         asked = await prompt.prompt_messages(self._history, key, written, header.session.system_prompt)

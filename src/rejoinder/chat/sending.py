@@ -5,7 +5,7 @@ with the same id and body, finds what the first one made and attaches to it, wha
 before anything else is checked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
@@ -16,9 +16,9 @@ from rejoinder.chat.accepting import Acceptance, Accepting, IfBusy
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
-from rejoinder.chat.starting import Start, Starting, continuing
+from rejoinder.chat.starting import Start, Starting, broke_off_in_its_text, continuing
 from rejoinder.entities import Header, JsonObject, Key, Message, OpenReply, Status
-from rejoinder.errors import CannotContinue, IdempotencyMismatch, Invalid, MessageNotFound, NotAReply, Overloaded
+from rejoinder.errors import CannotContinue, IdempotencyMismatch, Invalid, NotAReply, Overloaded
 from rejoinder.events import MessageCreated, draft, fact
 from rejoinder.fold import siblings_of
 
@@ -128,9 +128,8 @@ class Sending:
                     f"Message {wanted.to} is a reply itself: ask for another reply to message {message.parent_id}."
                 )
             models = self._checked(wanted.model or header.session.model)
-            reply = await self._beside(key, header, reply_id, wanted, message)
             params = header.session.params | wanted.params
-            return await self._made_beside(key, header, wanted, message, reply, models, params)
+            return await self._beside(key, header, reply_id, wanted, message, models, params)
 
         return await self._decide(key, reply_id, wanted, made)
 
@@ -142,26 +141,24 @@ class Sending:
             models = self._continuable(source, wanted)
             assert source.parent_id is not None
             message = await self._history.message(key, source.parent_id)
-            reply = await self._beside(key, header, reply_id, wanted, message)
-            reply = structs.replace(reply, continues=source.id)
             asked = await self._starting.created(key, source.id)
-            return await self._made_beside(
-                key, header, wanted, message, reply, models, asked.params | wanted.params, source
-            )
+            params = asked.params | wanted.params
+            return await self._beside(key, header, reply_id, wanted, message, models, params, source)
 
         return await self._decide(key, reply_id, wanted, made)
 
     # what all of them share
 
-    async def _decide(self, key: Key, new_id: str, wanted: Asked, made: Any) -> Turn:
+    async def _decide(
+        self, key: Key, new_id: str, wanted: Asked, made: Callable[[Header], Awaitable[Decision[Turn]]]
+    ) -> Turn:
         async def plan(header: Header) -> Decision[Turn]:
             earlier = (await self._store.rows(key, [new_id])).get(new_id)
             if earlier is not None:
                 return Decision(await self._attach(key, earlier, wanted))
             if self._starting.closed:
                 raise Overloaded("The server is about to stop; send again in a moment.")
-            decision: Decision[Turn] = await made(header)
-            return decision
+            return await made(header)
 
         decided = await self._decisions.decide(key, plan)
         return structs.replace(decided.outcome, after=decided.first - 1) if decided.first else decided.outcome
@@ -171,7 +168,7 @@ class Sending:
         said = [fact(event) for event in await self._store.events(key, after=row.created - 1, limit=2)]
         match said:
             case [MessageCreated(request_hash=None), *_]:
-                raise IdempotencyMismatch(f"Message {row.id} was not made by a request of this kind.")
+                pass  # a copy, or the reply of a send
             case [MessageCreated(request_hash=had), *_] if had != wanted.hash():
                 raise IdempotencyMismatch(f"Message {row.id} was made by a request with another body.")
             case [MessageCreated(message=Message(role="assistant") as reply), *_]:
@@ -183,28 +180,27 @@ class Sending:
                 return Turn(message=message, reply=reply, after=row.created - 1, message_ids=both)
         raise IdempotencyMismatch(f"Message {row.id} was not made by a request of this kind.")
 
-    async def _beside(self, key: Key, header: Header, reply_id: str, wanted: Asked, message: Message) -> Message:
-        row = await self._history.row(key, message.id)
-        now = self._decisions.now(header.session)
-        siblings = await self._siblings(key, row, reply_id)
-        reply = _new_reply(key, reply_id, message.id, now, Status.STREAMING)
-        return structs.replace(reply, metadata=wanted.metadata, siblings=siblings)
-
-    async def _made_beside(
+    async def _beside(
         self,
         key: Key,
         header: Header,
+        reply_id: str,
         wanted: Asked,
         message: Message,
-        reply: Message,
         models: tuple[str, ...],
         params: JsonObject,
         source: Message | None = None,
     ) -> Decision[Turn]:
+        """One more reply to a message that is there, which goes on from `source` if there is one."""
         above = await self._history.row(key, message.id)
         accepted = await self._accepting.accept(key, header, wanted.if_busy, above, message.id)
-        row = await branches.place(self._store, key, reply.id, above, at=len(accepted.drafts))
-        reply = structs.replace(reply, status=accepted.status)
+        row = await branches.place(self._store, key, reply_id, above, at=len(accepted.drafts))
+        reply = structs.replace(
+            _new_reply(key, reply_id, message.id, self._decisions.now(header.session), accepted.status),
+            continues=source.id if source else None,
+            metadata=wanted.metadata,
+            siblings=await self._siblings(key, above, reply_id),
+        )
         asked = MessageCreated(message=reply, request_hash=wanted.hash(), models=models, params=params)
         return self._begun(key, header, accepted, (asked,), (structs.replace(row, ended=False),), message, source)
 
@@ -242,12 +238,7 @@ class Sending:
 
     async def _parent(self, key: Key, header: Header, wanted: Send) -> Row | None:
         parent_id = header.session.head if wanted.parent_id is UNSET else wanted.parent_id
-        if parent_id is None:
-            return None
-        rows = await self._store.rows(key, [parent_id])
-        if parent_id not in rows:
-            raise MessageNotFound(parent_id)
-        return rows[parent_id]
+        return None if parent_id is None else await self._history.row(key, parent_id)
 
     def _checked(self, model: str | Sequence[str] | None) -> tuple[str, ...]:
         models = self._models.listed(model)
@@ -262,7 +253,7 @@ class Sending:
             raise CannotContinue(f"Reply {source.id} has not ended.")
         if source.status not in ROOM_FOR_MORE and source.finish_reason != "length":
             raise CannotContinue(f"Reply {source.id} is whole.")
-        if not source.content or source.tool_calls:
+        if not broke_off_in_its_text(source):
             raise CannotContinue(f"Reply {source.id} did not break off inside its text; ask for another reply instead.")
         models = self._checked(wanted.model or source.model)
         able = tuple(model for model in models if self._models.prefills(model))

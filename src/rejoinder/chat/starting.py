@@ -1,6 +1,6 @@
 """Starting a reply: what is written down before an upstream is asked, and all that whoever writes the reply must know."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
@@ -8,7 +8,7 @@ from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.deltas import deltas_of
 from rejoinder.chat.history import History
 from rejoinder.entities import Attempt, JsonObject, Key, Message, OpenReply, Status
-from rejoinder.events import Draft, Fact, MessageCreated, MessageStarted, draft, fact
+from rejoinder.events import Draft, Fact, MessageCreated, MessageReset, MessageStarted, draft, fact
 
 
 class Start(Struct, frozen=True, kw_only=True):
@@ -38,16 +38,17 @@ class Starting:
         lease = self._decisions.writer.lease
         return OpenReply(id=reply_id, worker=lease.worker, epoch=lease.epoch, status=status)
 
-    def begin(self, reply: Message, models: tuple[str, ...], params: JsonObject) -> tuple[Start, tuple[Draft, ...]]:
-        """The next attempt at a reply, and the drafts that tell of it.
+    def begin(
+        self, reply: Message, models: tuple[str, ...], params: JsonObject, anew: str | None = None
+    ) -> tuple[Start, tuple[Draft, ...]]:
+        """The next attempt at a reply, as `next_attempt` has it, and the drafts that tell of it.
 
         The first attempt of a continuation repeats the text that it goes on from.
         """
-        facts: list[Fact] = [MessageStarted(message_id=reply.id, attempt=len(reply.attempts) + 1, model=models[0])]
+        begun, drafts = next_attempt(reply, models[0], anew)
         if not reply.attempts:
-            facts += self._repeated(reply)
-        start = Start(reply=attempted(reply, models[0]), models=models, params=params, mine=self.owned(reply.id))
-        return start, tuple(map(draft, facts))
+            drafts += tuple(map(draft, deltas_of(begun, self._max_delta)))
+        return Start(reply=begun, models=models, params=params, mine=self.owned(reply.id)), drafts
 
     async def next(
         self, key: Key, open_replies: tuple[OpenReply, ...], ready: Sequence[OpenReply]
@@ -83,16 +84,26 @@ class Starting:
             return reply
         return continuing(reply, await self._history.message(key, reply.continues))
 
-    def _repeated(self, reply: Message) -> Iterator[Fact]:
-        return deltas_of(reply, self._max_delta)
-
 
 def continuing(reply: Message, source: Message) -> Message:
     return structs.replace(reply, content=source.content, reasoning=source.reasoning)
 
 
-def attempted(reply: Message, model: str) -> Message:
-    """A reply once an upstream is being asked for it."""
-    return structs.replace(
-        reply, status=Status.STREAMING, model=model, attempts=(*reply.attempts, Attempt(model=model))
-    )
+def broke_off_in_its_text(reply: Message) -> bool:
+    """Whether a model that takes a prefill could go on from there: the content has begun, and no tool call behind it."""
+    return bool(reply.content) and not reply.tool_calls
+
+
+def next_attempt(reply: Message, model: str, anew: str | None = None) -> tuple[Message, tuple[Draft, ...]]:
+    """A reply once an upstream is being asked for it (again), and the drafts that tell of it.
+
+    `anew` says why its text so far is forgotten; without that the attempt goes on from it.
+    """
+    number = len(reply.attempts) + 1
+    facts: list[Fact] = [MessageStarted(message_id=reply.id, attempt=number, model=model)]
+    if anew is not None:
+        facts.insert(0, MessageReset(message_id=reply.id, attempt=number, reason=anew))
+        reply = structs.replace(reply, content="", reasoning="", tool_calls=())
+    attempts = (*reply.attempts, Attempt(model=model))
+    begun = structs.replace(reply, status=Status.STREAMING, model=model, attempts=attempts)
+    return begun, tuple(map(draft, facts))

@@ -11,11 +11,8 @@ from rejoinder.chat.following import Following
 from rejoinder.chat.history import History
 from rejoinder.chat.starting import Starting
 from rejoinder.entities import Header, Key, Message, OpenReply, Status
-from rejoinder.errors import NotAReply, SessionGone, SessionNotFound
+from rejoinder.errors import NotAReply
 from rejoinder.events import MessageStopping, draft
-
-FOREVER = 3600.0
-"""Seconds between two looks at nothing: a stop waits for an event, not for a time."""
 
 
 class Stopping:
@@ -39,7 +36,7 @@ class Stopping:
             await self._end_queued(key, message_id)
         header = await self._ask_for_the_end(key, message_id)
         if header.open_reply(message_id) is not None:
-            await self._ended(key, message_id, after=header.session.last_seq)
+            await self._following.ended(key, message_id, after=header.session.last_seq)
         message = await self._history.message(key, message_id)
         if message.role != "assistant":
             raise NotAReply(message_id)
@@ -71,11 +68,3 @@ class Stopping:
             return Decision(header, change(key, header, header.session, (said,), open_replies=open_replies))
 
         return (await self._decisions.decide(key, plan)).outcome
-
-    async def _ended(self, key: Key, message_id: str, after: int) -> None:
-        try:
-            async for frames in self._following.follow(key, after, {message_id}, idle=FOREVER):
-                if any(frame.type == "message.ended" for frame in frames):
-                    return
-        except SessionGone as gone:
-            raise SessionNotFound(key.session_id) from gone
