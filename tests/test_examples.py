@@ -15,7 +15,7 @@ import pytest
 import rejoinder
 import tools
 from rejoinder.llm.scripted_answer import full_text
-from serving import ServerProcess
+from serving import ServerProcess, processes
 from strict_sse import StrictReader, text_of
 from wire import Json
 
@@ -49,17 +49,8 @@ TERMINAL = commands(example("sh", "rejoinder ask"))
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    started: list[ServerProcess] = []
-
-    def start(model: str) -> ServerProcess:
-        process = ServerProcess(f"sqlite:///{tmp_path}/chat.db", tmp_path / "server.log", model=model)
-        started.append(process)
-        process.start()
-        return process
-
-    yield start
-    for process in started:
-        process.close()
+    with processes(tmp_path) as start:
+        yield lambda model: start(model=model)
 
 
 @pytest.fixture

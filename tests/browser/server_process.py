@@ -1,72 +1,40 @@
 """The service as a process of its own, which can be killed and started again at the same address."""
 
-import os
-import re
 import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
-START_SECONDS = 30.0
-
-PROGRAM = """
-from rejoinder.server import serve
-from rejoinder.settings import Settings
-serve(Settings(_env_file=None))
-"""
+from serving import ServerProcess
 
 
 class Server:
     def __init__(self, folder: Path) -> None:
-        self._log = folder / "server.log"
-        self._store = folder / "chat.db"
-        self._port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._http = httpx.Client(base_url=self.url, timeout=30)
+        self._process = ServerProcess(f"sqlite:///{folder}/chat.db", folder / "server.log", lease=2)
 
     def __enter__(self) -> Self:
         self.start()
+        self.url = self._process.api.url
+        self._http = httpx.Client(base_url=self.url, timeout=30)
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._http.close()
-        self.kill()
+        self._process.close()
 
     def start(self) -> None:
-        """Returns once the server says where it is."""
-        settings = {
-            "REJOINDER_PORT": str(self._port),
-            "REJOINDER_STORE": f"sqlite:///{self._store}",
-            "REJOINDER_MODEL": "scripted:echo",
-            "REJOINDER_LEASE": "2",
-        }
-        with self._log.open("ab") as log:
-            begins = log.tell()
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM], stdout=log, stderr=subprocess.STDOUT, env=os.environ | settings
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while not re.search(rb"Rejoinder is at http", self._log.read_bytes()[begins:]):
-            assert self._process.poll() is None and time.monotonic() < deadline, self._log.read_text(errors="replace")
-            time.sleep(0.02)
+        """Returns once the server says where it is: where it was before."""
+        self._process.start()
 
     def kill(self) -> None:
         """As a power cut would: SIGKILL."""
-        assert self._process is not None
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-        self._process.wait(START_SECONDS)
+        self._process.signal(signal.SIGKILL)
+        self._process.ended()
 
     def empty(self) -> None:
         """Runs again if it was killed, and holds no session."""
-        assert self._process is not None
-        if self._process.poll() is not None:
+        if not self._process.runs:
             self.start()
         for session in self.get("/v1/sessions?limit=1000")["data"]:
             self._http.delete(f"/v1/sessions/{session['id']}").raise_for_status()
@@ -99,9 +67,3 @@ class Server:
     def reply(self, sid: str) -> Any:
         """The newest message of a session."""
         return self.messages(sid)[-1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving import ServerProcess, ServerThread, serving
+from serving import ServerProcess, ServerThread, processes, serving
 from wire import Api
 
 
@@ -49,15 +49,5 @@ def start_server() -> Iterator[Callable[..., ServerThread]]:
 @pytest.fixture
 def start_process(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers as processes, on one SQLite file in the test's folder unless told otherwise."""
-    started: list[ServerProcess] = []
-
-    def start(**settings: Any) -> ServerProcess:
-        store = settings.pop("store", f"sqlite:///{tmp_path}/chat.db")
-        process = ServerProcess(store, tmp_path / f"server-{len(started)}.log", **settings)
-        started.append(process)
-        process.start()
-        return process
-
-    yield start
-    for process in started:
-        process.close()
+    with processes(tmp_path) as start:
+        yield start

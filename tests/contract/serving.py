@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,10 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Api:
         variables = {f"REJOINDER_{name.upper()}": str(value) for name, value in self._settings.items()}
         with self._log.open("ab") as log:
@@ -123,7 +127,7 @@ class ServerProcess:
     def close(self) -> None:
         self._close_api()
         if self._process is not None:
-            if self._process.poll() is None:
+            if self.runs:
                 self._process.send_signal(signal.SIGKILL)
             self._process.wait(START_SECONDS)
 
@@ -141,3 +145,22 @@ class ServerProcess:
             assert not ended, f"the server did not start: {said}"
             time.sleep(0.02)
         raise AssertionError(f"the server did not start: {self.said()}")
+
+
+@contextmanager
+def processes(folder: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers as processes, on one SQLite file in this folder unless told otherwise; all end when this is left."""
+    started: list[ServerProcess] = []
+
+    def start(**settings: Any) -> ServerProcess:
+        store = settings.pop("store", f"sqlite:///{folder}/chat.db")
+        process = ServerProcess(store, folder / f"server-{len(started)}.log", **settings)
+        started.append(process)
+        process.start()
+        return process
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            process.close()
