@@ -11,7 +11,8 @@ from serving import ServerProcess
 
 class Server:
     def __init__(self, folder: Path) -> None:
-        self._process = ServerProcess(f"sqlite:///{folder}/chat.db", folder / "server.log", lease=2)
+        store, models = f"sqlite:///{folder}/chat.db", "scripted:echo,scripted:story"
+        self._process = ServerProcess(store, folder / "server.log", lease=2, model=models)
 
     def __enter__(self) -> Self:
         self.start()

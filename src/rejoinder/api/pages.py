@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
@@ -12,6 +13,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+PAGE_POLICY = f"{POLICY}; require-trusted-types-for 'script'; trusted-types rejoinder"
+"""Text becomes HTML by one function of the page alone: see `page/text/safe.js`."""
 REFERENCE_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 """The reference is Swagger UI, which sets styles on its elements."""
 
@@ -35,7 +38,7 @@ class PageFiles(StaticFiles):
 def install(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return FileResponse(FOLDER / "index.html", headers=HEADERS | {"content-security-policy": POLICY})
+        return FileResponse(FOLDER / "index.html", headers=HEADERS | {"content-security-policy": PAGE_POLICY})
 
     @app.get("/docs", include_in_schema=False)
     async def reference() -> Response:
@@ -46,4 +49,5 @@ def install(app: FastAPI) -> None:
     async def schema() -> Response:
         return JSONResponse(app.openapi(), headers=HEADERS)
 
-    app.mount("/page", PageFiles(directory=FOLDER))
+    # Streams are never compressed, so the page's files have this for themselves.
+    app.mount("/page", GZipMiddleware(PageFiles(directory=FOLDER), compresslevel=6))

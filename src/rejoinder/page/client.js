@@ -1,5 +1,5 @@
 /**
- * The reference client: send, follow, resume, stop. No dependencies, for browsers and Node 20 or later; copy it.
+ * The reference client: send, follow, resume, stop, ask again. No dependencies, for browsers and Node 20 or later; copy it.
  *
  *     const client = new Client("http://127.0.0.1:8000");
  *     const session = await client.createSession();
@@ -62,6 +62,12 @@ export class Client {
     const body = { id, content, ...fields };
     const headers = { prefer: "respond-async" };
     return this.request("POST", `/v1/sessions/${session}/messages`, { body, headers, signal, tries, onRetry });
+  }
+
+  /** Asks for one more reply: another one to a message (`how` is "replies"), or one that goes on with a reply ("continue"). */
+  further(session, message, how, { id = newId("msg"), signal, tries, onRetry, ...fields } = {}) {
+    const headers = { prefer: "respond-async" };
+    return this.request("POST", `/v1/sessions/${session}/messages/${message}/${how}`, { body: { id, ...fields }, headers, signal, tries, onRetry });
   }
 
   /**

@@ -75,8 +75,21 @@ export class Conversation {
     return branch.reverse();
   }
 
+  /** The reply that is being written, or the first of those that wait for their turn. */
   get running() {
-    return this.branch.findLast(({ status }) => LIVE.includes(status)) ?? null;
+    return this.branch.find(({ status }) => LIVE.includes(status)) ?? null;
+  }
+
+  /** The newest message of those below one: the end of the branch through it that was written to last. */
+  async newestBelow(id) {
+    const below = new Set([id]);
+    let newest = id;
+    for (let [after, more] = [id, true]; more; ) {
+      const page = await this.#get(`/messages?branch=all&after=${after}`, { tries: 3 });
+      for (const message of page.data) if (below.has(message.parent_id)) below.add((newest = message.id));
+      [after, more] = [page.data.at(-1)?.id, page.has_more];
+    }
+    return newest;
   }
 
   async loadOlder() {
@@ -92,10 +105,6 @@ export class Conversation {
     } finally {
       this.#set({ loadingOlder: false });
     }
-  }
-
-  stop(reply) {
-    return this.#client.stop(this.id, reply.id);
   }
 
   async #load() {
@@ -117,12 +126,18 @@ export class Conversation {
       const signal = AbortSignal.any([this.#leave.signal, this.#line.signal]);
       const onState = (line) => this.#set({ line });
       for await (const event of this.#client.follow(this.id, { after: this.history.as_of, signal, onState })) {
-        this.history = fold(this.history, event);
+        this.history = this.#concerns(event) ? fold(this.history, event) : { ...this.history, as_of: event.seq };
         this.#changed();
         if (event.type === "session.updated" && !this.#holds(event.data.session.head)) return;
       }
       if (this.#resting) await new Promise((resolve) => (this.#awaken = resolve));
     }
+  }
+
+  /** A reply of another branch, which nobody looks at, may be written meanwhile. */
+  #concerns({ type, data }) {
+    const id = type === "message.ended" ? data.message.id : data.message_id;
+    return type === "message.created" || id === undefined || this.#holds(id);
   }
 
   #holds(id) {

@@ -11,12 +11,18 @@ export class Sessions {
   #loading = null;
   #beginnings = new Map(); // by session without a title: what is shown instead, empty while it is fetched
   #gone = new Set(); // deleted: an answer or an event that was already on its way must not bring one back
+  #writing = new Set(); // sessions in which a reply is being written
   items = [];
+  version = 0; // another one whenever something in the list changed
   failed = null;
   loaded = false;
 
   constructor(client, changed) {
-    [this.#client, this.#changed] = [client, changed];
+    this.#client = client;
+    this.#changed = () => {
+      this.version++;
+      changed();
+    };
     // Another tab of this browser made, renamed or deleted something.
     this.tabs = new BroadcastChannel("rejoinder.sessions");
     this.tabs.onmessage = () => this.load();
@@ -42,9 +48,25 @@ export class Sessions {
   put(session) {
     const had = this.items.find(({ id }) => id === session.id);
     if (this.#gone.has(session.id) || (had?.updated_at === session.updated_at && had.title === session.title)) return;
-    this.items = unique([session, ...this.items]);
-    this.#changed();
+    this.#take([session, ...this.items]);
     this.#readBeginnings();
+  }
+
+  #take(items) {
+    this.items = unique(items).filter(({ id }) => !this.#gone.has(id));
+    this.#changed();
+  }
+
+  writes(id) {
+    return this.#writing.has(id);
+  }
+
+  /** Marks a session as one in which a reply is being written, or as one that rests. */
+  mark(id, writing) {
+    if (this.#writing.has(id) === writing) return;
+    if (writing) this.#writing.add(id);
+    else this.#writing.delete(id);
+    this.#changed();
   }
 
   /** What to call a session; empty for one without a title and a message. */
@@ -52,30 +74,25 @@ export class Sessions {
     return title || this.#beginnings.get(id) || "";
   }
 
-  async rename(id, title) {
-    this.put(await this.#client.request("PATCH", `/v1/sessions/${id}`, { body: { title }, tries: 3 }));
+  rename(id, title) {
+    return this.change(id, { title });
+  }
+
+  /** Changes what is known of a session: title, model, params, system_prompt. */
+  async change(id, fields) {
+    this.put(await this.#client.request("PATCH", `/v1/sessions/${id}`, { body: fields, tries: 3 }));
     this.tell();
   }
 
-  /** It is gone from the list at once, and back where the server would not delete it. */
-  async delete(id) {
-    this.drop(id);
-    try {
-      await this.#client.request("DELETE", `/v1/sessions/${id}`, { tries: 3 });
-    } catch (problem) {
-      if (problem.status !== 404) {
-        this.#gone.delete(id);
-        this.load();
-        throw problem;
-      }
-    }
-    this.tell();
-  }
-
-  drop(id) {
+  /** Takes a session out of the list: it is gone, or will be. */
+  hide(id) {
     this.#gone.add(id);
-    this.items = this.items.filter((item) => item.id !== id);
-    this.#changed();
+    this.#take(this.items);
+  }
+
+  unhide(id) {
+    this.#gone.delete(id);
+    this.load();
   }
 
   tell() {
@@ -92,12 +109,12 @@ export class Sessions {
     try {
       const page = await this.#client.request("GET", `/v1/sessions?limit=${PAGE}${cursor}`, { tries: 2 });
       if (after !== null || !this.loaded || !this.hasMore) this.#next = page.next ?? null;
-      this.items = unique(merge(page.data)).filter(({ id }) => !this.#gone.has(id));
       [this.failed, this.loaded] = [null, true];
+      this.#take(merge(page.data));
     } catch (problem) {
       this.failed = problem;
+      this.#changed();
     }
-    this.#changed();
     this.#readBeginnings();
   }
 

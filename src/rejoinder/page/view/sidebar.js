@@ -3,25 +3,16 @@
 import { html, memo, useEffect, useRef, useState } from "./html.js";
 import { icon } from "./icons.js";
 
-export function Sidebar({ chat, onDelete }) {
+export function Sidebar({ chat }) {
   const { sessions } = chat;
   return html`
     <nav class="sidebar" aria-label="Chats" inert=${useNarrow() && !chat.menu}>
       <header>
         <span class="brand">Rejoinder</span>
-        <a class="button" href="#" onClick=${() => chat.setMenu(false)}>${icon("plus")} New chat</a>
+        <a class="button" href="#" title="New chat (Alt N)" onClick=${() => chat.setMenu(false)}>${icon("plus")} New chat</a>
       </header>
       <div class="list">
-        ${groups(sessions.items).map(
-          ([day, items]) => html`
-            <section key=${day} aria-label=${day}>
-              <h2>${day}</h2>
-              <ul>
-                ${items.map((session) => html`<${Item} key=${session.id} session=${session} title=${sessions.titleOf(session) || "Untitled chat"} open=${session.id === chat.sessionId} chat=${chat} onDelete=${onDelete} />`)}
-              </ul>
-            </section>
-          `,
-        )}
+        <${List} chat=${chat} version=${sessions.version} open=${chat.sessionId} />
         ${sessions.failed && html`
           <div class="note" role="alert">
             <p>The list could not be fetched: ${sessions.failed.message}</p>
@@ -35,7 +26,19 @@ export function Sidebar({ chat, onDelete }) {
   `;
 }
 
-const Item = memo(({ session, title, open, chat, onDelete }) => {
+/** It may be thousands long: it is drawn again only when `version` says that something in it changed. */
+const List = memo(({ chat, open }) => {
+  const { sessions } = chat;
+  return groups(sessions.items).map(([day, items]) => html`
+    <section key=${day} aria-label=${day}>
+      <h2>${day}</h2>
+      <ul>
+        ${items.map((session) => html`<${Item} key=${session.id} session=${session} title=${sessions.titleOf(session) || "Untitled chat"} open=${session.id === open} writing=${sessions.writes(session.id)} chat=${chat} />`)}
+      </ul>
+    </section>`);
+});
+
+const Item = memo(({ session, title, open, writing, chat }) => {
   const [renaming, setRenaming] = useState(false);
   const link = useRef();
   const refocus = useRef(false);
@@ -49,11 +52,17 @@ const Item = memo(({ session, title, open, chat, onDelete }) => {
     setRenaming(false);
     if (wanted !== null && wanted.trim() !== (session.title ?? "")) chat.rename(session.id, wanted);
   }
+  function remove({ currentTarget }) {
+    const item = currentTarget.closest("li");
+    const next = (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("a");
+    (next ?? document.querySelector(".composer textarea")).focus({ preventScroll: true });
+    chat.delete(session);
+  }
   return html`
     <li>
-      <a ref=${link} href=${`#${session.id}`} title=${title} aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}</a>
+      <a ref=${link} href=${`#${session.id}`} title=${title} aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}${writing && html`<span class="mark" role="img" aria-label="A reply is being written" />`}</a>
       <button type="button" class="quiet" aria-label=${`Rename ${title}`} title="Rename" onClick=${() => setRenaming(true)}>${icon("pencil")}</button>
-      <button type="button" class="quiet" aria-label=${`Delete ${title}`} title="Delete" onClick=${() => onDelete(session)}>${icon("trash")}</button>
+      <button type="button" class="quiet" aria-label=${`Delete ${title}`} title="Delete" onClick=${remove}>${icon("trash")}</button>
     </li>
   `;
 });
