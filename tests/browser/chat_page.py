@@ -64,6 +64,11 @@ class Chat:
         return self.page.get_by_role("article", name="You")
 
     @property
+    def words(self) -> Locator:
+        """What was said, without the buttons around it."""
+        return self.said.locator(".said")
+
+    @property
     def replies(self) -> Locator:
         return self.page.get_by_role("article", name="Reply")
 

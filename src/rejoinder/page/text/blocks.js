@@ -23,7 +23,7 @@ export class Blocks {
   read(text, done) {
     const source = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
     if (!source.startsWith(this.#text) || done) [this.#settled, this.#length, this.#links] = [[], 0, {}];
-    const rest = source.slice(this.#length);
+    const rest = done ? source : copyOf(source.slice(this.#length));
     const blocks = [...this.#settled, ...(openCode(rest, this.#shown[this.#settled.length]) ?? this.#lex(rest))];
     if (!done) this.#settle(blocks);
     this.#text = source;
@@ -54,6 +54,9 @@ export class Blocks {
     this.#settled = blocks.slice(0, Math.max(last, 0));
   }
 }
+
+/** A part of a text would keep the whole of it in memory, at each of its lengths; a copy does not. */
+const copyOf = (text) => `${text} `.slice(0, -1);
 
 function lex(source, links) {
   const lexer = new Lexer(marked.defaults);

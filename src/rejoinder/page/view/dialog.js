@@ -5,11 +5,7 @@ import { html, useEffect, useRef } from "./html.js";
 
 export function Dialog({ title, class: classes, onClose, children }) {
   const dialog = useRef();
-  useEffect(() => {
-    const before = document.activeElement;
-    dialog.current.showModal();
-    return () => before?.isConnected && before.focus({ preventScroll: true });
-  }, []);
+  useEffect(() => dialog.current.showModal(), []);
   const close = () => dialog.current.close();
   // Chromium's own Escape asks for a recent action of the user, which may have been spent.
   const onKeyDown = (event) => {

@@ -27,7 +27,7 @@ export const KEYS = [
 ];
 
 export function onKeyDown(chat, event) {
-  if (event.defaultPrevented || event.isComposing || chat.over || document.querySelector("dialog[open]")) return;
+  if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") return chat.conversation?.running && chat.steering.stop();
   const key = KEYS.find((one) => one.run && matches(one, event));
   if (!key) return;
