@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from rejoinder.entities import JsonObject, Message, Part, Session
+from rejoinder.entities import JsonObject, Message, Part, Session, Usage
 
 # --- facts -------------------------------------------------------------------------------------------------------
 
@@ -83,7 +83,8 @@ class PromptSent(Struct, frozen=True, kw_only=True):
     """What an attempt was asked with, as far as the messages above the reply do not say it. The log's own.
 
     `upstream_model` is the upstream's name for the model, `prefill` the text of the reply from which it was to go on,
-    `sha256` the digest of the very bytes.
+    `sha256` the digest of the very bytes. Where not all of the branch was sent, `first` is the first message that was, `also` one
+    above it, and `summary` the seq of the SummaryMade that tells of the others.
     """
 
     message_id: str
@@ -94,6 +95,27 @@ class PromptSent(Struct, frozen=True, kw_only=True):
     prefill: str
     params: JsonObject
     sha256: str
+    first: str | None = None
+    also: str | None = None
+    summary: int = 0
+
+
+class SummaryMade(Struct, frozen=True, kw_only=True):
+    """A model's summary of a branch from its first message to the message `until`, made for the reply `message_id`."""
+
+    message_id: str
+    until: str
+    text: str
+    model: str
+    usage: Usage
+
+
+class TitleMade(Struct, frozen=True, kw_only=True):
+    """A model has made a title; whether the session took it says the `session.updated` that comes with it."""
+
+    title: str
+    model: str
+    usage: Usage
 
 
 Fact: TypeAlias = (
@@ -119,7 +141,9 @@ FACTS: dict[str, type[Any]] = {
 }
 """Every type that a stream may carry. The log may hold further types (prompts, summaries): streams and folds skip them."""
 
-NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent}
+Note: TypeAlias = PromptSent | SummaryMade | TitleMade
+
+NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent, "summary.made": SummaryMade, "title.made": TitleMade}
 """The types that are the log's own."""
 
 TYPES: dict[type[Any], str] = {fact: name for name, fact in (FACTS | NOTES).items()}
@@ -145,11 +169,11 @@ class Event(Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_prompt_decoder = msgspec.json.Decoder(PromptSent)
 _decoders = {name: msgspec.json.Decoder(fact) for name, fact in FACTS.items()}
+_note_decoders = {name: msgspec.json.Decoder(note) for name, note in NOTES.items()}
 
 
-def draft(fact: Fact | PromptSent) -> Draft:
+def draft(fact: Fact | Note) -> Draft:
     """Encodes a fact. Raises UnicodeEncodeError where a text holds a lone surrogate, which no gate let in."""
     return Draft(TYPES[type(fact)], _message_id(fact), _encoder.encode(fact))
 
@@ -160,9 +184,10 @@ def fact(event: Event | Draft) -> Fact | None:
     return None if decoder is None else decoder.decode(event.data)
 
 
-def prompt_sent(event: Event) -> PromptSent | None:
-    """The record of a prompt, or None for any other event."""
-    return _prompt_decoder.decode(event.data) if event.type == TYPES[PromptSent] else None
+def note(event: Event) -> Note | None:
+    """What an event that is the log's own says, or None for any other."""
+    decoder = _note_decoders.get(event.type)
+    return None if decoder is None else decoder.decode(event.data)
 
 
 def frame(event: Event) -> bytes:
@@ -173,11 +198,11 @@ def frame(event: Event) -> bytes:
     return b'event: %b\ndata: {"seq":%d,%b\nid: %d\n\n' % (event.type.encode(), event.seq, data[1:], event.seq)
 
 
-def _message_id(fact: Fact | PromptSent) -> str | None:
+def _message_id(fact: Fact | Note) -> str | None:
     match fact:
         case MessageCreated(message=message) | MessageEnded(message=message):
             return message.id
-        case SessionCreated() | SessionUpdated():
+        case SessionCreated() | SessionUpdated() | TitleMade():
             return None
         case _:
             return fact.message_id

@@ -17,6 +17,7 @@ from rejoinder.chat.forking import Forking
 from rejoinder.chat.generation import Tools
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
+from rejoinder.chat.prompts import Prompts
 from rejoinder.chat.recovery import AfterCrash, Recovery
 from rejoinder.chat.replies import Replies
 from rejoinder.chat.sending import AnotherReply, Continuation, Send, Sending, Turn
@@ -66,9 +67,10 @@ class Chat:
         self.sessions = Sessions(decisions, signals, models, self.stopping)
         self.forking = Forking(decisions, self.history, self.sessions)
         self.usage = UsageReader(self.history)
-        recovery = Recovery(decisions, self.history, models, self._starting, endings, rules.after_crash)
-        self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting)
-        self.replies = Replies(Tools(decisions, self.history, models, endings, rules.limits, rules.retrying), recovery)
+        prompts = Prompts(decisions, self.history, models)
+        recovery = Recovery(decisions, self.history, models, self._starting, prompts, endings, rules.after_crash)
+        self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting, prompts)
+        self.replies = Replies(Tools(decisions, prompts, models, endings, rules.limits, rules.retrying), recovery)
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
         self._sending = Sending(decisions, self.history, models, self._starting, accepting)
