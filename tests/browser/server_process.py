@@ -61,6 +61,12 @@ class Server:
         answer.raise_for_status()
         return answer.json()
 
+    def again(self, sid: str) -> None:
+        """Asks for another reply to the last message of a session, and waits for it."""
+        asked = self.messages(sid)[-2]["id"]
+        answer = self._http.post(f"/v1/sessions/{sid}/messages/{asked}/replies", headers={"accept": "application/json"})
+        answer.raise_for_status()
+
     def messages(self, sid: str) -> list[Any]:
         found: list[Any] = self.get(f"/v1/sessions/{sid}/messages")["data"]
         return found

@@ -22,7 +22,7 @@ def fetched(context: BrowserContext, url: str, shown: str) -> list[Response]:
     """The files that an empty cache asks for until a text is shown."""
     page = context.new_page()
     responses: list[Response] = []
-    page.on("response", lambda response: responses.append(response))
+    page.on("response", lambda response: responses.append(response))  # noqa: PLW0108  # it wants a function of Python
     page.goto(url)
     expect(page.get_by_text(shown).last).to_be_visible()
     return [response for response in responses if "/v1/" not in response.url]

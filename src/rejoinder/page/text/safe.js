@@ -58,8 +58,9 @@ const TIDY = {
   },
   /** The box of a task list, and no other. */
   input(box) {
-    if (box.type === "checkbox") box.disabled = true;
-    else box.remove();
+    if (box.type !== "checkbox") return box.remove();
+    box.disabled = true;
+    box.ariaLabel = box.checked ? "Done" : "Not done";
   },
 };
 

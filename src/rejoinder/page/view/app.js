@@ -22,7 +22,8 @@ export function App({ chat }) {
     addEventListener("keydown", listener);
     return () => removeEventListener("keydown", listener);
   }, []);
-  const close = () => chat.set({ over: null });
+  // A dialog tells that it is closed a moment later, and by then another may have been opened.
+  const close = (name) => () => chat.over === name && chat.set({ over: null });
   return html`
     <div class=${chat.menu ? "frame with-menu" : "frame"}>
       <${Sidebar} chat=${chat} />
@@ -34,8 +35,8 @@ export function App({ chat }) {
         <${Composer} chat=${chat} />
         <${Announcer} key=${chat.sessionId} conversation=${chat.conversation} last=${chat.conversation?.branch.at(-1)} />
       </main>
-      ${chat.over === "options" && html`<${Options} chat=${chat} onClose=${close} />`}
-      ${chat.over === "help" && html`<${Help} onClose=${close} />`}
+      ${chat.over === "options" && html`<${Options} chat=${chat} onClose=${close("options")} />`}
+      ${chat.over === "help" && html`<${Help} onClose=${close("help")} />`}
       <${Dropping} onFiles=${chat.attach} />
     </div>
   `;
