@@ -28,7 +28,7 @@ class SessionUpdated(Struct, frozen=True, kw_only=True):
 class MessageCreated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A message stands in the log; a reply, queued or streaming, with empty content.
 
-    `request_hash` stands on the first message that a request made. `models` and `params` stand on a reply: what it was
+    `request_hash` stands on the message whose id is that of the request. `models` and `params` stand on a reply: what it was
     asked with, so that any worker can start it later.
     """
 

@@ -92,4 +92,5 @@ def _rules(settings: Settings) -> Rules:
         max_queue=settings.max_queue,
         retrying=Retrying(retries=settings.retries, wait=settings.retry_wait),
         after_crash=settings.after_crash,
+        title_model=settings.title_model,
     )

@@ -50,7 +50,7 @@ async def create_session(
         title=body.title,
         system_prompt=body.system_prompt,
         model=model_names(body.model),
-        params=body.params.model_dump(exclude_unset=True),
+        params=body.params.said(),
         metadata=body.metadata,
     )
     session = await chat.settled(chat.sessions.create(Key(OWNER, session_id), new))
@@ -88,7 +88,7 @@ async def change_session(
         title=body.title if "title" in given else UNSET,
         system_prompt=body.system_prompt if "system_prompt" in given else UNSET,
         model=model_names(body.model) if "model" in given else UNSET,
-        params=body.params.model_dump(exclude_unset=True) if "params" in given else UNSET,
+        params=body.params.said() if "params" in given else UNSET,
         metadata=body.metadata if "metadata" in given else UNSET,
         head=body.head if "head" in given else UNSET,
     )

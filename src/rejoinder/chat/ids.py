@@ -21,6 +21,11 @@ def new_message_id() -> str:
     return f"msg_{_uuid7():032x}"
 
 
+def new_tool_call_id() -> str:
+    """For a tool call that came without an id: results are matched by it."""
+    return f"call_{secrets.token_hex(12)}"
+
+
 def derived_id(prefix: str, *parts: str) -> str:
     """The id of what a request with an `Idempotency-Key` creates: the same parts give the same id."""
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from rejoinder.abc import Signals, Store
 from rejoinder.chat.accepting import Accepting
+from rejoinder.chat.asked import AnotherReply, Continuation, Send, ToolResults, Turn
 from rejoinder.chat.asked_prompts import AskedPromptsReader
 from rejoinder.chat.attempts import Retrying
 from rejoinder.chat.decisions import Decisions
@@ -20,11 +21,12 @@ from rejoinder.chat.models import Models
 from rejoinder.chat.prompts import Prompts
 from rejoinder.chat.recovery import AfterCrash, Recovery
 from rejoinder.chat.replies import Replies
-from rejoinder.chat.sending import AnotherReply, Continuation, Send, Sending, Turn
+from rejoinder.chat.sending import Sending
 from rejoinder.chat.sessions import Sessions
 from rejoinder.chat.starting import Starting
 from rejoinder.chat.stopping import Stopping
 from rejoinder.chat.tails import Tails
+from rejoinder.chat.titles import Titles
 from rejoinder.chat.usage import UsageReader
 from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.chat.worker import Worker
@@ -45,6 +47,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     max_queue: int
     retrying: Retrying
     after_crash: AfterCrash
+    title_model: str
 
 
 class Chat:
@@ -66,11 +69,13 @@ class Chat:
         self.stopping = Stopping(decisions, self.history, self.following, self._starting, endings)
         self.sessions = Sessions(decisions, signals, models, self.stopping)
         self.forking = Forking(decisions, self.history, self.sessions)
-        self.usage = UsageReader(self.history)
+        self.usage = UsageReader(decisions, self.history)
         prompts = Prompts(decisions, self.history, models)
         recovery = Recovery(decisions, self.history, models, self._starting, prompts, endings, rules.after_crash)
         self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting, prompts)
-        self.replies = Replies(Tools(decisions, prompts, models, endings, rules.limits, rules.retrying), recovery)
+        self._titles = Titles(decisions, self.history, models, rules.title_model)
+        tools = Tools(decisions, prompts, models, endings, rules.limits, rules.retrying)
+        self.replies = Replies(tools, recovery, self._titles)
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
         self._sending = Sending(decisions, self.history, models, self._starting, accepting)
@@ -93,6 +98,10 @@ class Chat:
         Raises what `Sending.send` raises, and StoreUnavailable.
         """
         return await self.settled(self._begin(key, self._sending.send(key, message_id, wanted)))
+
+    async def answer_calls(self, key: Key, message_id: str, wanted: ToolResults) -> Turn:
+        """Sends the results of a reply's tool calls. Raises what `Sending.answer_calls` raises, and StoreUnavailable."""
+        return await self.settled(self._begin(key, self._sending.answer_calls(key, message_id, wanted)))
 
     async def reply(self, key: Key, reply_id: str, wanted: AnotherReply) -> Turn:
         """Starts another reply to a message. Raises what `Sending.reply` raises, and StoreUnavailable."""
@@ -121,6 +130,7 @@ class Chat:
         if self._requests:
             await asyncio.wait(self._requests, timeout=self._patience)
         await self.replies.drain(seconds)
+        await self._titles.close()
 
     @property
     def store_failing(self) -> StoreUnavailable | None:
