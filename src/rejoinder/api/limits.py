@@ -1,6 +1,14 @@
 """The configured sizes of what clients send. Each refusal names the field and the limit."""
 
-from rejoinder.api.schemas import ForkBody, NewSessionBody, ReplyBody, SendBody, SessionChangeBody, TextPart
+from rejoinder.api.schemas import (
+    ForkBody,
+    NewSessionBody,
+    ReplyBody,
+    SessionChangeBody,
+    TextPart,
+    ToolResultsBody,
+    UserMessageBody,
+)
 from rejoinder.entities import JsonObject
 from rejoinder.errors import Invalid
 from rejoinder.settings import Settings
@@ -20,25 +28,16 @@ def check_reply(body: ReplyBody, settings: Settings) -> None:
     _raise(_metadata(body.metadata, settings))
 
 
-def check_send(body: SendBody, settings: Settings) -> None:
-    errors = _shape(body) + _metadata(body.metadata, settings)
-    said = body.content or ""
-    text = said if isinstance(said, str) else "".join(part.text for part in said if isinstance(part, TextPart))
-    errors += _text("content", text, settings)
-    for at, result in enumerate(body.results or ()):
-        errors += _text(f"results.{at}.content", result.content, settings)
+def check_send(body: UserMessageBody | ToolResultsBody, settings: Settings) -> None:
+    errors = _metadata(body.metadata, settings)
+    if isinstance(body, ToolResultsBody):
+        for at, result in enumerate(body.results):
+            errors += _text(f"results.{at}.content", result.content, settings)
+    else:
+        said = body.content
+        text = said if isinstance(said, str) else "".join(part.text for part in said if isinstance(part, TextPart))
+        errors += _text("content", text, settings)
     _raise(errors)
-
-
-def _shape(body: SendBody) -> list[JsonObject]:
-    """Content is what a user sends, results are what tools do."""
-    wanted, other = ("content", "results") if body.role == "user" else ("results", "content")
-    errors = []
-    if getattr(body, wanted) is None:
-        errors.append(_error(wanted, f"Field required with the role {body.role}."))
-    if other in body.model_fields_set:
-        errors.append(_error(other, f"There is none with the role {body.role}."))
-    return errors
 
 
 def page_size(limit: int, settings: Settings) -> int:
@@ -79,4 +78,4 @@ def _error(field: str, message: str) -> JsonObject:
 
 def _raise(errors: list[JsonObject]) -> None:
     if errors:
-        raise Invalid("The request has what it must not have, or goes past a limit.", errors)
+        raise Invalid("The request goes past a limit.", errors)

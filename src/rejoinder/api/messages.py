@@ -17,7 +17,7 @@ from rejoinder.api.dependencies import (
     parse_seq,
 )
 from rejoinder.api.responses import answers, json_answer, problems, streams
-from rejoinder.api.schemas import SendBody, asked
+from rejoinder.api.schemas import SendBody, ToolResultsBody, UserMessageBody, asked
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
 from rejoinder.chat.asked import Send, ToolResult, ToolResults
@@ -34,7 +34,7 @@ async def send_message(turn: turns.AskedTurn, body: SendBody) -> Response:
     (`Prefer: respond-async`). The reply goes on when the client goes away; the same id and body attach to it."""
     limits.check_send(body, turn.settings)
     message_id = turn.chosen_id(body.id, "messages")
-    if body.role == "tool":
+    if isinstance(body, ToolResultsBody):
         results = _results(body)
         return await turn.answer(lambda: turn.chat.answer_calls(turn.key, message_id, results))
     said = _send(body)
@@ -105,17 +105,17 @@ async def stop_reply(chat: ChatService, key: SessionKey, mid: MessageIdPath) -> 
     return json_answer(await chat.stopping.stop(key, mid))
 
 
-def _results(body: SendBody) -> ToolResults:
-    results = tuple(ToolResult(result.tool_call_id, result.content) for result in body.results or ())
+def _results(body: ToolResultsBody) -> ToolResults:
+    results = tuple(ToolResult(result.tool_call_id, result.content) for result in body.results)
     return ToolResults(results=results, parent_id=_parent(body), **asked(body))
 
 
-def _parent(body: SendBody) -> str | UnsetType | None:
+def _parent(body: UserMessageBody | ToolResultsBody) -> str | UnsetType | None:
     return body.parent_id if "parent_id" in body.model_fields_set else UNSET
 
 
-def _send(body: SendBody) -> Send:
-    content = body.content or ""
+def _send(body: UserMessageBody) -> Send:
+    content = body.content
     return Send(
         content=content if isinstance(content, str) else tuple(part.model_dump(exclude_unset=True) for part in content),
         parent_id=_parent(body),

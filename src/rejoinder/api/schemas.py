@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from rejoinder.chat.ids import MESSAGE_ID, SESSION_ID
 
@@ -155,19 +155,35 @@ class ToolResultBody(Body):
     content: str = Field(description="What the tool gave back, as text; it may as well say that it failed.")
 
 
-class SendBody(ReplyBody):
-    """A message by the user, with `content`; or, with the role `tool`, the `results` of all tool calls of a reply."""
-
-    role: Literal["user", "tool"] = "user"
-    content: (
-        Annotated[str, StringConstraints(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1)] | None
-    ) = Field(None, description="Text, or a list of parts. Of messages by the user.")
-    results: Annotated[list[ToolResultBody], Field(min_length=1, max_length=MOST_CALLS)] | None = Field(
-        None, description="One for each tool call of the reply that they answer. Of the role `tool`."
-    )
+class _SendBody(ReplyBody):
     parent_id: MessageId | None = Field(
         None, description="The message to answer under. Absent: the session's head; null: at the root."
     )
+
+
+class UserMessageBody(_SendBody):
+    """A message by the user."""
+
+    role: Literal["user"] = "user"
+    content: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1)]
+
+
+class ToolResultsBody(_SendBody):
+    """The results of all tool calls of the reply that they are sent under."""
+
+    role: Literal["tool"]
+    results: Annotated[list[ToolResultBody], Field(min_length=1, max_length=MOST_CALLS)]
+
+
+def _sender(body: object) -> str:
+    return "tool" if isinstance(body, dict) and body.get("role") == "tool" else "user"
+
+
+SendBody = Annotated[
+    Annotated[UserMessageBody, Tag("user")] | Annotated[ToolResultsBody, Tag("tool")], Discriminator(_sender)
+]
+SENDERS = ("user", "tool")
+"""What the places of errors in a SendBody have in them, and the body has not."""
 
 
 class ForkBody(Body):

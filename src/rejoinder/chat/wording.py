@@ -59,7 +59,9 @@ def units(messages: Sequence[Message]) -> Iterator[Unit]:
 def answered(unit: Unit) -> bool:
     """Whether every tool call of its reply has its result, and every result its call."""
     reply, *results = unit.messages
-    return reply.role != "tool" and {call.id for call in reply.tool_calls} == {message.tool_call_id for message in results}
+    return reply.role != "tool" and {call.id for call in reply.tool_calls} == {
+        message.tool_call_id for message in results
+    }
 
 
 def worded(messages: Sequence[Message]) -> tuple[list[JsonObject], list[LeftOut]]:
