@@ -225,6 +225,16 @@ class Store(abc.ABC):
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         """Rows with `after < created < before`, in order of creation: the first `limit` of them, or the last if `newest`."""
 
+    # reading: what is being written
+
+    @abc.abstractmethod
+    async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
+        """The owner's sessions whose `header.open` is not empty, whatever their replies' status and epoch.
+
+        In ascending order of id (of code points), behind the session id `after` exclusive: so a session that is writing
+        while page after page is read is on one of them.
+        """
+
     # health
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from rejoinder.entities import JsonObject, Message, Part, Session, Usage
+from rejoinder.entities import JsonObject, Message, Part, Session, Status, Usage
 
 # --- facts -------------------------------------------------------------------------------------------------------
 
@@ -148,6 +148,44 @@ NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent, "summary.made": Summar
 
 TYPES: dict[type[Any], str] = {fact: name for name, fact in (FACTS | NOTES).items()}
 
+# --- the overview ------------------------------------------------------------------------------------------------
+
+
+class WritingReply(Struct, frozen=True, kw_only=True):
+    """An open reply: `status` is queued or streaming."""
+
+    id: str
+    status: Status
+
+
+class WritingSession(Struct, frozen=True, kw_only=True):
+    """A session with open replies, as it was at `last_seq`."""
+
+    session_id: str
+    last_seq: int
+    replies: tuple[WritingReply, ...]
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """All sessions that are writing. What happened before it may not have been told."""
+
+    writing: tuple[WritingSession, ...] = ()
+
+
+class SessionDeleted(Struct, frozen=True, kw_only=True):
+    """It stands in no log: the session's own is gone with it."""
+
+    session_id: str
+
+
+OVERVIEW_FACTS: dict[str, type[Any]] = {"snapshot": Snapshot, "session.deleted": SessionDeleted}
+"""The types that the overview alone carries."""
+
+OVERVIEW_EVENTS = frozenset(
+    {"session.created", "session.updated", "message.created", "message.started", "message.ended"}
+)
+"""The types of the logs that the overview carries as well: what a list or a mark shows. Never the text on its way."""
+
 # --- drafts and events -------------------------------------------------------------------------------------------
 
 
@@ -192,10 +230,19 @@ def note(event: Event) -> Note | None:
 
 def frame(event: Event) -> bytes:
     """An event as one frame of Server-Sent Events. `id:` comes last, since some readers take it when its line arrives."""
-    data = event.data
-    if event.type.startswith("session."):
-        data = _with_last_seq(event)
-    return b'event: %b\ndata: {"seq":%d,%b\nid: %d\n\n' % (event.type.encode(), event.seq, data[1:], event.seq)
+    return b'event: %b\ndata: {"seq":%d,%b\nid: %d\n\n' % (event.type.encode(), event.seq, _data(event)[1:], event.seq)
+
+
+def overview_frame(session_id: str, event: Event) -> bytes:
+    """An event as the overview tells it: with its session, and without `id:`, since no seq is a cursor over all sessions."""
+    head = (event.type.encode(), session_id.encode(), event.seq)
+    return b'event: %b\ndata: {"session_id":"%b","seq":%d,%b\n\n' % (*head, _data(event)[1:])
+
+
+def told_frame(said: Snapshot | SessionDeleted) -> bytes:
+    """What the overview alone tells, as a frame."""
+    name = "snapshot" if isinstance(said, Snapshot) else "session.deleted"
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encoder.encode(said))
 
 
 def _message_id(fact: Fact | Note) -> str | None:
@@ -206,6 +253,10 @@ def _message_id(fact: Fact | Note) -> str | None:
             return None
         case _:
             return fact.message_id
+
+
+def _data(event: Event) -> bytes:
+    return _with_last_seq(event) if event.type.startswith("session.") else event.data
 
 
 def _with_last_seq(event: Event) -> bytes:

@@ -312,7 +312,6 @@ ABSENT: list[tuple[str, str, Json | None]] = [
     ("GET", "/sessions/{sid}/export", None),
     ("POST", "/import", {}),
     ("GET", "/search?q=x", None),
-    ("GET", "/events", None),
 ]
 
 

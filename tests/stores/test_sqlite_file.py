@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from pens import KEY, Pen, create, delta, log, reply
+from pens import KEY, Pen, create, delta, header, log, reply
 from rejoinder.abc import Lease, Store
+from rejoinder.entities import OpenReply, Status
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.stores import open_store
+from rejoinder.stores.sql import migrations
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 
@@ -67,10 +70,25 @@ async def test_a_new_file_is_brought_to_the_present_schema(path: Path, empty_fil
     for _ in range(2):
         async with at(path) as store:
             await store.ping()
-        assert pragma(path, "user_version") == 1
+        assert pragma(path, "user_version") == len(migrations("sqlite"))
         assert pragma(path, "application_id") == 0x526A6E64
         assert pragma(path, "journal_mode") == "wal"
     assert contents(path.parent).keys() == {"chat.db", "chat.db.lock"}
+
+
+async def test_a_file_of_the_first_schema_knows_its_queued_replies_afterwards(path: Path) -> None:
+    queued = OpenReply(id="msg_2", status=Status.QUEUED)
+    kept = header(replies=[OpenReply(id="msg_1", worker="dead", epoch=7), queued])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(migrations("sqlite")[0])
+        row = (KEY.owner, KEY.session_id, 1, kept.session.updated_at, msgspec.json.encode(kept))
+        connection.execute("INSERT INTO sessions (owner, id, version, updated_at, header) VALUES (?, ?, ?, ?, ?)", row)
+        connection.execute(f"PRAGMA application_id = {0x526A6E64}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    async with at(path) as store:
+        assert await store.writing(KEY.owner, after=None, limit=10) == [kept]
+        assert await store.orphans(10) == [(KEY, kept.open[0])]
 
 
 async def test_a_closed_store_says_so(path: Path) -> None:

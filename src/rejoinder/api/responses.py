@@ -74,11 +74,13 @@ def answers(kind: type, description: str, status: int = 200) -> dict[int | str, 
     return {status: {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}}
 
 
+def endless(description: str) -> dict[int | str, Any]:
+    """A stream that does not end by itself."""
+    return {200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
 def streams(description: str) -> dict[int | str, Any]:
-    return {
-        200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        204: {"description": "The reply has ended at or before the cursor."},
-    }
+    return endless(description) | {204: {"description": "The reply has ended at or before the cursor."}}
 
 
 def problems(*statuses: int) -> dict[int | str, Any]:

@@ -20,7 +20,7 @@ from rejoinder.api.dependencies import (
     decode_cursor,
     encode_cursor,
 )
-from rejoinder.api.responses import SessionPage, answers, json_answer, problems, streams
+from rejoinder.api.responses import SessionPage, answers, endless, json_answer, problems
 from rejoinder.api.schemas import ForkBody, NewSessionBody, SessionChangeBody, model_names
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
@@ -124,7 +124,7 @@ async def session_usage(chat: ChatService, key: SessionKey) -> Response:
     return json_answer(await chat.usage.of(key))
 
 
-@router.get("/{sid}/events", responses=streams("Every event of the session.") | problems(400, 404, 406))
+@router.get("/{sid}/events", responses=endless("Every event of the session.") | problems(400, 404, 406))
 async def session_events(
     request: Request,
     chat: ChatService,

@@ -18,6 +18,7 @@ from rejoinder.chat.forking import Forking
 from rejoinder.chat.generation import Tools
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
+from rejoinder.chat.overview import Overview
 from rejoinder.chat.prompts import Prompts
 from rejoinder.chat.recovery import AfterCrash, Recovery
 from rejoinder.chat.replies import Replies
@@ -64,6 +65,7 @@ class Chat:
         decisions = Decisions(store, self._writer)
         self.history = History(decisions)
         self.following = Following(store, signals, self._tails)
+        self.overview = Overview(store, signals)
         self._starting = Starting(decisions, self.history, rules.limits.max_delta)
         endings = Endings(decisions, self._starting)
         self.stopping = Stopping(decisions, self.history, self.following, self._starting, endings)
@@ -84,6 +86,7 @@ class Chat:
 
     async def __aenter__(self) -> Self:
         self._signals.listen(self._tails.push)
+        self._signals.listen(self.overview.push)
         self._signals.listen(self.replies.on_wake)
         await self._worker.start()
         return self

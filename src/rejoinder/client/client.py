@@ -10,13 +10,14 @@ import msgspec
 from msgspec import Struct
 
 from rejoinder.client.answers import UnexpectedAnswer, checked
-from rejoinder.client.reading import Cut, OnWait, Patience, Reading, Received
+from rejoinder.client.overview import OverviewReading, Told
+from rejoinder.client.reading import Cut, OnWait, Patience, Reading, Reads, Received
 from rejoinder.entities import JsonObject, Message, Session
 from rejoinder.errors import NotFound, Unavailable
-from rejoinder.events import MessageEnded
 from rejoinder.fold import History
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 CONNECT = 10.0
 """Seconds to reach the server. Then it is as good as down, and the wait before the next attempt begins."""
@@ -202,13 +203,18 @@ class Client:
         path = f"{_path(session_id)}/events"
         return self._read(Reading(path, self._new_patience(), cursor=after, one_reply=False))
 
+    def overview(self) -> AsyncGenerator[Told, None]:
+        """What happens in all sessions, for ever, but for the text of replies on its way: first a `Snapshot` of those that are
+        writing, and another one wherever something may have been missed."""
+        return self._read(OverviewReading(self._new_patience()))
+
     async def stop(self, session_id: str, reply_id: str) -> Message:
         """Ends a reply and returns it once it has ended. To leave off reading is not to stop: the reply goes on."""
         return await self._call(Message, "POST", f"{_path(session_id, reply_id)}/stop")
 
     # how it is done
 
-    async def _read(self, reading: Reading) -> AsyncGenerator[Received, None]:
+    async def _read(self, reading: Reads[R]) -> AsyncGenerator[R, None]:
         """Asks, reads, and asks again behind the last event, until the reply has ended."""
         while True:
             trouble: Exception = Cut("The stream ended before the reply did.")
@@ -220,14 +226,14 @@ class Client:
                     async with aclosing(reading.events(response)) as events:
                         async for received in events:
                             yield received
-                            if reading.one_reply and isinstance(received.fact, MessageEnded):
+                            if reading.ends_with(received):
                                 return
             except (httpx2.TransportError, Unavailable) as failure:
                 trouble = failure
             await reading.patience.wait(trouble)
 
     @asynccontextmanager
-    async def _stream(self, reading: Reading) -> AsyncIterator[httpx2.Response]:
+    async def _stream(self, reading: Reads[R]) -> AsyncIterator[httpx2.Response]:
         method, path, content, headers = reading.request()
         async with self._http.stream(method, path, content=content, headers=headers) as response:
             if response.is_error:

@@ -202,6 +202,13 @@ class MemoryStore(Store):
         rows = [row for row in log.rows.values() if after < row.created < before] if log else []
         return rows[max(0, len(rows) - limit) :] if newest else rows[:limit]
 
+    # reading: what is being written
+
+    async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
+        found = sorted(key.session_id for key, log in self._logs.items() if log.open and key.owner == owner)
+        behind = bisect_right(found, after) if after is not None else 0
+        return [self._logs[Key(owner, session_id)].read_header() for session_id in found[behind : behind + limit]]
+
     # health
 
     async def ping(self) -> None:

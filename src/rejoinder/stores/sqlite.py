@@ -121,6 +121,11 @@ class SqliteStore(Store):
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         return await self._threads.read(reads.created, key, after, before, limit, newest)
 
+    # reading: what is being written
+
+    async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
+        return await self._threads.read(reads.writing, owner, after, limit)
+
     # health
 
     async def ping(self) -> None:

@@ -131,9 +131,8 @@ class _Rows:
             n = self._connection.execute(_sql()["add_session"], new).lastrowid or 0
             self.numbers[key] = n
         for reply in header.open:
-            if reply.epoch is not None:
-                held = {"n": n, "id": reply.id, "epoch": reply.epoch, "reply": msgspec.json.encode(reply)}
-                self._connection.execute(_sql()["add_open"], held)
+            held = {"n": n, "id": reply.id, "epoch": reply.epoch, "reply": msgspec.json.encode(reply)}
+            self._connection.execute(_sql()["add_open"], held)
 
 
 def _insert(connection: sqlite3.Connection, name: str, values: list[Any], width: int) -> None:

@@ -106,6 +106,14 @@ def created(connection: sqlite3.Connection, key: Key, after: int, before: int, l
     return found
 
 
+# what is being written
+
+
+def writing(connection: sqlite3.Connection, owner: str, after: str | None, limit: int) -> list[Header]:
+    asked = {"owner": owner, "after": after or "", "limit": limit}
+    return [_header(*row) for row in connection.execute(_sql()["writing"], asked)]
+
+
 # from rows and to parameters
 
 

@@ -24,7 +24,7 @@ LIMIT :limit
 -- name: orphans
 SELECT owner, sessions.id, reply
 FROM open_replies JOIN sessions ON n = session
-WHERE epoch NOT IN (SELECT epoch FROM leases)
+WHERE epoch IS NOT NULL AND epoch NOT IN (SELECT epoch FROM leases)
 LIMIT :limit
 
 -- name: events
@@ -82,4 +82,11 @@ SELECT id, parent_id, lane, depth, created, ended
 FROM messages
 WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id) AND created > :after AND created < :before
 ORDER BY created DESC
+LIMIT :limit
+
+-- name: writing
+SELECT header, (SELECT max(seq) FROM events WHERE session = n)
+FROM (SELECT DISTINCT session FROM open_replies) CROSS JOIN sessions ON n = session
+WHERE owner = :owner AND id > :after
+ORDER BY id
 LIMIT :limit
