@@ -13,8 +13,8 @@ from msgspec import structs
 from rejoinder.abc import Wake
 from rejoinder.api import app
 from rejoinder.chat import polled_feeds
+from rejoinder.chat.asked import Send
 from rejoinder.chat.ids import new_message_id, new_session_id
-from rejoinder.chat.sending import Send
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession, SessionChange
 from rejoinder.entities import Key

@@ -140,6 +140,7 @@ ROUTES: dict[str, set[str]] = {
     "/v1/sessions/{sid}/messages/{mid}/continue": {"post"},
     "/v1/sessions/{sid}/messages/{mid}/prompt": {"get"},
     "/v1/events": {"get"},
+    "/v1/search": {"get"},
     "/v1/models": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},

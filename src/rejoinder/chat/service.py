@@ -16,12 +16,14 @@ from rejoinder.chat.endings import Endings
 from rejoinder.chat.following import Following
 from rejoinder.chat.forking import Forking
 from rejoinder.chat.generation import Tools
+from rejoinder.chat.growth import Growth, Keeping
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.overview import Overview
 from rejoinder.chat.prompts import Prompts
 from rejoinder.chat.recovery import AfterCrash, Recovery
 from rejoinder.chat.replies import Replies
+from rejoinder.chat.search import Search
 from rejoinder.chat.sending import Sending
 from rejoinder.chat.sessions import Sessions
 from rejoinder.chat.starting import Starting
@@ -49,6 +51,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     retrying: Retrying
     after_crash: AfterCrash
     title_model: str
+    keeping: Keeping
 
 
 class Chat:
@@ -72,6 +75,7 @@ class Chat:
         self.sessions = Sessions(decisions, signals, models, self.stopping)
         self.forking = Forking(decisions, self.history, self.sessions)
         self.usage = UsageReader(decisions, self.history)
+        self.search = Search(store)
         prompts = Prompts(decisions, self.history, models)
         recovery = Recovery(decisions, self.history, models, self._starting, prompts, endings, rules.after_crash)
         self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting, prompts)
@@ -81,7 +85,8 @@ class Chat:
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
         self._sending = Sending(decisions, self.history, models, self._starting, accepting)
-        self._worker = Worker(store, self._writer, self.replies, recovery, rules.lease)
+        growth = Growth(store, self.sessions, rules.keeping)
+        self._worker = Worker(store, self._writer, self.replies, recovery, growth, rules.lease)
         self._requests: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
