@@ -96,6 +96,16 @@ class PromptSent(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class FileImported(Struct, frozen=True, kw_only=True):
+    """The session came out of a file, whose last line tells `sha256`, by the request that `request` names: so a retry finds it.
+    The log's own."""
+
+    request: str
+    sha256: str
+
+
+Note: TypeAlias = PromptSent | FileImported
+
 Fact: TypeAlias = (
     SessionCreated
     | SessionUpdated
@@ -119,7 +129,7 @@ FACTS: dict[str, type[Any]] = {
 }
 """Every type that a stream may carry. The log may hold further types (prompts, summaries): streams and folds skip them."""
 
-NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent}
+NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent, "file.imported": FileImported}
 """The types that are the log's own."""
 
 TYPES: dict[type[Any], str] = {fact: name for name, fact in (FACTS | NOTES).items()}
@@ -146,10 +156,11 @@ class Event(Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _prompt_decoder = msgspec.json.Decoder(PromptSent)
+_imported_decoder = msgspec.json.Decoder(FileImported)
 _decoders = {name: msgspec.json.Decoder(fact) for name, fact in FACTS.items()}
 
 
-def draft(fact: Fact | PromptSent) -> Draft:
+def draft(fact: Fact | Note) -> Draft:
     """Encodes a fact. Raises UnicodeEncodeError where a text holds a lone surrogate, which no gate let in."""
     return Draft(TYPES[type(fact)], _message_id(fact), _encoder.encode(fact))
 
@@ -165,6 +176,11 @@ def prompt_sent(event: Event) -> PromptSent | None:
     return _prompt_decoder.decode(event.data) if event.type == TYPES[PromptSent] else None
 
 
+def file_imported(event: Event) -> FileImported | None:
+    """The record of an import, or None for any other event."""
+    return _imported_decoder.decode(event.data) if event.type == TYPES[FileImported] else None
+
+
 def frame(event: Event) -> bytes:
     """An event as one frame of Server-Sent Events. `id:` comes last, since some readers take it when its line arrives."""
     data = event.data
@@ -173,11 +189,11 @@ def frame(event: Event) -> bytes:
     return b'event: %b\ndata: {"seq":%d,%b\nid: %d\n\n' % (event.type.encode(), event.seq, data[1:], event.seq)
 
 
-def _message_id(fact: Fact | PromptSent) -> str | None:
+def _message_id(fact: Fact | Note) -> str | None:
     match fact:
         case MessageCreated(message=message) | MessageEnded(message=message):
             return message.id
-        case SessionCreated() | SessionUpdated():
+        case SessionCreated() | SessionUpdated() | FileImported():
             return None
         case _:
             return fact.message_id
