@@ -11,7 +11,7 @@ what lets a client's retry find what it made goes along.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from msgspec import Struct, structs
@@ -56,6 +56,10 @@ class EndLine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def encoded(self) -> bytes:
         return _line(structs.asdict(self))
+
+    @classmethod
+    def decoded(cls, line: bytes) -> Self:
+        return msgspec.json.decode(line, type=cls)
 
 
 class Seal:

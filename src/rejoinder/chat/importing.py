@@ -58,7 +58,10 @@ class Open:
     """The gate for files of our own making."""
 
     def parse(self, line: bytes) -> Any:
-        return msgspec.json.decode(line)
+        try:
+            return msgspec.json.decode(line)
+        except ValueError as wrong:  # no JSON, or no UTF-8
+            raise Invalid(str(wrong)) from wrong
 
     def session(self, session: Session) -> None:
         """Anything."""
