@@ -52,9 +52,7 @@ counts = st.integers(0, 2**40)
 errors = st.builds(ReplyError, code=texts, message=texts)
 attempts = st.builds(Attempt, model=texts, error=st.none() | errors)
 calls = st.builds(ToolCall, id=texts, function=st.builds(FunctionCall, name=texts, arguments=texts))
-usages = st.builds(
-    Usage, input_tokens=counts, output_tokens=counts, source=st.sampled_from(["provider", "estimated"])
-)
+usages = st.builds(Usage, input_tokens=counts, output_tokens=counts, source=st.sampled_from(["provider", "estimated"]))
 parts = st.fixed_dictionaries({"type": st.just("text"), "text": texts}) | st.fixed_dictionaries(
     {"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": texts})}
 )
@@ -75,7 +73,9 @@ def sealed(*lines: SessionLine | MessageLine) -> bytes:
 
 
 def a_session(**fields: Any) -> SessionLine:
-    return SessionLine(rejoinder=1, session=Session(**{"id": SID, "created_at": time(0), "updated_at": time(9)} | fields))
+    return SessionLine(
+        rejoinder=1, session=Session(**{"id": SID, "created_at": time(0), "updated_at": time(9)} | fields)
+    )
 
 
 @st.composite
@@ -206,7 +206,9 @@ def test_a_file_without_one_of_its_lines_is_refused(file: bytes, data: st.DataOb
 
 
 def test_the_lines_are_what_the_document_says() -> None:
-    asked = Message(id=message_id(1), session_id=SID, role="user", content="é\u2028", created_at=time(1), ended_at=time(1))
+    asked = Message(
+        id=message_id(1), session_id=SID, role="user", content="é\u2028", created_at=time(1), ended_at=time(1)
+    )
     first, second, last = sealed(a_session(), MessageLine(message=asked)).decode().split("\n")[:-1]
     assert first.startswith('{"rejoinder":1,"session":{"id":"ses_0') and "last_seq" not in first
     assert second.startswith('{"message":{"id":"msg_0') and "siblings" not in second and "é\u2028" in second

@@ -70,7 +70,7 @@ class Forking:
             if is_reply:
                 said = asked[copy.id]
                 facts.append(MessageCreated(message=begun(copy), models=said.models, params=said.params))
-                ended.append(EndedRow(id=copy.id, at=len(facts)))
+                ended.append(EndedRow(id=copy.id, at=len(facts), ended_at=copy.ended_at or copy.created_at))
                 facts.append(MessageEnded(message=copy))
             else:
                 facts.append(MessageCreated(message=copy))

@@ -201,7 +201,9 @@ class Reader:
         )
         self._drafts.append(draft(created))
         if is_reply:
-            self._ended.append(EndedRow(id=message.id, at=len(self._drafts)))
+            self._ended.append(
+                EndedRow(id=message.id, at=len(self._drafts), ended_at=message.ended_at or message.created_at)
+            )
             self._drafts.append(draft(MessageEnded(message=message)))
 
     def _row(self, message: Message, *, whole: bool) -> NewRow:
