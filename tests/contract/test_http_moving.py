@@ -356,10 +356,10 @@ def test_however_the_json_is_written_the_export_is_canonical(api: Api, lines: li
 
 
 CUTS: dict[str, Callable[[bytes], bytes]] = {
-    "nothing": lambda file: b"",
-    "an empty line": lambda file: b"\n",
-    "no JSON": lambda file: b"hello\n",
-    "no UTF-8": lambda file: b"\xff\xfe\n",
+    "nothing": lambda _: b"",
+    "an empty line": lambda _: b"\n",
+    "no JSON": lambda _: b"hello\n",
+    "no UTF-8": lambda _: b"\xff\xfe\n",
     "a mark of the byte order": lambda file: b"\xef\xbb\xbf" + file,
     "another format": lambda file: file.replace(b'{"rejoinder":1,', b'{"rejoinder":2,'),
     "no last line": lambda file: b"".join(file.splitlines(keepends=True)[:-1]),

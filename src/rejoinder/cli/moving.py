@@ -87,7 +87,10 @@ async def _import(client: Client, name: str) -> bool:
     try:
         with _reading(name) as file:
             session = await client.import_session(file)
-    except (Conflict, Invalid, _FileError) as why:
+    except _FileError as why:
+        print(harmless(why.detail), file=sys.stderr)
+        return False
+    except (Conflict, Invalid) as why:
         print(f"{harmless(name)}: {harmless(why.detail)}", file=sys.stderr)
         return False
     print(f"{session.id}  {harmless(name)}")
