@@ -213,6 +213,22 @@ def test_a_session_may_name_a_model_that_is_not_here(api: Api, sid: str) -> None
     assert api.send_whole(sid, "x", model="scripted:echo")["reply"]["status"] == "completed"
 
 
+def test_the_prompt_of_a_reply_that_broke_off_elsewhere_can_be_asked_for(api: Api, sid: str) -> None:
+    """Also where the service knows nothing of its model."""
+    mid = api.send_whole(sid, "hello")["reply"]["id"]
+    head, asked, reply = parsed(export(api, sid))[:-1]
+    error = {"code": "server_restarted", "message": "x"}
+    reply["message"] |= {
+        "status": "interrupted",
+        "error": error,
+        "attempts": [{"model": "openai:gpt-9", "error": error}],
+    }
+    api.ask("DELETE", f"/sessions/{sid}")
+    imported(api, sealed([head, asked, reply]))
+    [told] = api.get(f"/sessions/{sid}/messages/{mid}/prompt").json()["data"]
+    assert (told["model"], told["exact"], told["sha256"]) == ("openai:gpt-9", False, None)
+
+
 # --- an id that is there, or was ---------------------------------------------------------------------------------
 
 

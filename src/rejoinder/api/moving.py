@@ -34,6 +34,9 @@ TAKEN = (MEDIA_TYPE, "application/x-ndjson", "application/x-jsonlines")
 AT_ONCE = 2
 """Imports of a process at a time. Each may hold twice `max_import` in memory."""
 
+YIELD = 16
+"""Lines after which others get their turn: a millisecond or two of work."""
+
 PATIENCE = 60.0
 """Seconds that an import may take in the store, above the usual patience: a large one is a large transaction."""
 
@@ -120,6 +123,8 @@ async def _read(request: Request, gate: ImportGate, limit: int) -> Imported:
         for line in lines.feed(piece):
             reader.take(line)
             number += 1
+            if number % YIELD == 0:
+                await asyncio.sleep(0)
         if lines.held > gate.max_line:
             raise BadLine(number + 1, Invalid(f"A line may have {gate.max_line} bytes."))
     for line in lines.rest():

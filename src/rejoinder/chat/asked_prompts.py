@@ -76,11 +76,15 @@ class AskedPromptsReader:
         asked = await self._starting.created(key, reply.id)
         model = reply.attempts[-1].model
         session = (await self._decisions.header(key)).session
+        try:
+            _, upstream_model = self._models.resolve(model)
+        except Invalid:  # it was asked elsewhere
+            upstream_model = model
         return PromptSent(
             message_id=reply.id,
             attempt=len(reply.attempts),
             model=model,
-            upstream_model=self._models.resolve(model)[1],
+            upstream_model=upstream_model,
             system_prompt=session.system_prompt,
             prefill=str(reply.content),
             params=asked.params,
