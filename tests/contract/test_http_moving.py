@@ -12,6 +12,7 @@ import pytest
 
 from retold import check_retold
 from serving import ServerThread
+from test_http_streams_at_the_limit import deaf, open_streams
 from wire import Api, Json, broken_body, check_problem, events_of, eventually, message_id, script, session_id, slow
 
 StartServer = Callable[..., ServerThread]
@@ -511,6 +512,23 @@ def test_an_export_that_cannot_go_on_is_broken_off(elsewhere: Api, lines: list[J
         assert elsewhere.ask("DELETE", f"/sessions/{sid}").status_code == 204
         body = broken_body(answer)
     assert 0 < len(body) < 600 * 80_000 and b'"sha256"' not in body[-200:]
+
+
+def test_a_reader_of_an_export_that_takes_nothing_or_leaves_is_let_go(
+    start_server: StartServer, lines: list[Json]
+) -> None:
+    api = start_server(write_timeout=0.3).api
+    sid = imported(api, a_long_file(lines, 600, "x" * 40_000))["id"]
+    with deaf(api, f"/sessions/{sid}/export") as line:
+        assert line.recv(100).startswith(b"HTTP/1.1 200 OK")
+        eventually(lambda: open_streams(api) == 0)
+    api = start_server(max_streams=1).api
+    sid = imported(api, a_long_file(lines, 600, "x" * 40_000))["id"]
+    with api.http.stream("GET", f"/v1/sessions/{sid}/export"):
+        eventually(lambda: open_streams(api) == 1)
+        check_problem(api.get(f"/sessions/{sid}/export"), 503, "overloaded")
+    eventually(lambda: open_streams(api) == 0)
+    assert len(parsed(export(api, sid))) == 1202
 
 
 def test_an_export_is_as_of_its_beginning(elsewhere: Api, lines: list[Json]) -> None:
