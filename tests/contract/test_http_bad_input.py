@@ -309,7 +309,6 @@ def test_a_method_that_a_path_does_not_have_is_not_allowed(api: Api, kept: str, 
 
 
 ABSENT: list[tuple[str, str, Json | None]] = [
-    ("GET", "/search?q=x", None),
     ("GET", "/events", None),
 ]
 

@@ -214,6 +214,18 @@ def test_a_session_may_name_a_model_that_is_not_here(api: Api, sid: str) -> None
     assert api.send_whole(sid, "x", model="scripted:echo")["reply"]["status"] == "completed"
 
 
+def test_what_came_in_is_found(api: Api, elsewhere: Api) -> None:
+    sid = api.session(title="Zanzibar")
+    turn = api.send_whole(sid, "a heliotrope")
+    live = api.send_async(sid, slow())["reply"]["id"]
+    eventually(lambda: "t1" in api.message(sid, live)["content"])
+    imported(elsewhere, export(api, sid))
+    found = elsewhere.get("/search", params={"q": "helio"}).json()["data"]
+    assert {hit["message"]["id"] for hit in found} == {turn["message"]["id"], turn["reply"]["id"]}
+    assert [hit["message"]["id"] for hit in elsewhere.get("/search", params={"q": "t0"}).json()["data"]] == [live]
+    assert [each["id"] for each in elsewhere.get("/sessions", params={"q": "zanzibar"}).json()["data"]] == [sid]
+
+
 def test_the_prompt_of_a_reply_that_broke_off_elsewhere_can_be_asked_for(api: Api, sid: str) -> None:
     """Also where the service knows nothing of its model."""
     mid = api.send_whole(sid, "hello")["reply"]["id"]
