@@ -5,8 +5,6 @@ as in a fork. What a line holds is checked for what the service relies on; who t
 well, which says what text, numbers and sizes are let in.
 """
 
-import re
-from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -17,7 +15,8 @@ from rejoinder.chat import ids
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.export_format import FORMAT, EndLine, MessageLine, Seal, SessionLine
 from rejoinder.chat.forking import begun
-from rejoinder.entities import Header, JsonObject, Key, Message, Session, Status
+from rejoinder.chat.import_checks import check, check_known, check_message, check_time, converted
+from rejoinder.entities import Header, JsonObject, Key, Message, Session
 from rejoinder.errors import AlreadyExists, IdempotencyMismatch, Invalid
 from rejoinder.events import (
     Draft,
@@ -29,9 +28,6 @@ from rejoinder.events import (
     draft,
     file_imported,
 )
-
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-"""As `ids.timestamp` tells times: they are compared as text."""
 
 
 class BadLine(Invalid):
@@ -138,7 +134,7 @@ class Reader:
         """Takes a line with its line end. Raises BadLine."""
         self._number += 1
         try:
-            _check(self._end is None, "line", "Something comes behind the line that ends the file.")
+            check(self._end is None, "line", "Something comes behind the line that ends the file.")
             said = self._gate.parse(line)
             if self._session is None:
                 self._begin(said)
@@ -171,12 +167,12 @@ class Reader:
             raise Invalid("The file does not begin as the export of a session does.")
         if version != FORMAT or isinstance(version, bool):
             raise Invalid(f"The file is of format {version!r}; this service reads format {FORMAT}.")
-        line = _converted(said, SessionLine)
-        _check_known(said, line)
+        line = converted(said, SessionLine)
+        check_known(said, line)
         session = line.session
-        _check(bool(ids.SESSION_ID.fullmatch(session.id)), "session.id", "This is no id of a session.")
-        _check_time("session.created_at", session.created_at)
-        _check_time("session.updated_at", session.updated_at)
+        check(bool(ids.SESSION_ID.fullmatch(session.id)), "session.id", "This is no id of a session.")
+        check_time("session.created_at", session.created_at)
+        check_time("session.updated_at", session.updated_at)
         self._gate.session(session)
         self._session = session
         # As it was made: with the messages that follow it comes to be what it is.
@@ -184,11 +180,11 @@ class Reader:
         self._drafts.append(draft(SessionCreated(session=new, request_hash=line.request_hash)))
 
     def _add(self, said: JsonObject) -> None:
-        line = _converted(said, MessageLine)
-        _check_known(said, line)
+        line = converted(said, MessageLine)
+        check_known(said, line)
         message = line.message
         self._check_place(message)
-        _check_message(line)
+        check_message(line)
         self._gate.message(line)
         is_reply = message.role == "assistant"
         self._rows[message.id] = self._row(message, whole=not is_reply)
@@ -220,113 +216,27 @@ class Reader:
 
     def _check_place(self, message: Message) -> None:
         assert self._session is not None
-        _check(bool(ids.MESSAGE_ID.fullmatch(message.id)), "message.id", "This is no id of a message.")
-        _check(message.id not in self._rows, "message.id", "This message was told before.")
-        _check(message.session_id == self._session.id, "message.session_id", "It is of another session.")
+        check(bool(ids.MESSAGE_ID.fullmatch(message.id)), "message.id", "This is no id of a message.")
+        check(message.id not in self._rows, "message.id", "This message was told before.")
+        check(message.session_id == self._session.id, "message.session_id", "It is of another session.")
         parent, role = message.parent_id, message.role
         known = parent is None or parent in self._rows
-        _check(known, "message.parent_id", "There is no such message before this one.")
+        check(known, "message.parent_id", "There is no such message before this one.")
         above = self._roles.get(parent or "")
         if role == "assistant":
-            _check(above is not None and above != "assistant", "message.parent_id", "A reply answers a message.")
+            check(above is not None and above != "assistant", "message.parent_id", "A reply answers a message.")
         if role == "tool":
-            _check(above in ("assistant", "tool"), "message.parent_id", "A result of a tool follows a reply.")
+            check(above in ("assistant", "tool"), "message.parent_id", "A result of a tool follows a reply.")
 
     def _finish(self, said: Any) -> None:
-        end = _converted(said, EndLine)
+        end = converted(said, EndLine)
         assert self._session is not None
         told = self._seal.end()
-        _check(end.messages == told.messages, "messages", f"There are {told.messages} messages before it.")
-        _check(end.sha256 == told.sha256, "sha256", "The lines before it are not those that were exported.")
+        check(end.messages == told.messages, "messages", f"There are {told.messages} messages before it.")
+        check(end.sha256 == told.sha256, "sha256", "The lines before it are not those that were exported.")
         head = self._session.head
-        _check(head is None or head in self._rows, "session.head", "The session's head is not among its messages.")
+        check(head is None or head in self._rows, "session.head", "The session's head is not among its messages.")
         self._end = end
-
-
-def _check_message(line: MessageLine) -> None:
-    """What every reader of the service relies on: a message has ended, and only replies have what replies have."""
-    message = line.message
-    _check_time("message.created_at", message.created_at)
-    _check(message.status.ended, "message.status", "This message has not ended.")
-    _check(
-        (message.tool_call_id is not None) == (message.role == "tool"), "message.tool_call_id", "It is a tool's alone."
-    )
-    if message.ended_at is not None:
-        _check_time("message.ended_at", message.ended_at)
-    if message.role != "user":
-        _check(isinstance(message.content, str), "message.content", "Only a user's message has parts.")
-    if message.role != "assistant":
-        plain = structs.replace(begun(message), **_own(message))
-        _check(message == plain and not line.models and not line.params, "message", "It has what only a reply has.")
-        return
-    continues = message.continues
-    _check(
-        continues is None or bool(ids.MESSAGE_ID.fullmatch(continues)), "message.continues", "This is no message's id."
-    )
-    _check(message.ended_at is not None, "message.ended_at", "A reply that has ended has a time of its end.")
-    usage = message.usage
-    _check(usage is not None, "message.usage", "A reply that has ended has its usage.")
-    if usage is not None:
-        counted = usage.input_tokens >= 0 and usage.output_tokens >= 0
-        _check(counted, "message.usage", "There are no fewer than 0 tokens.")
-    if message.status in (Status.FAILED, Status.INTERRUPTED):
-        _check(message.error is not None, "message.error", "A reply that failed tells why.")
-
-
-def _own(message: Message) -> JsonObject:
-    """What a message that is no reply may have, beside what every message has."""
-    return {
-        "role": message.role,
-        "content": message.content,
-        "tool_call_id": message.tool_call_id,
-        "status": Status.COMPLETED,
-        "continues": None,
-        "ended_at": message.ended_at,
-    }
-
-
-def _converted(said: Any, kind: type[Any]) -> Any:
-    try:
-        return msgspec.convert(said, kind)
-    except msgspec.ValidationError as wrong:
-        raise Invalid(str(wrong)) from wrong
-
-
-def _check_known(said: JsonObject, line: SessionLine | MessageLine) -> None:
-    """Raises Invalid for a field that this version does not know: to pass it over would lose it."""
-    part = "session" if isinstance(line, SessionLine) else "message"
-    unknown = _unknown(said[part], msgspec.json.decode(line.encoded())[part], part)
-    _check(unknown is None, str(unknown), "This service does not know this field.")
-
-
-def _unknown(said: Any, known: Any, path: str) -> str | None:
-    """The path of the first field of `said` that is not in `known`."""
-    if said == known:  # as in every file that an export wrote: the quick way
-        return None
-    pairs: list[tuple[str, Any, Any]] = []
-    match said, known:
-        case dict(), dict():
-            if strange := [name for name in said if name not in known]:
-                return f"{path}.{strange[0]}"
-            pairs = [(f"{path}.{name}", value, known[name]) for name, value in said.items()]
-        case list(), list():
-            pairs = [(f"{path}.{at}", *pair) for at, pair in enumerate(zip(said, known, strict=True))]
-    return next((found for where, one, other in pairs if (found := _unknown(one, other, where))), None)
-
-
-def _check(good: bool, where: str, what: str) -> None:
-    if not good:
-        raise Invalid(f"{what} ({where})", [{"loc": where, "message": what}])
-
-
-def _check_time(where: str, time: str) -> None:
-    good = bool(TIME.fullmatch(time))
-    if good:
-        try:
-            datetime.fromisoformat(time)
-        except ValueError:
-            good = False
-    _check(good, where, "This is no time in UTC with milliseconds (RFC 3339).")
 
 
 def _inside(where: object) -> str:
