@@ -20,6 +20,7 @@ from rejoinder.chat.history import History
 from rejoinder.chat.importing import BadLine, Imported, Reader
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import (
+    Asides,
     Attempt,
     FunctionCall,
     JsonObject,
@@ -146,7 +147,8 @@ def files(draw: st.DrawFn) -> bytes:
         metadata=draw(metadata),
         head=draw(st.sampled_from([None, *(line.message.id for line in lines)])),
     )
-    return sealed(structs.replace(first, request_hash=draw(st.none() | texts)), *lines)
+    asides = Asides(titles=draw(counts), input_tokens=draw(counts))
+    return sealed(structs.replace(first, request_hash=draw(st.none() | texts), asides=asides), *lines)
 
 
 def take(lines: list[Any]) -> Imported:

@@ -432,3 +432,7 @@ class Provider(abc.ABC):
     def accepts(self, model: str) -> bool:
         """Whether a session may name this model (upstream's name). Says nothing of whether the upstream has it."""
         return bool(model)
+
+    def window(self, model: str) -> int | None:
+        """Tokens that the model (upstream's name, "" for the default) takes, prompt and reply together. None: not known."""
+        return None

@@ -130,6 +130,28 @@ class OpenReply(Struct, frozen=True, kw_only=True):
     stopping: bool = False
 
 
+class Asides(Struct, frozen=True, kw_only=True):
+    """What a session has cost beside its replies: titles and summaries that a model made, and the tokens of both."""
+
+    titles: int = 0
+    summaries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    estimated_input_tokens: int = 0
+    estimated_output_tokens: int = 0
+
+    def with_one(self, usage: Usage, *, title: bool) -> "Asides":
+        guessed = usage.source == "estimated"
+        return Asides(
+            titles=self.titles + title,
+            summaries=self.summaries + (not title),
+            input_tokens=self.input_tokens + usage.input_tokens,
+            output_tokens=self.output_tokens + usage.output_tokens,
+            estimated_input_tokens=self.estimated_input_tokens + guessed * usage.input_tokens,
+            estimated_output_tokens=self.estimated_output_tokens + guessed * usage.output_tokens,
+        )
+
+
 class Header(Struct, frozen=True, kw_only=True):
     """The state of a session that decisions are made on, kept beside its log and rebuilt from it if need be.
 
@@ -139,6 +161,7 @@ class Header(Struct, frozen=True, kw_only=True):
     session: Session
     version: int
     open: tuple[OpenReply, ...] = ()
+    asides: Asides = Asides()
 
     def open_reply(self, message_id: str) -> OpenReply | None:
         return next((reply for reply in self.open if reply.id == message_id), None)

@@ -142,10 +142,33 @@ class ProviderError(RejoinderError):
     `content_filtered`, `context_overflow`, …). The text is shown to users: never a key, a prompt or a traceback.
     `before_reply` tells that nothing of a reply had come and that the upstream cannot have begun one (refused, DNS,
     429, 5xx): only then may the same request be made again. `retry_after` is the upstream's wish, in seconds.
+    Of a `context_overflow`, `asked` and `window` are the tokens that it was asked with and that it takes, where it said so.
     """
 
-    def __init__(self, code: str, detail: str, *, before_reply: bool = False, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        before_reply: bool = False,
+        retry_after: float | None = None,
+        asked: int | None = None,
+        window: int | None = None,
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.before_reply = before_reply
         self.retry_after = retry_after
+        self.asked = asked
+        self.window = window
+
+    def saying(self, detail: str) -> "ProviderError":
+        """The same in other words."""
+        return ProviderError(
+            self.code,
+            detail,
+            before_reply=self.before_reply,
+            retry_after=self.retry_after,
+            asked=self.asked,
+            window=self.window,
+        )

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from rejoinder.entities import JsonObject, Message, Part, Session
+from rejoinder.entities import JsonObject, Message, Part, Session, Usage
 
 # --- facts -------------------------------------------------------------------------------------------------------
 
@@ -83,7 +83,8 @@ class PromptSent(Struct, frozen=True, kw_only=True):
     """What an attempt was asked with, as far as the messages above the reply do not say it. The log's own.
 
     `upstream_model` is the upstream's name for the model, `prefill` the text of the reply from which it was to go on,
-    `sha256` the digest of the very bytes.
+    `sha256` the digest of the very bytes. Where not all of the branch was sent, `first` is the first message that was, `also` one
+    above it, and `summary` the seq of the SummaryMade that tells of the others.
     """
 
     message_id: str
@@ -94,6 +95,27 @@ class PromptSent(Struct, frozen=True, kw_only=True):
     prefill: str
     params: JsonObject
     sha256: str
+    first: str | None = None
+    also: str | None = None
+    summary: int = 0
+
+
+class SummaryMade(Struct, frozen=True, kw_only=True):
+    """A model's summary of a branch from its first message to the message `until`, made for the reply `message_id`."""
+
+    message_id: str
+    until: str
+    text: str
+    model: str
+    usage: Usage
+
+
+class TitleMade(Struct, frozen=True, kw_only=True):
+    """A model has made a title; whether the session took it says the `session.updated` that comes with it."""
+
+    title: str
+    model: str
+    usage: Usage
 
 
 class FileImported(Struct, frozen=True, kw_only=True):
@@ -103,8 +125,6 @@ class FileImported(Struct, frozen=True, kw_only=True):
     request: str
     sha256: str
 
-
-Note: TypeAlias = PromptSent | FileImported
 
 Fact: TypeAlias = (
     SessionCreated
@@ -129,7 +149,14 @@ FACTS: dict[str, type[Any]] = {
 }
 """Every type that a stream may carry. The log may hold further types (prompts, summaries): streams and folds skip them."""
 
-NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent, "file.imported": FileImported}
+Note: TypeAlias = PromptSent | SummaryMade | TitleMade | FileImported
+
+NOTES: dict[str, type[Any]] = {
+    "prompt.sent": PromptSent,
+    "summary.made": SummaryMade,
+    "title.made": TitleMade,
+    "file.imported": FileImported,
+}
 """The types that are the log's own."""
 
 TYPES: dict[type[Any], str] = {fact: name for name, fact in (FACTS | NOTES).items()}
@@ -155,9 +182,8 @@ class Event(Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_prompt_decoder = msgspec.json.Decoder(PromptSent)
-_imported_decoder = msgspec.json.Decoder(FileImported)
 _decoders = {name: msgspec.json.Decoder(fact) for name, fact in FACTS.items()}
+_note_decoders = {name: msgspec.json.Decoder(note) for name, note in NOTES.items()}
 
 
 def draft(fact: Fact | Note) -> Draft:
@@ -171,14 +197,10 @@ def fact(event: Event | Draft) -> Fact | None:
     return None if decoder is None else decoder.decode(event.data)
 
 
-def prompt_sent(event: Event) -> PromptSent | None:
-    """The record of a prompt, or None for any other event."""
-    return _prompt_decoder.decode(event.data) if event.type == TYPES[PromptSent] else None
-
-
-def file_imported(event: Event) -> FileImported | None:
-    """The record of an import, or None for any other event."""
-    return _imported_decoder.decode(event.data) if event.type == TYPES[FileImported] else None
+def note(event: Event) -> Note | None:
+    """What an event that is the log's own says, or None for any other."""
+    decoder = _note_decoders.get(event.type)
+    return None if decoder is None else decoder.decode(event.data)
 
 
 def frame(event: Event) -> bytes:
@@ -193,7 +215,7 @@ def _message_id(fact: Fact | Note) -> str | None:
     match fact:
         case MessageCreated(message=message) | MessageEnded(message=message):
             return message.id
-        case SessionCreated() | SessionUpdated() | FileImported():
+        case SessionCreated() | SessionUpdated() | TitleMade() | FileImported():
             return None
         case _:
             return fact.message_id

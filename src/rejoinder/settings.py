@@ -8,6 +8,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Names = Annotated[tuple[str, ...], NoDecode]
 """A list of names, separated by commas in the environment."""
 
+Sizes = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode]
+"""`NAME=SIZE` pairs, separated by commas in the environment."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -57,6 +60,16 @@ class Settings(BaseSettings):
         0.5,
         gt=0,
         description="Seconds before the first of them, doubled from one to the next; `Retry-After` counts for more.",
+    )
+    context_windows: Sizes = Field(
+        {},
+        description="Tokens that models take, prompt and reply together: `MODEL=TOKENS`, separated by commas, the models as in "
+        "`REJOINDER_PREFILL`. Without one it is what is known of the model, or what it says when it is asked too much.",
+    )
+    title_model: str = Field(
+        "",
+        description="Model that makes titles of sessions without one, from their first turn. Empty: the one that replied; `off`: "
+        "none are made.",
     )
     prefill: Names = Field(
         (),
@@ -122,6 +135,14 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("context_windows", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if isinstance(value, str):
+            pairs = (part.rpartition("=") for part in value.split(",") if part.strip())
+            return {name.strip(): size.strip() for name, _, size in pairs}
         return value
 
     def models(self) -> tuple[str, ...]:

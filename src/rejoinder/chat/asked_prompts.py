@@ -7,25 +7,22 @@ otherwise, and then this says so.
 from collections.abc import AsyncIterator
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from rejoinder.abc import Prompt, Row
-from rejoinder.chat import prompt
+from rejoinder.chat import prompt_record
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
+from rejoinder.chat.prompts import Asking, Composed, Prompts
 from rejoinder.chat.starting import Starting
+from rejoinder.chat.wording import LeftOut
 from rejoinder.entities import JsonObject, Key, Message, Status
-from rejoinder.errors import Invalid, NotAReply
-from rejoinder.events import PromptSent, prompt_sent
+from rejoinder.errors import Invalid, NotAReply, ProviderError
+from rejoinder.events import PromptSent, note
 
 UNRECORDED = (Status.STREAMING, Status.INTERRUPTED)
 """Statuses in which the record of the last attempt may not be there, though it was made."""
-
-
-class LeftOut(Struct, frozen=True):
-    message_id: str
-    reason: str
 
 
 class AskedPrompt(Struct, frozen=True, kw_only=True):
@@ -33,8 +30,7 @@ class AskedPrompt(Struct, frozen=True, kw_only=True):
 
     A record is committed with the first words of its reply. Before that, and where a crash came before them, there is no
     `sha256`, and `request` is what would be sent now.
-    `left_out` are the messages of the branch that were not sent, and why: a reply that ended before its first word is
-    `empty`.
+    `left_out` are the messages of the branch that were not sent, and why.
     """
 
     attempt: int
@@ -53,11 +49,14 @@ class AskedPrompts(Struct, frozen=True, kw_only=True):
 
 
 class AskedPromptsReader:
-    def __init__(self, decisions: Decisions, history: History, models: Models, starting: Starting) -> None:
+    def __init__(
+        self, decisions: Decisions, history: History, models: Models, starting: Starting, prompts: Prompts
+    ) -> None:
         self._decisions = decisions
         self._history = history
         self._starting = starting
         self._models = models
+        self._prompts = prompts
 
     async def of(self, key: Key, message_id: str) -> AskedPrompts:
         """Raises SessionNotFound, MessageNotFound and NotAReply."""
@@ -65,10 +64,9 @@ class AskedPromptsReader:
         if reply.role != "assistant":
             raise NotAReply(message_id)
         row = await self._history.row(key, message_id)
-        above = await self._history.above(key, reply)
-        told = [self._told(sent, above) async for sent in self._sent(key, row)]
+        told = [await self._told(key, reply, sent) async for sent in self._sent(key, row)]
         if reply.status in UNRECORDED and len(reply.attempts) > (told[-1].attempt if told else 0):
-            told.append(self._told(await self._unrecorded(key, reply), above))
+            told.append(await self._told(key, reply, await self._unrecorded(key, reply)))
         return AskedPrompts(message_id=message_id, data=told)
 
     async def _unrecorded(self, key: Key, reply: Message) -> PromptSent:
@@ -80,38 +78,37 @@ class AskedPromptsReader:
             _, upstream_model = self._models.resolve(model)
         except Invalid:  # it was asked elsewhere
             upstream_model = model
-        return PromptSent(
-            message_id=reply.id,
-            attempt=len(reply.attempts),
-            model=model,
-            upstream_model=upstream_model,
-            system_prompt=session.system_prompt,
-            prefill=str(reply.content),
-            params=asked.params,
-            sha256="",
+        asking = Asking(
+            model=model, params=asked.params, system_prompt=session.system_prompt, prefill=str(reply.content)
         )
+        try:
+            composed = await self._prompts.compose(key, reply, asking, summarise=False)
+        except (ProviderError, Invalid):  # it does not fit and must, or the model is not here: nothing is sent
+            composed = Composed(messages=())
+        sent = prompt_record.sent(b"", reply, upstream_model, asking, composed)
+        return structs.replace(sent, sha256="")
 
     async def _sent(self, key: Key, row: Row) -> AsyncIterator[PromptSent]:
         async for event in self._history.events_of(key, row):
-            if (sent := prompt_sent(event)) is not None:
+            if isinstance(sent := note(event), PromptSent):
                 yield sent
 
-    def _told(self, sent: PromptSent, above: list[Message]) -> AskedPrompt:
-        messages = prompt.worded(above, sent.system_prompt, sent.prefill)
+    async def _told(self, key: Key, reply: Message, sent: PromptSent) -> AskedPrompt:
+        messages, left_out = await self._prompts.again(key, reply, sent)
         body = self._body(sent, messages)
-        digest = prompt.digest(body)
-        left_out = tuple(LeftOut(message.id, "empty") for message in above if prompt.is_empty(message))
+        digest = prompt_record.digest(body)
         return AskedPrompt(
             attempt=sent.attempt,
             model=sent.model,
             request=msgspec.Raw(body),
             sha256=sent.sha256 or None,
             exact=digest == sent.sha256,
-            left_out=left_out,
+            left_out=tuple(left_out),
         )
 
     def _body(self, sent: PromptSent, messages: tuple[JsonObject, ...]) -> bytes:
-        asked = Prompt(model=sent.upstream_model, messages=messages, params=prompt.upstream_params(sent.params))
+        params = prompt_record.upstream_params(sent.params)
+        asked = Prompt(model=sent.upstream_model, messages=messages, params=params)
         try:
             provider, _ = self._models.resolve(sent.model)
         except Invalid:

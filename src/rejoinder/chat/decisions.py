@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from rejoinder.abc import Append, Appended, EndedRow, NewRow, Store
 from rejoinder.chat import ids
 from rejoinder.chat.writer import Writer
-from rejoinder.entities import Header, Key, OpenReply, Session
+from rejoinder.entities import Asides, Header, Key, OpenReply, Session
 from rejoinder.errors import SessionNotFound
 from rejoinder.events import Draft
 
@@ -81,3 +81,9 @@ def change(
         open=header.open if open_replies is None else open_replies,
     )
     return Append(key=key, drafts=drafts, expect=header.version, header=after, created=created, ended=ended)
+
+
+def with_aside(append: Append, asides: Asides) -> Append:
+    """The same, with what titles and summaries have cost by then."""
+    assert append.header is not None
+    return structs.replace(append, header=structs.replace(append.header, asides=asides))

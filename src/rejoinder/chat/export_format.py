@@ -16,17 +16,18 @@ from typing import Any, Self
 import msgspec
 from msgspec import Struct, structs
 
-from rejoinder.entities import JsonObject, Message, Session
+from rejoinder.entities import Asides, JsonObject, Message, Session
 
 FORMAT = 1
 
 
 class SessionLine(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`request_hash` as in the event `session.created`."""
+    """`request_hash` as in the event `session.created`; `asides` are what titles and summaries have cost."""
 
     rejoinder: int
     session: Session
     request_hash: str | None = None
+    asides: Asides = Asides()
 
     def encoded(self) -> bytes:
         told = msgspec.to_builtins(self)

@@ -49,7 +49,9 @@ class Exporting:
     async def _pieces(self, key: Key, header: Header, created: SessionCreated) -> AsyncGenerator[bytes, None]:
         as_of = header.session.last_seq
         seal = Seal()
-        first = SessionLine(rejoinder=FORMAT, session=header.session, request_hash=created.request_hash)
+        first = SessionLine(
+            rejoinder=FORMAT, session=header.session, request_hash=created.request_hash, asides=header.asides
+        )
         yield seal.add(first.encoded())
         after = 0
         while rows := await self._store.created(key, after=after, before=as_of + 1, limit=ROWS):

@@ -13,12 +13,12 @@ from typing import TypeVar
 from msgspec import Struct, structs
 
 from rejoinder.abc import Chunk, FinishChunk, Prompt, TextChunk, UsageChunk
-from rejoinder.chat import attempts, prompt
+from rejoinder.chat import attempts, prompt_record
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.endings import Ending, Endings, Outcome, ended_reply, failed, stopped
-from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
+from rejoinder.chat.prompts import Asking, Composed, Prompts
 from rejoinder.chat.spending import Spending
 from rejoinder.chat.starting import Start, broke_off_in_its_text, next_attempt
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
@@ -35,7 +35,7 @@ class Tools(Struct, frozen=True):
     """What every generation of a service works with."""
 
     decisions: Decisions
-    history: History
+    prompts: Prompts
     models: Models
     endings: Endings
     limits: ReplyLimits
@@ -55,6 +55,9 @@ class Generation:
         self._text = ReplyText.of(start.reply)
         self._buffer = DeltaBuffer(key, start.reply.id, self._text, max_delta=tools.limits.max_delta)
         self._spending = Spending()
+        self._system_prompt: str | None = None
+        self._composed: Composed | None = None
+        self._most: float | None = None
         self._finish = ""
         self._bytes = len(self._text.part("content").encode()) + len(self._text.part("reasoning").encode())
         self._halted: Outcome | None = None
@@ -102,34 +105,74 @@ class Generation:
             return stopped()
         tries = 1
         watchdog = Watchdog(self._tools.limits)
+        self._system_prompt = header.session.system_prompt
         while True:
             try:
-                return await self._attempt(header.session.system_prompt, watchdog)
+                return await self._attempt(watchdog)
             except ProviderError as fault:
-                self._spending.end(self._buffer.size, asked=not fault.before_reply)
-                following = attempts.after(fault, self._models, tries, self._tools.retrying)
+                self._spending.end(self._buffer.size, asked=not self._unasked(fault))
+                following = await self._after(fault, tries)
                 if following is None:
                     raise
                 log.info("reply %s: %s, and %s is asked", self.reply.id, fault.code, following.models[0])
                 await asyncio.sleep(following.wait)
-                tries = tries + 1 if following.models == self._models else 1
-                self._models = following.models
+                if following.share is None:
+                    tries = tries + 1 if following.models == self._models else 1
+                    self._turn_to(following.models)
                 if not await self._tell_attempt(fault):
                     return stopped()
 
-    async def _attempt(self, system_prompt: str | None, watchdog: Watchdog) -> Outcome:
+    async def _after(self, fault: ProviderError, tries: int) -> attempts.Next | None:
+        """What follows a fault. Where that is a shorter prompt, it is there already."""
+        if fault.window is not None:
+            self._tools.models.learn_window(self._models[0], fault.window)
+        # Once only, and not where the reply had begun: then it was no matter of the prompt.
+        shortens = self._most is None and self._composed is not None and not self._buffer.size
+        following = attempts.after(fault, self._models, tries, self._tools.retrying, shortens=shortens)
+        if following is not None and following.share is not None and not await self._shorten(following.share):
+            following = attempts.after(fault, self._models, tries, self._tools.retrying)
+        return following
+
+    def _unasked(self, fault: ProviderError) -> bool:
+        """Whether the upstream cannot have begun a reply, so that nothing is owed."""
+        return fault.before_reply or (fault.code == "context_overflow" and not self._buffer.size)
+
+    async def _shorten(self, share: float) -> bool:
+        """Leaves out more of the branch. False where no more can be, or should be: then the same would be refused again."""
+        before = self._composed
+        if before is None or self._prompt_wanted().policy == "error":
+            return False
+        self._most = before.tokens * share
+        self._composed = await self._compose()
+        return self._composed.messages != before.messages
+
+    def _turn_to(self, models: tuple[str, ...]) -> None:
+        """From the next attempt on. Its prompt may be another: for another model, or to go on from what is there."""
+        if models != self._models:
+            self._models, self._most = models, None
+        self._composed = None
+
+    def _prompt_wanted(self) -> Asking:
+        return Asking(
+            model=self._models[0],
+            params=self._params,
+            system_prompt=self._system_prompt,
+            prefill=self._text.part("content"),
+            most=self._most,
+        )
+
+    async def _compose(self) -> Composed:
+        return await patiently(lambda: self._tools.prompts.compose(self.key, self.reply, self._prompt_wanted()))
+
+    async def _attempt(self, watchdog: Watchdog) -> Outcome:
         """Asks once and reads the upstream to its end. What one read brought is committed together."""
         provider, model = self._tools.models.resolve(self._models[0])
-        prefill = self._text.part("content")
-        messages = await patiently(
-            lambda: prompt.prompt_messages(self._tools.history, self.key, self.reply, system_prompt, prefill)
-        )
-        self._spending.begin(messages, self._text.size)
+        composed = self._composed = self._composed or await self._compose()
+        self._spending.begin(composed.messages, self._text.size)
         with watchdog.watching():
-            asked = await provider.prepare(
-                Prompt(model=model, messages=messages, params=prompt.upstream_params(self._params))
-            )
-            self._tell_prompt(provider.body(asked), asked, system_prompt, prefill)
+            params = prompt_record.upstream_params(self._params)
+            asked = await provider.prepare(Prompt(model=model, messages=composed.messages, params=params))
+            self._tell_prompt(provider.body(asked), asked, composed)
             async with aclosing(provider.stream(asked)) as reads:
                 async for chunks in reads:
                     watchdog.heard()
@@ -143,12 +186,12 @@ class Generation:
             return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
         return Outcome(status=Status.COMPLETED, finish_reason=self._finish)
 
-    def _tell_prompt(self, body: bytes, asked: Prompt, system_prompt: str | None, prefill: str) -> None:
+    def _tell_prompt(self, body: bytes, asked: Prompt, composed: Composed) -> None:
         """Notes what is sent upstream, to be committed right before whatever comes of it.
 
         Never by itself: streams skip it, and a session whose last event no reader sees would look ahead of its readers.
         """
-        sent = prompt.sent(body, self.reply, asked.model, system_prompt, prefill, self._params)
+        sent = prompt_record.sent(body, self.reply, asked.model, self._prompt_wanted(), composed)
         self._buffer.note(draft(sent))
 
     async def _tell_attempt(self, fault: ProviderError) -> bool:

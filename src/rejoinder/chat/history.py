@@ -9,7 +9,7 @@ from rejoinder.chat import branches
 from rejoinder.chat.decisions import Decisions
 from rejoinder.entities import Header, Key, Message
 from rejoinder.errors import InvalidCursor, MessageNotFound
-from rejoinder.events import Event, MessageCreated, MessageEnded, fact
+from rejoinder.events import Event, MessageCreated, MessageEnded, Note, fact, note
 from rejoinder.fold import ReplyFold, siblings_of
 
 NEWEST = "end"
@@ -17,6 +17,9 @@ NEWEST = "end"
 
 NEVER = 1 << 62
 """A seq that no log reaches."""
+
+NOTED = 6
+"""Events of a reply behind its creation among which its first notes stand: started, summaries, the prompt, the first text."""
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -75,10 +78,30 @@ class History:
 
     async def above(self, key: Key, reply: Message) -> list[Message]:
         """The messages of the branch above a reply, oldest first."""
-        row = await self.row(key, reply.id)
+        return await self.plain(key, await self.rows_above(key, await self.row(key, reply.id)))
+
+    async def rows_above(self, key: Key, row: Row, low: int = 0) -> list[Row]:
+        """The rows of the branch above a message, from depth `low` on, oldest first."""
         path = await branches.stretches(self._store, key, row)
-        rows = await branches.between(self._store, key, path, 0, row.depth - 1)
-        return await self._messages(key, rows, NEVER)
+        return await branches.between(self._store, key, path, low, row.depth - 1)
+
+    async def upwards(self, key: Key, row: Row, page: int) -> AsyncIterator[tuple[list[Row], list[Message]]]:
+        """The branch above a message, from its end to its beginning in pages, each of them oldest first, without `siblings`."""
+        path = await branches.stretches(self._store, key, row)
+        high = row.depth - 1
+        while high >= 0:
+            rows = await branches.between(self._store, key, path, max(0, high - page + 1), high)
+            yield rows, await self.plain(key, rows)
+            high -= page
+
+    async def plain(self, key: Key, rows: Sequence[Row]) -> list[Message]:
+        """The messages of these rows as they are now, without `siblings`, which cost a read of their own."""
+        return await self._found(key, rows, NEVER)
+
+    async def first_notes(self, key: Key, row: Row) -> list[tuple[int, Note]]:
+        """What the log notes of a reply by itself right after its beginning, with the seqs."""
+        events = await self._store.events(key, after=row.created, until=row.ended, message_ids=[row.id], limit=NOTED)
+        return [(event.seq, said) for event in events if (said := note(event)) is not None]
 
     async def _all(self, key: Key, window: Window, seq: int) -> tuple[list[Row], bool]:
         after, before = 0, seq + 1
@@ -127,6 +150,11 @@ class History:
 
     async def _messages(self, key: Key, rows: Sequence[Row], seq: int) -> list[Message]:
         """The messages of these rows as they were at `seq`, in the same order."""
+        found = await self._found(key, rows, seq)
+        siblings = await self._siblings(key, rows, seq)
+        return [structs.replace(message, siblings=siblings[message.id]) for message in found]
+
+    async def _found(self, key: Key, rows: Sequence[Row], seq: int) -> list[Message]:
         whole = {row.id: row.ended for row in rows if row.ended is not None and row.ended <= seq}
         found: dict[str, Message] = {}
         for event in await self._store.events_at(key, whole.values()):
@@ -136,8 +164,7 @@ class History:
         for row in rows:
             if row.id not in whole:
                 found[row.id] = await self.folded(key, row, seq)
-        siblings = await self._siblings(key, rows, seq)
-        return [structs.replace(found[row.id], siblings=siblings[row.id]) for row in rows if row.id in found]
+        return [found[row.id] for row in rows if row.id in found]
 
     async def every(self, key: Key, page: int) -> AsyncIterator[Message]:
         """All messages of a session in order of creation, read `page` at a time. Raises SessionNotFound."""

@@ -16,7 +16,7 @@ from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.export_format import FORMAT, EndLine, MessageLine, Seal, SessionLine
 from rejoinder.chat.forking import begun
 from rejoinder.chat.import_checks import check, check_known, check_message, check_time, converted
-from rejoinder.entities import Header, JsonObject, Key, Message, Session
+from rejoinder.entities import Asides, Header, JsonObject, Key, Message, Session
 from rejoinder.errors import AlreadyExists, IdempotencyMismatch, Invalid
 from rejoinder.events import (
     Draft,
@@ -26,7 +26,7 @@ from rejoinder.events import (
     SessionCreated,
     SessionUpdated,
     draft,
-    file_imported,
+    note,
 )
 
 
@@ -85,9 +85,9 @@ class Importing:
         """
         append = imported.append
         if idempotency_key is not None:
-            note = FileImported(request=idempotency_key, sha256=imported.sha256)
+            by = FileImported(request=idempotency_key, sha256=imported.sha256)
             # Not the last: who reads the stream of a session waits for its last seq, and notes are not in it.
-            drafts = (append.drafts[0], draft(note), *append.drafts[1:])
+            drafts = (append.drafts[0], draft(by), *append.drafts[1:])
             append = structs.replace(
                 append,
                 drafts=drafts,
@@ -105,11 +105,11 @@ class Importing:
                 return structs.replace(append.header.session, last_seq=made.first + len(append.drafts) - 1)
 
     async def _check_retry(self, key: Key, imported: Imported, idempotency_key: str | None) -> None:
-        notes = [file_imported(event) for event in await self._decisions.store.events(key, after=0, limit=2)]
-        note = next((note for note in notes if note is not None), None)
-        if note is None or idempotency_key is None or note.request != idempotency_key:
+        told = [note(event) for event in await self._decisions.store.events(key, after=0, limit=2)]
+        by = next((said for said in told if isinstance(said, FileImported)), None)
+        if by is None or idempotency_key is None or by.request != idempotency_key:
             raise AlreadyExists(f"There is a session {key.session_id} already.")
-        if note.sha256 != imported.sha256:
+        if by.sha256 != imported.sha256:
             raise IdempotencyMismatch(f"Session {key.session_id} was imported by a request with another body.")
 
 
@@ -122,6 +122,7 @@ class Reader:
         self._number = 0
         self._seal = Seal()
         self._session: Session | None = None
+        self._asides = Asides()
         self._end: EndLine | None = None
         self._drafts: list[Draft] = []
         self._rows: dict[str, NewRow] = {}
@@ -155,7 +156,7 @@ class Reader:
             key=Key(self._owner, self._session.id),
             drafts=(*self._drafts, draft(SessionUpdated(session=self._session))),
             expect=ABSENT,
-            header=Header(session=self._session, version=1),
+            header=Header(session=self._session, version=1, asides=self._asides),
             created=tuple(self._rows.values()),
             ended=tuple(self._ended),
         )
@@ -174,7 +175,7 @@ class Reader:
         check_time("session.created_at", session.created_at)
         check_time("session.updated_at", session.updated_at)
         self._gate.session(session)
-        self._session = session
+        self._session, self._asides = session, line.asides
         # As it was made: with the messages that follow it comes to be what it is.
         new = structs.replace(session, head=None, updated_at=session.created_at)
         self._drafts.append(draft(SessionCreated(session=new, request_hash=line.request_hash)))

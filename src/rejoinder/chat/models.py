@@ -9,16 +9,23 @@ from rejoinder.errors import Invalid, ProviderError
 class Models:
     """`names` are the models that the settings list, the default first; `providers` are by the prefix of a name.
 
-    `prefilling` are names of models, or of providers for all of theirs, that go on from an assistant message.
+    `prefilling` are names of models, or of providers for all of theirs, that go on from an assistant message; `windows` are
+    tokens by such names.
     """
 
     def __init__(
-        self, names: Sequence[str], providers: Mapping[str, Provider], prefilling: Collection[str] = ()
+        self,
+        names: Sequence[str],
+        providers: Mapping[str, Provider],
+        prefilling: Collection[str] = (),
+        windows: Mapping[str, int] | None = None,
     ) -> None:
         self.default = names[0]
         self._names = tuple(names)
         self._providers = dict(providers)
         self._prefilling = frozenset(prefilling)
+        self._windows = dict(windows or {})
+        self._learned: dict[str, int] = {}
 
     def resolve(self, name: str) -> tuple[Provider, str]:
         """The provider and its own name for the model ("": its default). Raises Invalid for a name that means none."""
@@ -40,8 +47,20 @@ class Models:
     def prefills(self, name: str) -> bool:
         """Whether a reply that broke off can go on with this model: by the settings, or since its provider says so."""
         provider, own = self.resolve(name)
-        named = {name, provider.name, f"{provider.name}:{own}"}
-        return bool(named & self._prefilling) or provider.prefills(own)
+        return bool(self._prefilling.intersection(_names(name, provider, own))) or provider.prefills(own)
+
+    def window(self, name: str) -> int | None:
+        """Tokens that a model takes, prompt and reply together: by the settings, by what it said when it was asked too much, or
+        as its provider knows it."""
+        provider, own = self.resolve(name)
+        for known in _names(name, provider, own):
+            if known in self._windows:
+                return self._windows[known]
+        return self._learned.get(name) or provider.window(own)
+
+    def learn_window(self, name: str, tokens: int) -> None:
+        """A model has said how much it takes. Forgotten with the process: it may be another model by then."""
+        self._learned[name] = tokens
 
     def listed(self, model: str | Sequence[str] | None) -> tuple[str, ...]:
         """A model as a session names it, as names in order of preference."""
@@ -58,3 +77,8 @@ class Models:
             except ProviderError:
                 continue
         return list(found)
+
+
+def _names(name: str, provider: Provider, own: str) -> tuple[str, ...]:
+    """By which a setting may mean a model, the narrowest first."""
+    return name, f"{provider.name}:{own}", provider.name

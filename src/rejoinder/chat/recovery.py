@@ -8,16 +8,16 @@ it goes on from its text where the model can.
 import logging
 from typing import Literal, TypeAlias
 
-from rejoinder.chat import prompt
 from rejoinder.chat.decisions import Decision, Decisions, change
-from rejoinder.chat.endings import Ending, Endings, ended_reply, interrupted, stopped
+from rejoinder.chat.endings import NOTHING, Ending, Endings, ended_reply, interrupted, stopped
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
+from rejoinder.chat.prompts import Asking, Prompts
 from rejoinder.chat.queue import due
 from rejoinder.chat.starting import Start, Starting, broke_off_in_its_text
 from rejoinder.entities import Header, Key, Message, OpenReply, Status, Usage
 from rejoinder.errors import MessageNotFound, SessionNotFound
-from rejoinder.events import MessageEnded, draft
+from rejoinder.events import MessageEnded, PromptSent, draft, note
 from rejoinder.fold import ReplyText
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Recovery:
         history: History,
         models: Models,
         starting: Starting,
+        prompts: Prompts,
         endings: Endings,
         after_crash: AfterCrash,
     ) -> None:
@@ -45,6 +46,7 @@ class Recovery:
         self._history = history
         self._models = models
         self._starting = starting
+        self._prompts = prompts
         self._endings = endings
         self._after_crash = after_crash
 
@@ -132,8 +134,18 @@ class Recovery:
         return wanted and broke_off_in_its_text(written) and self._models.prefills(model)
 
     async def _usage(self, key: Key, written: Message, header: Header) -> Usage:
-        asked = await prompt.prompt_messages(self._history, key, written, header.session.system_prompt)
-        return prompt.estimated_usage(asked, ReplyText.of(written).size)
+        """An estimate of the last attempt: nobody knows any more what the upstream counted."""
+        if not written.attempts:
+            return NOTHING
+        sent = None
+        async for event in self._history.events_of(key, await self._history.row(key, written.id)):
+            if isinstance(said := note(event), PromptSent):
+                sent = said
+        asked = await self._starting.created(key, written.id)
+        asking = Asking(
+            model=written.attempts[-1].model, params=asked.params, system_prompt=header.session.system_prompt
+        )
+        return await self._prompts.estimated_usage(key, written, sent, asking, ReplyText.of(written).size)
 
 
 def _remaining(models: tuple[str, ...], current: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from rejoinder.chat.growth import Growth, Keeping
 from rejoinder.chat.history import History
 from rejoinder.chat.importing import Importing
 from rejoinder.chat.models import Models
+from rejoinder.chat.prompts import Prompts
 from rejoinder.chat.recovery import AfterCrash, Recovery
 from rejoinder.chat.replies import Replies
 from rejoinder.chat.search import Search
@@ -74,9 +75,10 @@ class Chat:
         self.importing = Importing(decisions)
         self.usage = UsageReader(self.history)
         self.search = Search(store)
-        recovery = Recovery(decisions, self.history, models, self._starting, endings, rules.after_crash)
-        self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting)
-        self.replies = Replies(Tools(decisions, self.history, models, endings, rules.limits, rules.retrying), recovery)
+        prompts = Prompts(decisions, self.history, models)
+        recovery = Recovery(decisions, self.history, models, self._starting, prompts, endings, rules.after_crash)
+        self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting, prompts)
+        self.replies = Replies(Tools(decisions, prompts, models, endings, rules.limits, rules.retrying), recovery)
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
         self._sending = Sending(decisions, self.history, models, self._starting, accepting)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rejoinder.chat import prompt
+from rejoinder.chat import context
 from rejoinder.entities import JsonObject, Usage
 
 
@@ -26,7 +26,7 @@ class Spending:
         if self._told is not None:
             self._spent.append(self._told)
         elif self._asked is not None and asked:
-            self._spent.append(prompt.estimated_usage(self._asked, size - self._began_at))
+            self._spent.append(context.estimated_usage(self._asked, size - self._began_at))
         self._asked = self._told = None
 
     def usage(self) -> Usage:

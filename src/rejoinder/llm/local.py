@@ -111,6 +111,9 @@ class LocalProvider(Provider):
     def accepts(self, model: str) -> bool:
         return model in ("", MODEL)
 
+    def window(self, model: str) -> int | None:
+        return self._context
+
     async def _ready(self) -> _Child:
         """The model, loaded again where it has died or did not load: once for all who wait, and never by itself.
 

@@ -29,6 +29,7 @@ from rejoinder.llm.openai_request import (
     secrets,
     without_prompt,
 )
+from rejoinder.llm.windows import known_window
 
 if TYPE_CHECKING:
     import httpx2
@@ -126,6 +127,9 @@ class OpenAIProvider(Provider):
     async def complete(self, prompt: Prompt) -> Completion:
         async with self._asked(prompt, stream=False) as response:
             return decode_completion(await _rest(response), self._secrets)
+
+    def window(self, model: str) -> int | None:
+        return known_window(model or self._default)
 
     async def models(self) -> list[str]:
         try:

@@ -87,9 +87,7 @@ def without_prompt(error: ProviderError, prompt: Prompt) -> ProviderError:
     windows = {said[at : at + ECHO] for at in range(len(said) - ECHO + 1)}
     for text in _texts(prompt):
         if (len(text) >= SHORT_ECHO and text in said) or any(window in text for window in windows):
-            return ProviderError(
-                error.code, f"{sentence}.", before_reply=error.before_reply, retry_after=error.retry_after
-            )
+            return error.saying(f"{sentence}.")
     return error
 
 

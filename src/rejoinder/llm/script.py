@@ -8,6 +8,7 @@ which wins word by word; what follows that line is the message proper. What a mo
              · tokens=N (`t0 t1 t2 …`) · big=N (one token of N characters) · reasoning=N (`r0 r1 …` before it) · calls=N
     pace     pace=SECONDS between tokens · first=SECONDS before the first · burst=N tokens at once
     end      finish=REASON · usage=no
+    window   window=N: a prompt of more than N words is refused as too long
     fault    fail=WHAT@N after N tokens (default 0); WHAT is an HTTP status (only @0), `reset`, `close`, `eof`,
              `error`, `malformed`, `stall`, or a code of errors (`upstream_rate_limited`)
              · stall@N = fail=stall@N · hang = stall@0 (before any header, as reset@0 and close@0)
@@ -61,6 +62,7 @@ class Script(Struct, frozen=True, kw_only=True):
     finish: str = ""
     usage: bool = True
     fault: Fault | None = None
+    window: int = 0
     times: int = 0
     retry_after: float | None = None
     retry_form: str = "seconds"
@@ -156,6 +158,7 @@ _WORDS: dict[str, Callable[[str], JsonObject]] = {
     "finish": lambda value: {"finish": _word(value)},
     "usage": lambda value: {"usage": {"yes": True, "no": False}[value]},
     "fail": lambda value: {"fault": _fault(value)},
+    "window": lambda value: {"window": _count(value)},
     "times": lambda value: {"times": _count(value)},
     "retry_after": lambda value: {"retry_after": _seconds(value)},
     "retry_form": lambda value: {"retry_form": {"date": "date", "ms": "ms", "seconds": "seconds"}[value]},

@@ -13,7 +13,7 @@ from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.chat_completions import completion_of
 from rejoinder.llm.openai_request import request_body
 from rejoinder.llm.script import BUILT_IN, CODES, BadScript, Fault, Script, parse
-from rejoinder.llm.scripted_answer import Answer, answer_to
+from rejoinder.llm.scripted_answer import Answer, answer_to, overflow
 from rejoinder.llm.upstream_errors import error_from_body
 
 MEANING = {
@@ -57,6 +57,8 @@ class ScriptedProvider(Provider):
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         answer = self._answer(prompt)
         script = answer.script
+        if answer.too_long:
+            raise error_from_body(400, overflow(answer))
         fault_after = answer.fault_after() if self._fails(prompt, script) else None
         began = asyncio.get_running_loop().time()
         gathered: list[Chunk] = []
@@ -79,6 +81,12 @@ class ScriptedProvider(Provider):
 
     async def models(self) -> list[str]:
         return list(dict.fromkeys((self._default or BUILT_IN[0], *BUILT_IN)))
+
+    def window(self, model: str) -> int | None:
+        try:
+            return parse(model or self._default).window or None
+        except BadScript:
+            return None
 
     def accepts(self, model: str) -> bool:
         try:

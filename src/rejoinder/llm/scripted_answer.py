@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+import msgspec
 from msgspec import Struct, structs
 
 from rejoinder.abc import Chunk, FinishChunk, Prompt, TextChunk, UsageChunk
@@ -26,6 +27,10 @@ class Answer(Struct, frozen=True):
     prefill: str
     params: JsonObject
     input_tokens: int
+
+    @property
+    def too_long(self) -> bool:
+        return 0 < self.script.window < self.input_tokens
 
     def words(self) -> Iterator[TextChunk]:
         """Every token, one chunk each."""
@@ -84,6 +89,15 @@ def answer_to(prompt: Prompt, script: Script = PLAIN) -> Answer:
     prefill = text_of(last) if last.get("role") == "assistant" else ""
     size = sum(len(text_of(message).split()) for message in messages)
     return Answer(script, user, prefill, prompt.params, size)
+
+
+def overflow(answer: Answer) -> bytes:
+    """The body of the refusal of a prompt that is too long."""
+    said = (
+        f"This model's maximum context length is {answer.script.window} tokens. "
+        f"However, your messages resulted in {answer.input_tokens} tokens."
+    )
+    return msgspec.json.encode({"error": {"code": "context_length_exceeded", "message": said}})
 
 
 def full_text(script: str, message: str = "") -> str:

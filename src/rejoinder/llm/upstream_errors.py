@@ -26,6 +26,18 @@ _OVERFLOW = re.compile(
     r"|reduce the length of the (?:messages|prompt)",
     re.IGNORECASE,
 )
+_WINDOW = re.compile(
+    r"(?:maximum context length (?:is|of)|context (?:length|window|size) (?:is|of)|n_ctx\W+|maximum number of tokens allowed \(|"
+    r"context size \(|limit of|maximum(?: prompt| input)? length is|> )\s*(\d+)",
+    re.IGNORECASE,
+)
+_ASKED = re.compile(
+    r"(?:resulted in|you requested|prompt is too long:|n_prompt_tokens\W+|input token count \(|request \(|prompt contains(?: at least)?|"
+    r"but got|is)\s*(\d+)(?! tokens\. However)",
+    re.IGNORECASE,
+)
+"""How servers say how long a prompt was and how long it may be."""
+
 _KINDS = {
     code: re.compile(pattern, re.IGNORECASE)
     for code, pattern in {
@@ -58,7 +70,8 @@ def error_from_body(
     said = quoted(message, secrets)
     detail = f"{_SENTENCES[code]} (HTTP {status})" + (f": {said}" if said else ".")
     before = code in ("upstream_rate_limited", "upstream_error") and (status == 429 or status >= 500)
-    return ProviderError(code, detail, before_reply=before, retry_after=retry_after)
+    asked, window = _sizes(code, body.decode(errors="replace"))
+    return ProviderError(code, detail, before_reply=before, retry_after=retry_after, asked=asked, window=window)
 
 
 def error_from_chunk(payload: Any, *, secrets: Sequence[str] = ()) -> ProviderError:
@@ -67,7 +80,8 @@ def error_from_chunk(payload: Any, *, secrets: Sequence[str] = ()) -> ProviderEr
     status = next((int(word) for word in kind.split() if word.isdecimal() and len(word) == 3), 500)
     code = _code(status, kind, message)
     said = quoted(message, secrets)
-    return ProviderError(code, _SENTENCES[code] + (f": {said}" if said else "."))
+    asked, window = _sizes(code, message)
+    return ProviderError(code, _SENTENCES[code] + (f": {said}" if said else "."), asked=asked, window=window)
 
 
 def quoted(text: str, secrets: Sequence[str] = ()) -> str:
@@ -108,6 +122,15 @@ def _code(status: int, kind: str, message: str) -> str:
     if status == 404:
         return "upstream_unavailable"
     return next((code for code, pattern in _KINDS.items() if pattern.search(kind)), "upstream_error")
+
+
+def _sizes(code: str, said: str) -> tuple[int | None, int | None]:
+    """(asked, window) of an overflow, where both are told and make sense."""
+    if code != "context_overflow" or not (window := _WINDOW.search(said)):
+        return None, None
+    most = int(window[1])
+    asked = next((int(found[1]) for found in _ASKED.finditer(said) if int(found[1]) > most), None)
+    return asked, most or None
 
 
 def _told(payload: Any) -> tuple[str, str]:

@@ -23,7 +23,7 @@ import msgspec
 from rejoinder.abc import Prompt
 from rejoinder.entities import JsonObject
 from rejoinder.llm.script import BUILT_IN, BadScript, Script, parse
-from rejoinder.llm.scripted_answer import Answer, answer_to
+from rejoinder.llm.scripted_answer import Answer, answer_to, overflow
 from rejoinder.testing.exchange import Exchange
 from rejoinder.testing.records import Record
 from rejoinder.testing.wire import http_error, http_fault, stream, whole
@@ -180,6 +180,8 @@ class _Connection(asyncio.Protocol):
         exchange.begin(script.headers)
         if fault_after == 0 and script.fault is not None and script.fault.what in BEFORE_HEADERS:
             exchange.fail(script.fault.what)
+        elif answer.too_long:
+            exchange.at(0, lambda: exchange.send(400, overflow(answer), {}, end="failed"))
         elif fails and (what := http_fault(script)):
             status, fields, body = http_error(script, what, record.headers.get("authorization", ""))
             exchange.at(0, lambda: exchange.send(status, body, fields, end="failed"))

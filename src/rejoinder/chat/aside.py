@@ -1,0 +1,42 @@
+"""A short answer that the service itself wants of a model, beside any reply: a title, a summary."""
+
+import asyncio
+from contextlib import aclosing
+
+from msgspec import Struct
+
+from rejoinder.abc import Prompt, TextChunk, UsageChunk
+from rejoinder.chat.context import estimated_usage
+from rejoinder.chat.models import Models
+from rejoinder.entities import JsonObject, Usage
+from rejoinder.errors import ProviderError
+
+
+class Answer(Struct, frozen=True):
+    text: str
+    usage: Usage
+
+
+async def answer_aside(
+    models: Models, model: str, messages: tuple[JsonObject, ...], *, most: int, seconds: float
+) -> Answer:
+    """What the model says, or its first `most` code points: then it is made to stop. Raises ProviderError.
+
+    The limit is the service's own, since parameters that set one are refused by some models.
+    """
+    provider, name = models.resolve(model)
+    text, told = "", None
+    try:
+        async with asyncio.timeout(seconds):
+            asked = await provider.prepare(Prompt(model=name, messages=messages))
+            async with aclosing(provider.stream(asked)) as reads:
+                async for chunks in reads:
+                    text += "".join(
+                        chunk.text for chunk in chunks if isinstance(chunk, TextChunk) and chunk.part == "content"
+                    )
+                    told = next((chunk.usage for chunk in chunks if isinstance(chunk, UsageChunk)), told)
+                    if len(text) > most:
+                        break
+    except TimeoutError:
+        raise ProviderError("upstream_timeout", f"The upstream gave no whole answer within {seconds:g} s.") from None
+    return Answer(text[:most].strip(), told or estimated_usage(asked.messages, len(text)))
