@@ -72,7 +72,7 @@ def codes_in_the_code() -> set[str]:
 
 
 # Said to whoever starts the service, or used inside: never on the wire.
-INTERNAL = {"store_locked", "misconfigured", "lease_lost", "already_exists"}
+INTERNAL = {"store_locked", "misconfigured", "lease_lost"}
 
 
 @pytest.mark.parametrize("code", sorted(codes_in_the_code() - INTERNAL))

@@ -118,6 +118,14 @@ class TitleMade(Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
+class FileImported(Struct, frozen=True, kw_only=True):
+    """The session came out of a file, whose last line tells `sha256`, by the request that `request` names: so a retry finds it.
+    The log's own."""
+
+    request: str
+    sha256: str
+
+
 Fact: TypeAlias = (
     SessionCreated
     | SessionUpdated
@@ -141,9 +149,14 @@ FACTS: dict[str, type[Any]] = {
 }
 """Every type that a stream may carry. The log may hold further types (prompts, summaries): streams and folds skip them."""
 
-Note: TypeAlias = PromptSent | SummaryMade | TitleMade
+Note: TypeAlias = PromptSent | SummaryMade | TitleMade | FileImported
 
-NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent, "summary.made": SummaryMade, "title.made": TitleMade}
+NOTES: dict[str, type[Any]] = {
+    "prompt.sent": PromptSent,
+    "summary.made": SummaryMade,
+    "title.made": TitleMade,
+    "file.imported": FileImported,
+}
 """The types that are the log's own."""
 
 TYPES: dict[type[Any], str] = {fact: name for name, fact in (FACTS | NOTES).items()}
@@ -249,7 +262,7 @@ def _message_id(fact: Fact | Note) -> str | None:
     match fact:
         case MessageCreated(message=message) | MessageEnded(message=message):
             return message.id
-        case SessionCreated() | SessionUpdated() | TitleMade():
+        case SessionCreated() | SessionUpdated() | TitleMade() | FileImported():
             return None
         case _:
             return fact.message_id

@@ -107,6 +107,9 @@ class Settings(BaseSettings):
 
     # limits
     max_body: int = Field(8 << 20, gt=0, description="Bytes of a request body.")
+    max_import: int = Field(
+        256 << 20, gt=0, description="Bytes of a file that is imported; it is held in memory, twice over."
+    )
     max_text: int = Field(256 << 10, gt=0, description="Bytes of UTF-8 of the text of a message.")
     max_depth: int = Field(32, gt=0, le=200, description="Depth of the JSON of a request body.")
     max_title: int = Field(512, gt=0, description="Characters of a title.")

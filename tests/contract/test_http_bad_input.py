@@ -308,21 +308,6 @@ def test_a_method_that_a_path_does_not_have_is_not_allowed(api: Api, kept: str, 
     assert answer.headers["allow"]
 
 
-ABSENT: list[tuple[str, str, Json | None]] = [
-    ("GET", "/sessions/{sid}/export", None),
-    ("POST", "/import", {}),
-]
-
-
-@pytest.mark.parametrize(("method", "path", "body"), ABSENT, ids=[path for _, path, _ in ABSENT])
-def test_what_later_issues_bring_is_not_there_yet(
-    api: Api, kept: str, method: str, path: str, body: Json | None
-) -> None:
-    mid = api.read_session(kept)["head"]
-    request = {} if body is None else {"json": body}
-    check_problem(api.ask(method, path.format(sid=kept, mid=mid), **request), 404, "not_found")
-
-
 # --- problem documents -------------------------------------------------------------------------------------------
 
 

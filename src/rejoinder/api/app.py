@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 import rejoinder
-from rejoinder.api import messages, pages, problems, replies, responses, search, service_routes, sessions
+from rejoinder.api import messages, moving, pages, problems, replies, responses, search, service_routes, sessions
 from rejoinder.api.edge import Edge
 from rejoinder.api.metrics import Metrics
 from rejoinder.api.shutdown import drained_on_signal
@@ -37,8 +37,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     )
     app.state.settings = settings
     app.state.streams = Streams(settings.max_streams, settings.write_timeout)
+    app.state.imports = moving.Imports()
     app.state.metrics = Metrics()
-    for part in (sessions, messages, replies, search, service_routes):
+    for part in (sessions, messages, replies, moving, search, service_routes):
         app.include_router(part.router)
     pages.install(app)
     problems.install(app)

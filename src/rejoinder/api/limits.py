@@ -9,7 +9,7 @@ from rejoinder.api.schemas import (
     ToolResultsBody,
     UserMessageBody,
 )
-from rejoinder.entities import JsonObject
+from rejoinder.entities import JsonObject, Message
 from rejoinder.errors import Invalid
 from rejoinder.settings import Settings
 
@@ -36,6 +36,21 @@ def check_send(body: UserMessageBody | ToolResultsBody, settings: Settings) -> N
     else:
         said = body.content
         text = said if isinstance(said, str) else "".join(part.text for part in said if isinstance(part, TextPart))
+        errors += _text("content", text, settings)
+    _raise(errors)
+
+
+def check_imported(message: Message, settings: Settings) -> None:
+    """A message out of a file. A reply may have what the service would have let a reply become."""
+    errors = _metadata(message.metadata, settings)
+    if message.role == "assistant":
+        arguments = (call.function.arguments for call in message.tool_calls)
+        size = sum(len(text.encode()) for text in (str(message.content), message.reasoning, *arguments))
+        if size > settings.max_reply:
+            errors.append(_error("content", f"A reply may have {settings.max_reply} bytes of UTF-8."))
+    else:
+        said = message.content
+        text = said if isinstance(said, str) else "".join(part.get("text", "") for part in said)
         errors += _text("content", text, settings)
     _raise(errors)
 

@@ -13,11 +13,13 @@ from rejoinder.chat.asked_prompts import AskedPromptsReader
 from rejoinder.chat.attempts import Retrying
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.endings import Endings
+from rejoinder.chat.exporting import Exporting
 from rejoinder.chat.following import Following
 from rejoinder.chat.forking import Forking
 from rejoinder.chat.generation import Tools
 from rejoinder.chat.growth import Growth, Keeping
 from rejoinder.chat.history import History
+from rejoinder.chat.importing import Importing
 from rejoinder.chat.models import Models
 from rejoinder.chat.overview import Overview
 from rejoinder.chat.prompts import Prompts
@@ -74,6 +76,8 @@ class Chat:
         self.stopping = Stopping(decisions, self.history, self.following, self._starting, endings)
         self.sessions = Sessions(decisions, signals, models, self.stopping)
         self.forking = Forking(decisions, self.history, self.sessions)
+        self.exporting = Exporting(decisions, self.history)
+        self.importing = Importing(decisions)
         self.usage = UsageReader(decisions, self.history)
         self.search = Search(store)
         prompts = Prompts(decisions, self.history, models)
@@ -119,15 +123,16 @@ class Chat:
         """Starts a reply that goes on from another. Raises what `Sending.go_on` raises, and StoreUnavailable."""
         return await self.settled(self._begin(key, self._sending.go_on(key, reply_id, wanted)))
 
-    async def settled(self, work: Coroutine[Any, Any, T]) -> T:
+    async def settled(self, work: Coroutine[Any, Any, T], more: float = 0) -> T:
         """Does a change to its end, also when the request that asked for it goes away or its patience is over.
 
-        Raises StoreUnavailable after that: the change may still come to stand, and asking again will tell.
+        `more` are seconds of patience for a change that takes long. Raises StoreUnavailable after that: the change may
+        still come to stand, and asking again will tell.
         """
         task = asyncio.create_task(work)
         self._requests.add(task)
         task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({task}, timeout=self._patience)
+        done, _ = await asyncio.wait({task}, timeout=self._patience + more)
         if not done:
             raise StoreUnavailable("The store does not answer just now.")
         return task.result()
