@@ -50,7 +50,7 @@ FATES: dict[str, Callable[[Wake], list[Wake]]] = {
 
 @asynccontextmanager
 async def serving(fate: Callable[[Wake], list[Wake]]) -> AsyncIterator[Chat]:
-    settings = Settings(store="memory:", model="scripted:echo", _env_file=None)
+    settings = Settings(store="memory:", model="scripted:echo", title_model="off", _env_file=None)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store("memory:"))
         signals = await stack.enter_async_context(WorstSignals(fate))

@@ -132,6 +132,8 @@ ROUTES: dict[str, set[str]] = {
     "/v1/sessions/{sid}/events": {"get"},
     "/v1/sessions/{sid}/fork": {"post"},
     "/v1/sessions/{sid}/usage": {"get"},
+    "/v1/sessions/{sid}/export": {"get"},
+    "/v1/import": {"post"},
     "/v1/sessions/{sid}/messages": {"get", "post"},
     "/v1/sessions/{sid}/messages/{mid}": {"get"},
     "/v1/sessions/{sid}/messages/{mid}/events": {"get"},
