@@ -130,6 +130,7 @@ class Rejoinder(Contestant):
             "REJOINDER_STORE": f"sqlite:///{place.folder}/rejoinder.db",
             "REJOINDER_MODEL": f"openai:{MODEL}",
             "REJOINDER_DRAIN": "0",
+            "REJOINDER_TITLE_MODEL": "off",  # the others make none
         }
         return running("rejoinder", [sys.executable, "-c", self.PROGRAM], place.folder, variables)
 

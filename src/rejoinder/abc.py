@@ -37,10 +37,26 @@ class NewRow(Struct, frozen=True, kw_only=True):
 
 
 class EndedRow(Struct, frozen=True, kw_only=True):
-    """An open message of the index that this append ends, by the draft at place `at`."""
+    """An open message of the index that this append ends, by the draft at place `at`.
+
+    `ended_at` is its time (RFC 3339, as in the message): from then on its deltas are ripe for `compact`.
+    """
 
     id: str
     at: int
+    ended_at: str
+
+
+class Text(Struct, frozen=True, kw_only=True):
+    """What a search finds: the words of an ended message or, where `message_id` is None, of the session's title.
+
+    `words` are distinct words in the form of `rejoinder.words`, with one space between them; "" takes the text away. A text
+    replaces the one that the message had. `at` (RFC 3339) puts what is found in order.
+    """
+
+    message_id: str | None
+    words: str
+    at: str
 
 
 class Append(Struct, frozen=True, kw_only=True):
@@ -57,6 +73,7 @@ class Append(Struct, frozen=True, kw_only=True):
     header: Header | None = None
     created: tuple[NewRow, ...] = ()
     ended: tuple[EndedRow, ...] = ()
+    texts: tuple[Text, ...] = ()
 
 
 # --- Store: what comes back --------------------------------------------------------------------------------------
@@ -98,11 +115,22 @@ class Lease(Struct, frozen=True):
     epoch: int
 
 
+SCANNED = 10_000
+"""Texts through which a store without an index of words looks at most: a second's work, and most people's all."""
+
+
 class SessionCursor(Struct, frozen=True):
     """A place in the list of sessions."""
 
     updated_at: str
     session_id: str
+
+
+class Found(Struct, frozen=True):
+    """A message with the words that were looked for."""
+
+    key: Key
+    message_id: str
 
 
 class Store(abc.ABC):
@@ -168,18 +196,56 @@ class Store(abc.ABC):
         A session that is not there gives True: it is deleted.
         """
 
+    # compaction
+
+    @abc.abstractmethod
+    async def ripe(self, before: str, limit: int) -> list[tuple[Key, str]]:
+        """Messages (by key and id) that an append ended at a time (`EndedRow.ended_at`) before `before` and that were not compacted yet.
+
+        Those that ended first come first.
+        """
+
+    @abc.abstractmethod
+    async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
+        """Drops the events of these types of these messages that stand before their ends, and gives the room back.
+
+        The messages are ripe no more. All other events keep their seqs, and what comes later still gets greater ones. A session
+        or message that is not there is no error, nor is a message that is open: its events stay. What a reader holds stays
+        valid: it reads on behind its cursor.
+        """
+
     # reading: the session
 
     @abc.abstractmethod
     async def header(self, key: Key) -> Header | None: ...
 
     @abc.abstractmethod
-    async def sessions(self, owner: str, *, after: SessionCursor | None, limit: int) -> list[Header]:
-        """The owner's sessions in descending order of (`session.updated_at`, `session.id`), behind `after` exclusive."""
+    async def sessions(
+        self, owner: str, *, after: SessionCursor | None, limit: int, words: Sequence[str] = ()
+    ) -> list[Header]:
+        """The owner's sessions in descending order of (`session.updated_at`, `session.id`), behind `after` exclusive.
+
+        Where `words` are given, those alone that have a text (a title or a message) which `search` would find by them.
+        """
 
     @abc.abstractmethod
     async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
         """Open replies (of any `header.open`) whose epoch no lease holds, in any order. One without an epoch is none."""
+
+    @abc.abstractmethod
+    async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
+        """The owner's messages that have, for each of `words`, a word that begins with it; the latest (by `Text.at`) first.
+
+        `words` is not empty. A store without an index of words looks through the latest `SCANNED` texts alone.
+        """
+
+    @abc.abstractmethod
+    async def keys(self, *, after: Key | None, limit: int) -> list[Key]:
+        """The keys of all sessions of all owners in ascending order (of code points), behind `after` exclusive."""
+
+    @abc.abstractmethod
+    async def idle(self, before: str, limit: int) -> list[Key]:
+        """Sessions of all owners with `session.updated_at < before`, the longest idle first."""
 
     # reading: the log
 
@@ -224,6 +290,16 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         """Rows with `after < created < before`, in order of creation: the first `limit` of them, or the last if `newest`."""
+
+    # reading: what is being written
+
+    @abc.abstractmethod
+    async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
+        """The owner's sessions whose `header.open` is not empty, whatever their replies' status and epoch.
+
+        In ascending order of id (of code points), behind the session id `after` exclusive: so a session that is writing
+        while page after page is read is on one of them.
+        """
 
     # health
 

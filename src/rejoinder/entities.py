@@ -7,7 +7,7 @@ wire contract, so that encoding a value gives the object a client reads.
 import enum
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -141,10 +141,14 @@ class Asides(Struct, frozen=True, kw_only=True):
     estimated_output_tokens: int = 0
 
     def with_one(self, usage: Usage, *, title: bool) -> "Asides":
+        """One title or one summary more."""
+        more = structs.replace(self, titles=self.titles + title, summaries=self.summaries + (not title))
+        return more.plus(usage)
+
+    def plus(self, usage: Usage) -> "Asides":
         guessed = usage.source == "estimated"
-        return Asides(
-            titles=self.titles + title,
-            summaries=self.summaries + (not title),
+        return structs.replace(
+            self,
             input_tokens=self.input_tokens + usage.input_tokens,
             output_tokens=self.output_tokens + usage.output_tokens,
             estimated_input_tokens=self.estimated_input_tokens + guessed * usage.input_tokens,

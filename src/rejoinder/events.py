@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from rejoinder.entities import JsonObject, Message, Part, Session, Usage
+from rejoinder.entities import JsonObject, Message, Part, Session, Status, Usage
 
 # --- facts -------------------------------------------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ class SessionUpdated(Struct, frozen=True, kw_only=True):
 class MessageCreated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A message stands in the log; a reply, queued or streaming, with empty content.
 
-    `request_hash` stands on the first message that a request made. `models` and `params` stand on a reply: what it was
+    `request_hash` stands on the message whose id is that of the request. `models` and `params` stand on a reply: what it was
     asked with, so that any worker can start it later.
     """
 
@@ -118,6 +118,14 @@ class TitleMade(Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
+class FileImported(Struct, frozen=True, kw_only=True):
+    """The session came out of a file, whose last line tells `sha256`, by the request that `request` names: so a retry finds it.
+    The log's own."""
+
+    request: str
+    sha256: str
+
+
 Fact: TypeAlias = (
     SessionCreated
     | SessionUpdated
@@ -141,12 +149,55 @@ FACTS: dict[str, type[Any]] = {
 }
 """Every type that a stream may carry. The log may hold further types (prompts, summaries): streams and folds skip them."""
 
-Note: TypeAlias = PromptSent | SummaryMade | TitleMade
+Note: TypeAlias = PromptSent | SummaryMade | TitleMade | FileImported
 
-NOTES: dict[str, type[Any]] = {"prompt.sent": PromptSent, "summary.made": SummaryMade, "title.made": TitleMade}
+NOTES: dict[str, type[Any]] = {
+    "prompt.sent": PromptSent,
+    "summary.made": SummaryMade,
+    "title.made": TitleMade,
+    "file.imported": FileImported,
+}
 """The types that are the log's own."""
 
 TYPES: dict[type[Any], str] = {fact: name for name, fact in (FACTS | NOTES).items()}
+
+# --- the overview ------------------------------------------------------------------------------------------------
+
+
+class WritingReply(Struct, frozen=True, kw_only=True):
+    """An open reply: `status` is queued or streaming."""
+
+    id: str
+    status: Status
+
+
+class WritingSession(Struct, frozen=True, kw_only=True):
+    """A session with open replies, as it was at `last_seq`."""
+
+    session_id: str
+    last_seq: int
+    replies: tuple[WritingReply, ...]
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """All sessions that are writing. What happened before it may not have been told."""
+
+    writing: tuple[WritingSession, ...] = ()
+
+
+class SessionDeleted(Struct, frozen=True, kw_only=True):
+    """It stands in no log: the session's own is gone with it."""
+
+    session_id: str
+
+
+OVERVIEW_FACTS: dict[str, type[Any]] = {"snapshot": Snapshot, "session.deleted": SessionDeleted}
+"""The types that the overview alone carries."""
+
+OVERVIEW_EVENTS = frozenset(
+    {"session.created", "session.updated", "message.created", "message.started", "message.ended"}
+)
+"""The types of the logs that the overview carries as well: what a list or a mark shows. Never the text on its way."""
 
 # --- drafts and events -------------------------------------------------------------------------------------------
 
@@ -192,20 +243,33 @@ def note(event: Event) -> Note | None:
 
 def frame(event: Event) -> bytes:
     """An event as one frame of Server-Sent Events. `id:` comes last, since some readers take it when its line arrives."""
-    data = event.data
-    if event.type.startswith("session."):
-        data = _with_last_seq(event)
-    return b'event: %b\ndata: {"seq":%d,%b\nid: %d\n\n' % (event.type.encode(), event.seq, data[1:], event.seq)
+    return b'event: %b\ndata: {"seq":%d,%b\nid: %d\n\n' % (event.type.encode(), event.seq, _data(event)[1:], event.seq)
+
+
+def overview_frame(session_id: str, event: Event) -> bytes:
+    """An event as the overview tells it: with its session, and without `id:`, since no seq is a cursor over all sessions."""
+    head = (event.type.encode(), session_id.encode(), event.seq)
+    return b'event: %b\ndata: {"session_id":"%b","seq":%d,%b\n\n' % (*head, _data(event)[1:])
+
+
+def told_frame(said: Snapshot | SessionDeleted) -> bytes:
+    """What the overview alone tells, as a frame."""
+    name = "snapshot" if isinstance(said, Snapshot) else "session.deleted"
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encoder.encode(said))
 
 
 def _message_id(fact: Fact | Note) -> str | None:
     match fact:
         case MessageCreated(message=message) | MessageEnded(message=message):
             return message.id
-        case SessionCreated() | SessionUpdated() | TitleMade():
+        case SessionCreated() | SessionUpdated() | TitleMade() | FileImported():
             return None
         case _:
             return fact.message_id
+
+
+def _data(event: Event) -> bytes:
+    return _with_last_seq(event) if event.type.startswith("session.") else event.data
 
 
 def _with_last_seq(event: Event) -> bytes:

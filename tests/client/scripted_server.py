@@ -35,7 +35,8 @@ class ScriptedServer:
         body += part.get("body", b"")
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         query = scope["query_string"].decode()
-        said = msgspec.json.decode(body) if body else None
+        is_json = headers.get("content-type") == "application/json"
+        said = msgspec.json.decode(body) if body and is_json else body or None
         self.asked.append(Asked(scope["method"], scope["path"], query, headers, said))
         scene = self._scenes.pop(0) if self._scenes else answer(500)
         await scene(send, receive)
@@ -78,9 +79,9 @@ def stream(
     return _stream(pieces, location, status, kind, broken=False)
 
 
-def broken(*pieces: bytes, location: str = "") -> Scene:
+def broken(*pieces: bytes, location: str = "", kind: str = "text/event-stream") -> Scene:
     """A stream that breaks off behind what is given."""
-    return _stream(pieces, location, 200, "text/event-stream", broken=True)
+    return _stream(pieces, location, 200, kind, broken=True)
 
 
 def silent(*pieces: bytes, location: str = "", heartbeat: float | None = None, beats: int = 0) -> Scene:

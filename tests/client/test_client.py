@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from rejoinder import errors
-from rejoinder.client import Client, ConnectionLost, Received, UnexpectedAnswer, reading
+from rejoinder.client import Client, ConnectionLost, Received, Told, UnexpectedAnswer, reading
 from rejoinder.entities import Message, Session, Status
 from rejoinder.events import (
     Event,
@@ -20,8 +20,14 @@ from rejoinder.events import (
     MessageReset,
     MessageStarted,
     SessionCreated,
+    SessionDeleted,
+    Snapshot,
+    WritingReply,
+    WritingSession,
     draft,
     frame,
+    overview_frame,
+    told_frame,
 )
 from rejoinder.fold import BrokenLog, fold
 from scripted_server import Asked, ScriptedServer, answer, broken, hang_up, playing, silent, stream
@@ -430,3 +436,26 @@ async def test_starting_asks_for_a_receipt_and_stopping_for_the_end() -> None:
     assert isinstance(first, Asked)
     assert (first.headers["prefer"], first.headers["accept"]) == ("respond-async", "application/json")
     assert (second.method, second.path) == ("POST", f"/v1/sessions/{SID}/messages/{REPLY.id}/stop")
+
+
+# --- the overview ------------------------------------------------------------------------------------------------
+
+
+async def test_the_overview_is_read_on_after_a_broken_line_from_a_new_snapshot() -> None:
+    writing = Snapshot(
+        writing=(WritingSession(session_id=SID, last_seq=4, replies=(WritingReply(id=REPLY.id, status=REPLY.status),)),)
+    )
+    first = [told_frame(writing), overview_frame(SID, _event(5, ended())), b"event: of.later\ndata: {}\n\n"]
+    second = [told_frame(Snapshot()), told_frame(SessionDeleted(session_id=SID))]
+    async with playing(broken(*first), stream(*second)) as server, Client(server.url) as client:
+        told: list[Told] = []
+        async with aclosing(client.overview()) as overview:
+            async for each in overview:
+                told.append(each)
+                if isinstance(each.fact, SessionDeleted):
+                    break
+    assert told == [
+        *(Told(writing), Told(ended(), SID, 5)),
+        *(Told(Snapshot()), Told(SessionDeleted(session_id=SID), SID)),
+    ]
+    assert asks(server) == [("GET", "/v1/events", None)] * 2

@@ -41,6 +41,7 @@ def serving(**settings: Any) -> Iterator[ServerThread]:
         "store": "memory:",
         "model": "scripted:echo",
         "retry_wait": 0.01,
+        "title_model": "off",
         "_env_file": None,
         **settings,
     }
@@ -82,7 +83,14 @@ class ServerProcess:
     """A server that can be sent signals and started again on the same store."""
 
     def __init__(self, store: str, log: Path, **settings: Any) -> None:
-        self._settings = {"store": store, "model": "scripted:echo", "port": 0, "retry_wait": 0.01, **settings}
+        self._settings = {
+            "store": store,
+            "model": "scripted:echo",
+            "port": 0,
+            "retry_wait": 0.01,
+            "title_model": "off",
+            **settings,
+        }
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._api: Api | None = None

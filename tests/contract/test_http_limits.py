@@ -21,11 +21,12 @@ StartServer = Callable[..., ServerThread]
 
 
 def nested(depth: int) -> Json:
-    """A body of this depth: the body itself, `params` and `response_format` are three of it."""
+    """A body of this depth: the body itself, and what stands around the schema of an answer, are five of it."""
     inner: Any = "x"
-    for _ in range(depth - 3):
+    for _ in range(depth - 5):
         inner = [inner]
-    return {"params": {"response_format": {"a": inner}}}
+    schema = {"name": "answer", "schema": {"a": inner}}
+    return {"params": {"response_format": {"type": "json_schema", "json_schema": schema}}}
 
 
 def metadata(pairs: int = 1, key: int = 4, value: int = 1) -> Json:

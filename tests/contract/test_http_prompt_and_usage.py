@@ -100,6 +100,8 @@ def test_the_usage_of_a_session_is_what_the_upstream_counted(start_server: Start
         counted: list[Any] = [record.usage for record in upstream.requests if record.usage]
         assert api.get(f"/sessions/{sid}/usage").json() == {
             "replies": 3,
+            "titles": 0,
+            "summaries": 0,
             "attempts": 4,
             "input_tokens": sum(usage[0] for usage in counted),
             "output_tokens": sum(usage[1] for usage in counted),

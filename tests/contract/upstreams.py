@@ -11,9 +11,9 @@ SECONDS = 10.0
 
 
 @contextmanager
-def upstream_running(script: str = "") -> Iterator[ScriptedUpstream]:
+def upstream_running(script: str = "", upstream: ScriptedUpstream | None = None) -> Iterator[ScriptedUpstream]:
     """Answers on loopback until this is left; `requests` may be read from any thread."""
-    upstream = ScriptedUpstream(script=script)
+    upstream = upstream or ScriptedUpstream(script=script)
     ready, loop, done = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
 
     async def run() -> None:

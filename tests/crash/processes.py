@@ -46,6 +46,7 @@ class Server:
             "REJOINDER_MODEL": model,
             "REJOINDER_HEARTBEAT": "1",
             "REJOINDER_DRAIN": "0.2",
+            "REJOINDER_TITLE_MODEL": "off",
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -89,6 +89,12 @@ async def _check_lists(store: Store, model: Model, keys: Sequence[Key]) -> None:
             if key.owner == owner and session.header
         ]
         assert [(session.updated_at, session.id) for session in listed] == sorted(expected, reverse=True)
+        open_ids = [header.session.id for header in await store.writing(owner, after=None, limit=1_000)]
+        assert open_ids == sorted(
+            key.session_id
+            for key, session in model.sessions.items()
+            if key.owner == owner and session.header and session.header.open
+        )
 
 
 def reason(result: object) -> str | None:

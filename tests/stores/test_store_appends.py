@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pens import KEY, OTHER, Pen, at_seq, change, create, delta, header, log, reply, row, said, texts
+from pens import KEY, NOON, OTHER, Pen, at_seq, change, create, delta, header, log, reply, row, said, texts
 from rejoinder.abc import Append, Appended, EndedRow, Refused, Store
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost
@@ -115,7 +115,7 @@ async def test_a_refused_change_changes_nothing(store: Store, pen: Pen, expect: 
         said(),
         title="x",
         created=[row("msg_2", "msg_1", at=1)],
-        ended=[EndedRow(id="msg_1", at=0)],
+        ended=[EndedRow(id="msg_1", at=0, ended_at=NOON)],
     )
     assert await pen.write(refused) == [Refused("version")]
     assert await everything(store) == before
@@ -142,7 +142,7 @@ async def test_a_later_append_of_a_batch_sees_the_earlier(store: Store, pen: Pen
         change(KEY, 1, said("b"), created=[row("msg_1", ended=False)], replies=[reply(pen.lease)]),
         change(KEY, 1, said("never")),
         delta("c"),
-        change(KEY, 2, said("d"), ended=[EndedRow(id="msg_1", at=0)]),
+        change(KEY, 2, said("d"), ended=[EndedRow(id="msg_1", at=0, ended_at=NOON)]),
     )
     firsts = [result.first for result in results if isinstance(result, Appended)]
     assert results[3] == Refused("version")

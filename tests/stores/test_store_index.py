@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from pens import KEY, OTHER, Pen, change, create, row, said
+from pens import KEY, NOON, OTHER, Pen, change, create, row, said
 from rejoinder.abc import EndedRow, Row, Store
 
 
@@ -30,7 +30,7 @@ async def firsts(pen: Pen) -> list[int]:
             said(),
             created=[row("m1", at=0), row("m2", "m1", lane="m1", depth=1, at=1, ended=False)],
         ),
-        change(KEY, 2, said(), ended=[EndedRow(id="m2", at=0)]),
+        change(KEY, 2, said(), ended=[EndedRow(id="m2", at=0, ended_at=NOON)]),
         change(
             KEY,
             3,
@@ -58,7 +58,7 @@ async def test_a_row_tells_where_its_message_begins_and_ends(store: Store, first
 
 
 async def test_an_append_may_end_a_message_behind_other_events(store: Store, pen: Pen, firsts: list[int]) -> None:
-    [first] = await pen.made(change(KEY, 5, said(), said(), said(), ended=[EndedRow(id="m4", at=2)]))
+    [first] = await pen.made(change(KEY, 5, said(), said(), said(), ended=[EndedRow(id="m4", at=2, ended_at=NOON)]))
     assert (await store.rows(KEY, ["m4"]))["m4"].ended == first + 2
 
 

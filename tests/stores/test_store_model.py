@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pens import Pen, header, row, said
+from pens import NOON, Pen, header, row, said
 from rejoinder.abc import Append, EndedRow, Store
 from rejoinder.entities import Key
 from store_model import Model, check, reason
@@ -43,7 +43,7 @@ def appends(draw: st.DrawFn) -> Callable[[Model, str, int], Append]:
             expect=expect,
             header=made,
             created=(row(f"msg_{unique}", at=len(texts) - 1, ended=ends),),
-            ended=tuple(EndedRow(id=name, at=0) for name in open_ids[:1]) if ends else (),
+            ended=tuple(EndedRow(id=name, at=0, ended_at=NOON) for name in open_ids[:1]) if ends else (),
         )
 
     return make

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, row, said, texts
+from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, said, texts
 from rejoinder.abc import Refused, SessionCursor, Store
-from rejoinder.entities import Header, Key
+from rejoinder.entities import Header, Key, OpenReply, Status
 
 
 def names(headers: list[Header]) -> list[str]:
@@ -103,6 +103,55 @@ async def test_what_belongs_to_another_does_not_exist(store: Store, pen: Pen) ->
     assert await store.delete(yours, 2)
     assert await store.header(yours) is None
     assert len(await log(store, mine)) == 2
+
+
+# --- those that are writing --------------------------------------------------------------------------------------
+
+
+async def test_those_that_are_writing_are_those_with_open_replies_whatever_they_are(store: Store, pen: Pen) -> None:
+    queued = OpenReply(id="msg_2", status=Status.QUEUED)
+    replies: dict[str, list[OpenReply]] = {
+        "ses_1": [],
+        "ses_2": [queued],
+        "ses_3": [reply(pen.lease), queued],
+        "ses_4": [reply(pen.lease)],
+    }
+    await pen.made(*(create(Key("ann", name), replies=open_replies) for name, open_replies in replies.items()))
+    await pen.made(create(Key("bob", "ses_2"), replies=[reply(pen.lease)]), delta(key=Key("ann", "ses_2")))
+    found = await store.writing("ann", after=None, limit=10)
+    assert found == [await store.header(Key("ann", name)) for name in ("ses_2", "ses_3", "ses_4")]
+    assert [list(header.open) for header in found] == [replies[name] for name in names(found)]
+    await store.release_lease(pen.lease)
+    assert names(await store.writing("ann", after=None, limit=10)) == ["ses_2", "ses_3", "ses_4"], "orphans too"
+    assert names(await store.writing("bob", after=None, limit=10)) == ["ses_2"]
+    assert await store.writing("cid", after=None, limit=10) == []
+
+
+async def test_a_queued_reply_is_no_orphan_also_where_no_lease_is_left(store: Store, pen: Pen) -> None:
+    await pen.made(create(replies=[OpenReply(id="msg_1", status=Status.QUEUED)]))
+    await store.release_lease(pen.lease)
+    assert await store.orphans(10) == []
+
+
+async def test_a_session_whose_replies_have_ended_is_not_writing_any_more(store: Store, pen: Pen) -> None:
+    await pen.made(create(KEY, replies=[reply(pen.lease)]), create(OTHER, replies=[reply(pen.lease)]))
+    await pen.made(change(KEY, 1))
+    assert names(await store.writing("ann", after=None, limit=10)) == [OTHER.session_id]
+    assert await store.delete(OTHER, 1)
+    assert await store.writing("ann", after=None, limit=10) == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_pages_of_those_that_are_writing_go_by_id_whatever_their_activity(
+    store: Store, pen: Pen, limit: int
+) -> None:
+    ids = ["Z", "a", "é", "\uffff", "\U0001f600", "aa", "a_", "a0"]
+    await pen.made(*(create(Key("ann", name), replies=[reply(pen.lease)]) for name in ids))
+    found: list[str] = []
+    while page := await store.writing("ann", after=found[-1] if found else None, limit=limit):
+        assert len(page) <= limit
+        found += names(page)
+    assert found == sorted(ids)
 
 
 # --- deleting ----------------------------------------------------------------------------------------------------

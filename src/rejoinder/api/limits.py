@@ -1,7 +1,15 @@
 """The configured sizes of what clients send. Each refusal names the field and the limit."""
 
-from rejoinder.api.schemas import ForkBody, NewSessionBody, ReplyBody, SendBody, SessionChangeBody, TextPart
-from rejoinder.entities import JsonObject
+from rejoinder.api.schemas import (
+    ForkBody,
+    NewSessionBody,
+    ReplyBody,
+    SessionChangeBody,
+    TextPart,
+    ToolResultsBody,
+    UserMessageBody,
+)
+from rejoinder.entities import JsonObject, Message
 from rejoinder.errors import Invalid
 from rejoinder.settings import Settings
 
@@ -20,11 +28,30 @@ def check_reply(body: ReplyBody, settings: Settings) -> None:
     _raise(_metadata(body.metadata, settings))
 
 
-def check_send(body: SendBody, settings: Settings) -> None:
+def check_send(body: UserMessageBody | ToolResultsBody, settings: Settings) -> None:
     errors = _metadata(body.metadata, settings)
-    said = body.content
-    text = said if isinstance(said, str) else "".join(part.text for part in said if isinstance(part, TextPart))
-    errors += _text("content", text, settings)
+    if isinstance(body, ToolResultsBody):
+        for at, result in enumerate(body.results):
+            errors += _text(f"results.{at}.content", result.content, settings)
+    else:
+        said = body.content
+        text = said if isinstance(said, str) else "".join(part.text for part in said if isinstance(part, TextPart))
+        errors += _text("content", text, settings)
+    _raise(errors)
+
+
+def check_imported(message: Message, settings: Settings) -> None:
+    """A message out of a file. A reply may have what the service would have let a reply become."""
+    errors = _metadata(message.metadata, settings)
+    if message.role == "assistant":
+        arguments = (call.function.arguments for call in message.tool_calls)
+        size = sum(len(text.encode()) for text in (str(message.content), message.reasoning, *arguments))
+        if size > settings.max_reply:
+            errors.append(_error("content", f"A reply may have {settings.max_reply} bytes of UTF-8."))
+    else:
+        said = message.content
+        text = said if isinstance(said, str) else "".join(part.get("text", "") for part in said)
+        errors += _text("content", text, settings)
     _raise(errors)
 
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 
 from rejoinder.api import limits, negotiation, turns
@@ -17,11 +17,11 @@ from rejoinder.api.dependencies import (
     parse_seq,
 )
 from rejoinder.api.responses import answers, json_answer, problems, streams
-from rejoinder.api.schemas import SendBody, asked
+from rejoinder.api.schemas import SendBody, ToolResultsBody, UserMessageBody, asked
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
+from rejoinder.chat.asked import Send, ToolResult, ToolResults
 from rejoinder.chat.history import NEWEST, Page, Window
-from rejoinder.chat.sending import Send
 from rejoinder.entities import Message
 from rejoinder.errors import Invalid, NotAReply, StoreUnavailable
 
@@ -34,7 +34,11 @@ async def send_message(turn: turns.AskedTurn, body: SendBody) -> Response:
     (`Prefer: respond-async`). The reply goes on when the client goes away; the same id and body attach to it."""
     limits.check_send(body, turn.settings)
     message_id = turn.chosen_id(body.id, "messages")
-    return await turn.answer(lambda: turn.chat.send(turn.key, message_id, _send(body)))
+    if isinstance(body, ToolResultsBody):
+        results = _results(body)
+        return await turn.answer(lambda: turn.chat.answer_calls(turn.key, message_id, results))
+    said = _send(body)
+    return await turn.answer(lambda: turn.chat.send(turn.key, message_id, said))
 
 
 @router.get("", responses=answers(Page, "A page of the history, oldest first.") | problems(400, 404, 422, 503))
@@ -101,10 +105,19 @@ async def stop_reply(chat: ChatService, key: SessionKey, mid: MessageIdPath) -> 
     return json_answer(await chat.stopping.stop(key, mid))
 
 
-def _send(body: SendBody) -> Send:
+def _results(body: ToolResultsBody) -> ToolResults:
+    results = tuple(ToolResult(result.tool_call_id, result.content) for result in body.results)
+    return ToolResults(results=results, parent_id=_parent(body), **asked(body))
+
+
+def _parent(body: UserMessageBody | ToolResultsBody) -> str | UnsetType | None:
+    return body.parent_id if "parent_id" in body.model_fields_set else UNSET
+
+
+def _send(body: UserMessageBody) -> Send:
     content = body.content
     return Send(
         content=content if isinstance(content, str) else tuple(part.model_dump(exclude_unset=True) for part in content),
-        parent_id=body.parent_id if "parent_id" in body.model_fields_set else UNSET,
+        parent_id=_parent(body),
         **asked(body),
     )

@@ -1,6 +1,6 @@
 """Errors as problem documents (RFC 9457), each with its status and a stable code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from rejoinder.api.schemas import SENDERS
 from rejoinder.entities import JsonObject
 from rejoinder.errors import (
     Conflict,
@@ -108,7 +109,7 @@ async def _on_error(_: Request, error: Exception) -> Response:
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [{"loc": ".".join(map(str, found["loc"])), "message": str(found["msg"])} for found in error.errors()[:20]]
+    errors = [{"loc": _place(found["loc"]), "message": str(found["msg"])} for found in error.errors()[:20]]
     return problem(422, Invalid.code, "The request is not as it should be.", errors=errors)
 
 
@@ -121,3 +122,9 @@ async def _on_http(_: Request, error: Exception) -> Response:
 async def _on_fault(_: Request, __: Exception) -> Response:
     # Starlette has logged it with its traceback; the client learns nothing of our inside.
     return problem(500, RejoinderError.code, "The service failed at this request.")
+
+
+def _place(loc: Sequence[int | str]) -> str:
+    """Where in a request an error lies, without what Pydantic says of the kind of body that it took it for."""
+    at_sender = len(loc) > 1 and loc[0] == "body" and loc[1] in SENDERS
+    return ".".join(map(str, (loc[0], *loc[2:]) if at_sender else loc))

@@ -10,8 +10,8 @@ from rejoinder.api.dependencies import ChatService, MessageIdPath, SessionKey
 from rejoinder.api.responses import answers, json_answer, problems
 from rejoinder.api.schemas import ReplyBody, asked
 from rejoinder.api.strict_json import StrictRoute
+from rejoinder.chat.asked import AnotherReply, Continuation
 from rejoinder.chat.asked_prompts import AskedPrompts
-from rejoinder.chat.sending import AnotherReply, Continuation
 
 router = APIRouter(prefix="/v1/sessions/{sid}/messages/{mid}", tags=["messages"], route_class=StrictRoute)
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from rejoinder.chat.asked_prompts import AskedPrompts
 from rejoinder.chat.history import Page
+from rejoinder.chat.search import SearchAnswer
 from rejoinder.chat.usage import SessionUsage
 from rejoinder.entities import Message, Session
 
@@ -66,7 +67,18 @@ def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = 
 
 # --- the reference -----------------------------------------------------------------------------------------------
 
-_DOCUMENTED = (Session, Message, SessionPage, Page, TurnAnswer, ModelList, Problem, SessionUsage, AskedPrompts)
+_DOCUMENTED = (
+    Session,
+    Message,
+    SessionPage,
+    Page,
+    TurnAnswer,
+    ModelList,
+    Problem,
+    SessionUsage,
+    AskedPrompts,
+    SearchAnswer,
+)
 
 
 def answers(kind: type, description: str, status: int = 200) -> dict[int | str, Any]:
@@ -74,11 +86,13 @@ def answers(kind: type, description: str, status: int = 200) -> dict[int | str, 
     return {status: {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}}
 
 
+def endless(description: str) -> dict[int | str, Any]:
+    """A stream that does not end by itself."""
+    return {200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
 def streams(description: str) -> dict[int | str, Any]:
-    return {
-        200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
-        204: {"description": "The reply has ended at or before the cursor."},
-    }
+    return endless(description) | {204: {"description": "The reply has ended at or before the cursor."}}
 
 
 def problems(*statuses: int) -> dict[int | str, Any]:

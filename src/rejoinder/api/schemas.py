@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from rejoinder.chat.ids import MESSAGE_ID, SESSION_ID
 
@@ -12,6 +12,9 @@ ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Model: TypeAlias = ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=8)]
 JsonObject: TypeAlias = dict[str, Any]
 
+MOST_CALLS = 128
+"""Tools of a prompt, and results that come together: as many as Chat Completions takes."""
+
 
 class Body(BaseModel):
     """Unknown fields are an error, and nothing is guessed: "5" is no number."""
@@ -19,8 +22,56 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class FunctionDefinition(Body):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
+    description: str | None = None
+    parameters: JsonObject | None = Field(None, description="A JSON Schema.")
+    strict: bool | None = None
+
+
+class Tool(Body):
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class FunctionName(Body):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class NamedTool(Body):
+    type: Literal["function"]
+    function: FunctionName
+
+
+class PlainFormat(Body):
+    type: Literal["text", "json_object"]
+
+
+class JsonSchema(Body):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: str | None = None
+    schema_: JsonObject | None = Field(None, alias="schema")
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Body):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[PlainFormat | JsonSchemaFormat, Field(discriminator="type")]
+
+
+def _distinct(tools: list[Tool]) -> list[Tool]:
+    names = [tool.function.name for tool in tools]
+    if len(set(names)) < len(names):
+        raise ValueError("Two tools have one name")
+    return tools
+
+
 class Params(Body):
-    """The Chat Completions parameters that a session or a message may set. They go upstream as they are."""
+    """The Chat Completions parameters that a session or a message may set. They go upstream as they are; `context` is the
+    service's own: what happens where a conversation does not fit the model's window."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -34,10 +85,18 @@ class Params(Body):
     seed: int | None = None
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
     reasoning_effort: Annotated[str, StringConstraints(min_length=1, max_length=32)] | None = None
-    tools: Annotated[list[JsonObject], Field(max_length=128)] | None = None
-    tool_choice: str | JsonObject | None = None
+    tools: Annotated[list[Tool], Field(max_length=MOST_CALLS), AfterValidator(_distinct)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
-    response_format: JsonObject | None = None
+    response_format: ResponseFormat | None = None
+    context: Literal["drop_oldest", "error", "summarise"] = Field(
+        "drop_oldest",
+        description="Where not all fits: leave out the oldest, fail the reply, or let the model summarise.",
+    )
+
+    def said(self) -> JsonObject:
+        """What was set, as it goes upstream."""
+        return self.model_dump(exclude_unset=True, by_alias=True)
 
 
 class NewSessionBody(Body):
@@ -64,7 +123,9 @@ class TextPart(Body):
 
 
 class ImageUrl(Body):
-    url: Annotated[str, StringConstraints(min_length=1)]
+    url: Annotated[
+        str, StringConstraints(pattern=r"^(https?://[^\s]+|data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]+)$")
+    ] = Field(description="An address that the upstream can read, or the image itself: `data:image/…;base64,…`.")
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -89,11 +150,40 @@ class ReplyBody(Body):
     metadata: dict[str, str] = {}
 
 
-class SendBody(ReplyBody):
-    content: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1)]
+class ToolResultBody(Body):
+    tool_call_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    content: str = Field(description="What the tool gave back, as text; it may as well say that it failed.")
+
+
+class _SendBody(ReplyBody):
     parent_id: MessageId | None = Field(
         None, description="The message to answer under. Absent: the session's head; null: at the root."
     )
+
+
+class UserMessageBody(_SendBody):
+    """A message by the user."""
+
+    role: Literal["user"] = "user"
+    content: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1)]
+
+
+class ToolResultsBody(_SendBody):
+    """The results of all tool calls of the reply that they are sent under."""
+
+    role: Literal["tool"]
+    results: Annotated[list[ToolResultBody], Field(min_length=1, max_length=MOST_CALLS)]
+
+
+def _sender(body: object) -> str:
+    return "tool" if isinstance(body, dict) and body.get("role") == "tool" else "user"
+
+
+SendBody = Annotated[
+    Annotated[UserMessageBody, Tag("user")] | Annotated[ToolResultsBody, Tag("tool")], Discriminator(_sender)
+]
+SENDERS = ("user", "tool")
+"""What the places of errors in a SendBody have in them, and the body has not."""
 
 
 class ForkBody(Body):
@@ -109,10 +199,10 @@ def model_names(model: Model | None) -> str | tuple[str, ...] | None:
 
 
 def asked(body: ReplyBody) -> dict[str, Any]:
-    """The fields of `chat.sending.Asked`."""
+    """The fields of `chat.asked.Asked`."""
     return {
         "model": model_names(body.model),
-        "params": body.params.model_dump(exclude_unset=True),
+        "params": body.params.said(),
         "metadata": body.metadata,
         "if_busy": body.if_busy,
     }

@@ -1,15 +1,34 @@
-"""The routes about the service itself: its models, its health, its figures."""
+"""The routes about the service as a whole: what happens in all of its sessions, its models, its health, its figures."""
 
 import asyncio
 
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
-from rejoinder.api.dependencies import AppSettings, ChatService, OpenStreams
-from rejoinder.api.responses import Model, ModelList, answers, json_answer, problems
+from rejoinder.api import negotiation
+from rejoinder.api.dependencies import OWNER, AppSettings, ChatService, OpenStreams
+from rejoinder.api.responses import Model, ModelList, answers, endless, json_answer, problems
+from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.errors import StoreUnavailable
 
 router = APIRouter(tags=["service"])
+
+
+@router.get("/v1/events", tags=["sessions"], responses=endless("What happens in all sessions.") | problems(406))
+async def overview_events(
+    request: Request, chat: ChatService, settings: AppSettings, open_streams: OpenStreams
+) -> Response:
+    """Follow all sessions, for lists and marks: first a `snapshot` of those that are writing, then what is made, changed,
+    begun, ended and deleted, without the text of replies on its way. Never ends by itself; a connection that is made
+    again begins with a snapshot again."""
+    negotiation.check_stream(request.headers)
+    try:
+        await chat.overview.check(OWNER)
+    except StoreUnavailable:
+        return NotNow()
+    if open_streams.full:
+        return NotNow()
+    return EventStream(open_streams, chat.overview.follow(OWNER, idle=settings.heartbeat))
 
 
 @router.get("/v1/models", responses=answers(ModelList, "The models."))

@@ -20,8 +20,9 @@ from rejoinder.api.dependencies import (
     decode_cursor,
     encode_cursor,
 )
-from rejoinder.api.responses import SessionPage, answers, json_answer, problems, streams
+from rejoinder.api.responses import SessionPage, answers, endless, json_answer, problems
 from rejoinder.api.schemas import ForkBody, NewSessionBody, SessionChangeBody, model_names
+from rejoinder.api.search import QUESTION
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
 from rejoinder.chat import ids
@@ -50,7 +51,7 @@ async def create_session(
         title=body.title,
         system_prompt=body.system_prompt,
         model=model_names(body.model),
-        params=body.params.model_dump(exclude_unset=True),
+        params=body.params.said(),
         metadata=body.metadata,
     )
     session = await chat.settled(chat.sessions.create(Key(OWNER, session_id), new))
@@ -63,10 +64,13 @@ async def list_sessions(
     settings: AppSettings,
     limit: Annotated[int | None, Query(description=f"Sessions of a page, by default {PAGE}.")] = None,
     after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    q: Annotated[
+        str | None, Query(description=f"Sessions with these words in the title or a message. {QUESTION}")
+    ] = None,
 ) -> Response:
     """List sessions, newest activity first."""
     size = min(PAGE, settings.max_page) if limit is None else limits.page_size(limit, settings)
-    sessions, more = await chat.sessions.page(OWNER, decode_cursor(after), size)
+    sessions, more = await chat.sessions.page(OWNER, decode_cursor(after), size, q)
     following = encode_cursor(SessionCursor(sessions[-1].updated_at, sessions[-1].id)) if more else None
     return json_answer(SessionPage(data=sessions, has_more=more, next=following))
 
@@ -88,7 +92,7 @@ async def change_session(
         title=body.title if "title" in given else UNSET,
         system_prompt=body.system_prompt if "system_prompt" in given else UNSET,
         model=model_names(body.model) if "model" in given else UNSET,
-        params=body.params.model_dump(exclude_unset=True) if "params" in given else UNSET,
+        params=body.params.said() if "params" in given else UNSET,
         metadata=body.metadata if "metadata" in given else UNSET,
         head=body.head if "head" in given else UNSET,
     )
@@ -124,7 +128,7 @@ async def session_usage(chat: ChatService, key: SessionKey) -> Response:
     return json_answer(await chat.usage.of(key))
 
 
-@router.get("/{sid}/events", responses=streams("Every event of the session.") | problems(400, 404, 406))
+@router.get("/{sid}/events", responses=endless("Every event of the session.") | problems(400, 404, 406))
 async def session_events(
     request: Request,
     chat: ChatService,

@@ -96,7 +96,7 @@ class EventStream(Response):
         task = asyncio.current_task()
         assert task is not None
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        leaving = asyncio.create_task(_left(receive))
+        leaving = asyncio.create_task(left(receive))
 
         def leave(_: asyncio.Task[None]) -> None:
             task.cancel()
@@ -153,7 +153,7 @@ def _ends(frame: Frame, message_id: str) -> bool:
     return frame.type == "message.ended" and frame.message_id == message_id
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
     """Returns when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass

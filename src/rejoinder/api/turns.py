@@ -21,7 +21,7 @@ from rejoinder.api.dependencies import (
 from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
 from rejoinder.api.sse import EventStream, Streams
 from rejoinder.chat import ids
-from rejoinder.chat.sending import Turn
+from rejoinder.chat.asked import Turn
 from rejoinder.chat.service import Chat
 from rejoinder.entities import Key
 from rejoinder.errors import InvalidCursor, Overloaded

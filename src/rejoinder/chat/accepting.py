@@ -72,8 +72,9 @@ class Accepting:
         for reply in header.open:
             if reply.id in queued:
                 created = await self._starting.created(key, reply.id)
-                drafts += unasked(created.message, self._decisions.now(header.session))
-                ended.append(EndedRow(id=reply.id, at=len(drafts) - 1))
+                now = self._decisions.now(header.session)
+                drafts += unasked(created.message, now)
+                ended.append(EndedRow(id=reply.id, at=len(drafts) - 1, ended_at=now))
         left = tuple(
             structs.replace(reply, stopping=reply.stopping or reply.id in running)
             for reply in header.open

@@ -74,14 +74,18 @@ class AskedPromptsReader:
         asked = await self._starting.created(key, reply.id)
         model = reply.attempts[-1].model
         session = (await self._decisions.header(key)).session
+        try:
+            _, upstream_model = self._models.resolve(model)
+        except Invalid:  # it was asked elsewhere
+            upstream_model = model
         asking = Asking(
             model=model, params=asked.params, system_prompt=session.system_prompt, prefill=str(reply.content)
         )
         try:
             composed = await self._prompts.compose(key, reply, asking, summarise=False)
-        except ProviderError:  # it does not fit, and its session wants that to be an error: nothing is sent
+        except (ProviderError, Invalid):  # it does not fit and must, or the model is not here: nothing is sent
             composed = Composed(messages=())
-        sent = prompt_record.sent(b"", reply, self._models.resolve(model)[1], asking, composed)
+        sent = prompt_record.sent(b"", reply, upstream_model, asking, composed)
         return structs.replace(sent, sha256="")
 
     async def _sent(self, key: Key, row: Row) -> AsyncIterator[PromptSent]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from rejoinder.abc import Append, TextChunk
+from rejoinder.chat import ids
 from rejoinder.entities import Key, Message, Part
 from rejoinder.events import Draft, MessageDelta, draft
 from rejoinder.fold import ReplyText
@@ -31,6 +32,7 @@ class DeltaBuffer:
         self._notes: list[Draft] = []
         self._chunks: list[TextChunk] = []
         self._calls: dict[int, int] = {}
+        self._call_ids: set[str] = set()
         self._size = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -39,9 +41,7 @@ class DeltaBuffer:
         if not chunk.text and chunk.part != "tool_call":
             return
         if chunk.part == "tool_call":
-            # Upstreams number calls as they like; in the log a call's index is its place among the reply's calls.
-            index = self._calls.setdefault(chunk.index or 0, len(self._calls))
-            chunk = structs.replace(chunk, index=index)
+            chunk = self._numbered(chunk)
         self._chunks.append(chunk)
         self._size += len(chunk.text)
         if self._size >= ROOM:
@@ -52,6 +52,11 @@ class DeltaBuffer:
         """Code points of the whole text, with what is not yet on its way."""
         return self.text.size + self._size
 
+    @property
+    def calls(self) -> bool:
+        """Whether the reply calls tools."""
+        return bool(self._calls)
+
     def note(self, *drafts: Draft) -> None:
         """Drafts that are committed before the text that comes after them."""
         self._notes += drafts
@@ -60,6 +65,7 @@ class DeltaBuffer:
         """A new attempt begins: offsets count from the text that it has, and calls from nothing."""
         self.text = text
         self._calls.clear()
+        self._call_ids.clear()
 
     async def room(self) -> None:
         """Returns at once unless the log is far behind the upstream."""
@@ -81,6 +87,17 @@ class DeltaBuffer:
 
     def committed(self, *, refused: bool) -> None:
         self.refused = self.refused or refused
+
+    def _numbered(self, chunk: TextChunk) -> TextChunk:
+        """Upstreams number and name calls as they like, or not at all. In the log a call's index is its place among the reply's
+        calls, and its id comes with its first piece and is no other call's: results are matched by it."""
+        index = self._calls.get(chunk.index or 0)
+        if index is not None:
+            return structs.replace(chunk, index=index, id=None)
+        index = self._calls[chunk.index or 0] = len(self._calls)
+        call_id = chunk.id if chunk.id and chunk.id not in self._call_ids else ids.new_tool_call_id()
+        self._call_ids.add(call_id)
+        return structs.replace(chunk, index=index, id=call_id)
 
     def _deltas(self, chunk: TextChunk) -> Iterator[MessageDelta]:
         for text in _split(chunk.text, self._max_delta):

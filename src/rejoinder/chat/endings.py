@@ -105,6 +105,6 @@ class Endings:
         ready = await due(self._decisions.store, key, left)
         open_replies, starts, begun = await self._starting.next(key, left, ready)
         session = structs.replace(header.session, updated_at=ending.now)
-        row = EndedRow(id=reply_id, at=len(ending.drafts) - 1)
+        row = EndedRow(id=reply_id, at=len(ending.drafts) - 1, ended_at=ending.now)
         drafts = (*ending.drafts, *begun)
         return change(key, header, session, drafts, open_replies=open_replies, ended=(row,)), starts

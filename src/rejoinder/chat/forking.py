@@ -69,8 +69,8 @@ class Forking:
             )
             if is_reply:
                 said = asked[copy.id]
-                facts.append(MessageCreated(message=_begun(copy), models=said.models, params=said.params))
-                ended.append(EndedRow(id=copy.id, at=len(facts)))
+                facts.append(MessageCreated(message=begun(copy), models=said.models, params=said.params))
+                ended.append(EndedRow(id=copy.id, at=len(facts), ended_at=copy.ended_at or copy.created_at))
                 facts.append(MessageEnded(message=copy))
             else:
                 facts.append(MessageCreated(message=copy))
@@ -94,7 +94,7 @@ class Forking:
         return {each.message.id: each for each in said if isinstance(each, MessageCreated)}
 
 
-def _begun(reply: Message) -> Message:
+def begun(reply: Message) -> Message:
     """A reply as it was when it was asked for: streams of replies begin with that and end with `message.ended`."""
     return Message(
         id=reply.id,

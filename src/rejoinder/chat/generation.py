@@ -18,7 +18,7 @@ from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.endings import Ending, Endings, Outcome, ended_reply, failed, stopped
 from rejoinder.chat.models import Models
-from rejoinder.chat.prompts import Asking, Composed, Prompts
+from rejoinder.chat.prompts import Asking, Composed, Prompts, Shorter
 from rejoinder.chat.spending import Spending
 from rejoinder.chat.starting import Start, broke_off_in_its_text, next_attempt
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
@@ -57,7 +57,7 @@ class Generation:
         self._spending = Spending()
         self._system_prompt: str | None = None
         self._composed: Composed | None = None
-        self._most: float | None = None
+        self._shorter: Shorter | None = None
         self._finish = ""
         self._bytes = len(self._text.part("content").encode()) + len(self._text.part("reasoning").encode())
         self._halted: Outcome | None = None
@@ -127,7 +127,7 @@ class Generation:
         if fault.window is not None:
             self._tools.models.learn_window(self._models[0], fault.window)
         # Once only, and not where the reply had begun: then it was no matter of the prompt.
-        shortens = self._most is None and self._composed is not None and not self._buffer.size
+        shortens = self._shorter is None and self._composed is not None and not self._buffer.size
         following = attempts.after(fault, self._models, tries, self._tools.retrying, shortens=shortens)
         if following is not None and following.share is not None and not await self._shorten(following.share):
             following = attempts.after(fault, self._models, tries, self._tools.retrying)
@@ -142,14 +142,14 @@ class Generation:
         before = self._composed
         if before is None or self._prompt_wanted().policy == "error":
             return False
-        self._most = before.tokens * share
+        self._shorter = Shorter(share, before.first)
         self._composed = await self._compose()
         return self._composed.messages != before.messages
 
     def _turn_to(self, models: tuple[str, ...]) -> None:
         """From the next attempt on. Its prompt may be another: for another model, or to go on from what is there."""
         if models != self._models:
-            self._models, self._most = models, None
+            self._models, self._shorter = models, None
         self._composed = None
 
     def _prompt_wanted(self) -> Asking:
@@ -158,7 +158,7 @@ class Generation:
             params=self._params,
             system_prompt=self._system_prompt,
             prefill=self._text.part("content"),
-            most=self._most,
+            shorter=self._shorter,
         )
 
     async def _compose(self) -> Composed:
@@ -184,7 +184,13 @@ class Generation:
                         return stopped()
         if self._finish == "content_filter":
             return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
-        return Outcome(status=Status.COMPLETED, finish_reason=self._finish)
+        return Outcome(status=Status.COMPLETED, finish_reason=self._finish_reason())
+
+    def _finish_reason(self) -> str:
+        """In the words of Chat Completions: some servers end tool calls with `stop`, others with what they were called once."""
+        if self._finish in ("stop", "function_call") and self._buffer.calls:
+            return "tool_calls"
+        return self._finish
 
     def _tell_prompt(self, body: bytes, asked: Prompt, composed: Composed) -> None:
         """Notes what is sent upstream, to be committed right before whatever comes of it.

@@ -5,7 +5,7 @@ import json
 import re
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rejoinder.entities import JsonObject
 
@@ -21,6 +21,11 @@ def new_message_id() -> str:
     return f"msg_{_uuid7():032x}"
 
 
+def new_tool_call_id() -> str:
+    """For a tool call that came without an id: results are matched by it."""
+    return f"call_{secrets.token_hex(12)}"
+
+
 def derived_id(prefix: str, *parts: str) -> str:
     """The id of what a request with an `Idempotency-Key` creates: the same parts give the same id."""
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -33,9 +38,10 @@ def request_hash(body: JsonObject) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
-def timestamp() -> str:
-    """Now, as the wire tells times: RFC 3339 in UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(ago: float = 0) -> str:
+    """Now, or some seconds ago, as the wire tells times: RFC 3339 in UTC with milliseconds."""
+    then = datetime.now(UTC) - timedelta(seconds=ago)
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _uuid7() -> int:

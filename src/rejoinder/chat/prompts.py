@@ -26,14 +26,21 @@ log = logging.getLogger(__name__)
 Policy: TypeAlias = Literal["drop_oldest", "error", "summarise"]
 
 
+class Shorter(Struct, frozen=True):
+    """A `share` of the tokens of the prompt that began with the message `first` (None: of the whole branch)."""
+
+    share: float
+    first: str | None
+
+
 class Asking(Struct, frozen=True, kw_only=True):
-    """What a prompt is made of beside the messages. `most`: tokens that it may take, where an upstream refused more."""
+    """What a prompt is made of beside the messages. `shorter`: than one that an upstream refused as too long."""
 
     model: str
     params: JsonObject
     system_prompt: str | None = None
     prefill: str = ""
-    most: float | None = None
+    shorter: Shorter | None = None
 
     @property
     def policy(self) -> Policy:
@@ -42,13 +49,12 @@ class Asking(Struct, frozen=True, kw_only=True):
 
 
 class Composed(Struct, frozen=True, kw_only=True):
-    """A prompt. `first`, `also` and `summary` are as in PromptSent; `tokens` is what it takes by our count, 0 if not counted."""
+    """A prompt. `first`, `also` and `summary` are as in PromptSent."""
 
     messages: tuple[JsonObject, ...]
     first: str | None = None
     also: str | None = None
     summary: int = 0
-    tokens: float = 0
 
 
 class Prompts:
@@ -63,14 +69,16 @@ class Prompts:
         Raises ProviderError: `context_overflow` where the policy is `error` and not all of it fits.
         """
         row = await self._history.row(key, reply.id)
-        room = asking.most or self._room(asking)
+        room = self._room(asking)
         end = await read_end(self._history, key, row, room)
         fixed = context.fixed(asking.system_prompt, asking.params, asking.prefill)
-        if room is None or (end.whole and (end.total + fixed) * SURE <= room):
-            return _composed(end, asking, context.Kept(0), None, end.total + fixed)
+        surely = end.whole and (room is None or (end.total + fixed) * SURE <= room)
+        if surely and asking.shorter is None:
+            return _composed(end, asking, context.Kept(0), None)
         end, fixed = await counted(self._history, self.summaries, key, end, asking.model, fixed)
+        room = _bounded(room, asking, end, fixed)
         if end.whole and end.total + fixed <= room:
-            return _composed(end, asking, context.Kept(0), None, end.total + fixed)
+            return _composed(end, asking, context.Kept(0), None)
         if asking.policy == "error":
             raise ProviderError(
                 "context_overflow",
@@ -80,7 +88,7 @@ class Prompts:
         if asking.policy == "summarise":
             summary, end = await self._summarised(key, row, reply, asking.model, end, room - fixed, make=summarise)
             fixed += context.fixed(None, {}, summary.text) if summary else 0
-        return _composed(end, asking, context.fitting(end.messages, end.costs, room - fixed), summary, fixed)
+        return _composed(end, asking, context.fitting(end.messages, end.costs, room - fixed), summary)
 
     async def again(self, key: Key, reply: Message, sent: PromptSent) -> tuple[tuple[JsonObject, ...], list[LeftOut]]:
         """The messages of a prompt that was sent, from its record, and what of the branch was left out."""
@@ -138,7 +146,17 @@ class Prompts:
         return summary, end.behind(upto.depth - 1)
 
 
-def _composed(end: BranchEnd, asking: Asking, kept: context.Kept, summary: Summary | None, fixed: int) -> Composed:
+def _bounded(room: float | None, asking: Asking, end: BranchEnd, fixed: int) -> float:
+    """The room that there is, or less where a prompt of so many tokens by the same count was too long."""
+    bounds = [] if room is None else [room]
+    if asking.shorter is not None:
+        ids = [row.id for row in end.rows]
+        first = ids.index(asking.shorter.first) if asking.shorter.first in ids else 0
+        bounds.append((fixed + sum(end.costs[first:])) * asking.shorter.share)
+    return min(bounds)
+
+
+def _composed(end: BranchEnd, asking: Asking, kept: context.Kept, summary: Summary | None) -> Composed:
     said, _ = wording.worded(kept.of(end.messages))
     all_of_it = kept.first == 0 and end.whole and summary is None
     return Composed(
@@ -146,5 +164,4 @@ def _composed(end: BranchEnd, asking: Asking, kept: context.Kept, summary: Summa
         first=None if all_of_it or not end.rows else end.rows[kept.first].id,
         also=None if kept.also is None else end.rows[kept.also].id,
         summary=summary.seq if summary else 0,
-        tokens=fixed + sum(end.costs[kept.first :]) + (0 if kept.also is None else end.costs[kept.also]),
     )

@@ -10,6 +10,7 @@ from rejoinder.chat.endings import interrupted, stopped
 from rejoinder.chat.generation import Generation, Tools, patiently
 from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.starting import Start
+from rejoinder.chat.titles import Titles
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, SessionNotFound
 
@@ -20,9 +21,10 @@ END_SECONDS = 5.0
 
 
 class Replies:
-    def __init__(self, tools: Tools, recovery: Recovery) -> None:
+    def __init__(self, tools: Tools, recovery: Recovery, titles: Titles) -> None:
         self._tools = tools
         self._recovery = recovery
+        self._titles = titles
         self._live: dict[tuple[Key, str], Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -77,6 +79,7 @@ class Replies:
     async def _run(self, generation: Generation) -> None:
         try:
             await generation.run()
+            self._titles.consider(generation.key, generation.reply.id)
         except LeaseLost:
             log.warning("reply %s is left to the worker that took over", generation.reply.id)
         except Exception:

@@ -1,22 +1,24 @@
 """Sending: what a client asks for, and the reply that is to answer it, decided and appended as one.
 
-A client sends a message, asks for another reply to one that is there, or lets a reply go on. A request that comes again,
-with the same id and body, finds what the first one made and attaches to it, whatever has become of the reply since, and
+A client sends a message or results of tools, asks for another reply to one that is there, or lets a reply go on. A request
+that comes again, with the same id and body, finds what the first one made and attaches to it, whatever has become of the reply since, and
 before anything else is checked.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType, structs
+from msgspec import UNSET, UnsetType, structs
 
 from rejoinder.abc import NewRow, Row
 from rejoinder.chat import branches, ids
-from rejoinder.chat.accepting import Acceptance, Accepting, IfBusy
+from rejoinder.chat.accepting import Acceptance, Accepting
+from rejoinder.chat.asked import AnotherReply, Asked, Continuation, Send, ToolResults, Turn
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
-from rejoinder.chat.starting import Start, Starting, broke_off_in_its_text, continuing
+from rejoinder.chat.starting import Starting, broke_off_in_its_text, continuing
+from rejoinder.chat.tools import checked_params, in_order_of_calls
+from rejoinder.chat.wording import answered, units
 from rejoinder.entities import Header, JsonObject, Key, Message, OpenReply, Status
 from rejoinder.errors import CannotContinue, IdempotencyMismatch, Invalid, NotAReply, Overloaded
 from rejoinder.events import MessageCreated, draft, fact
@@ -24,53 +26,6 @@ from rejoinder.fold import siblings_of
 
 ROOM_FOR_MORE = ("stopped", "interrupted", "failed")
 """Statuses of replies that broke off, so that they can go on; and `completed`, where it was for a limit of tokens."""
-
-
-class Asked(Struct, frozen=True, kw_only=True):
-    """What every request for a reply may say."""
-
-    model: str | tuple[str, ...] | None = None
-    params: JsonObject = {}
-    metadata: dict[str, str] = {}
-    if_busy: IfBusy = "reject"
-
-    def hash(self) -> str:
-        told = structs.asdict(self)
-        return ids.request_hash({name: _plain(value) for name, value in told.items()} | {"kind": type(self).__name__})
-
-
-class Send(Asked, frozen=True, kw_only=True):
-    """A new message. `parent_id` is UNSET for the session's head, None for a message at the root."""
-
-    content: str | tuple[JsonObject, ...]
-    parent_id: str | UnsetType | None = UNSET
-
-
-class AnotherReply(Asked, frozen=True, kw_only=True):
-    """One more reply to the message `to`."""
-
-    to: str
-
-
-class Continuation(Asked, frozen=True, kw_only=True):
-    """A reply that goes on where the reply `source` broke off."""
-
-    source: str
-
-
-class Turn(Struct, frozen=True, kw_only=True):
-    """A message and a reply to it, as they were when the reply was accepted.
-
-    `after` is the cursor before the first event of the turn. `start` is there where this very call made it, and then
-    this worker is to write the reply.
-    """
-
-    message: Message
-    reply: Message
-    after: int
-    message_ids: frozenset[str]
-    """The messages whose events are this turn's: those that the request made."""
-    start: Start | None = None
 
 
 class Sending:
@@ -92,29 +47,49 @@ class Sending:
         """
 
         async def made(header: Header) -> Decision[Turn]:
-            parent = await self._parent(key, header, wanted)
-            models = self._checked(wanted.model or header.session.model)
-            accepted = await self._accepting.accept(key, header, wanted.if_busy, parent)
-            now = self._decisions.now(header.session)
-            message = Message(
+            parent = await self._parent(key, header, wanted.parent_id)
+            said = Message(
                 id=message_id,
                 session_id=key.session_id,
-                parent_id=parent.id if parent else None,
                 role="user",
                 content=wanted.content,
                 metadata=wanted.metadata,
-                siblings=await self._siblings(key, parent, message_id),
-                created_at=now,
-                ended_at=now,
+                created_at="",
             )
-            row = await branches.place(self._store, key, message_id, parent, at=len(accepted.drafts))
-            reply = _new_reply(key, ids.new_message_id(), message_id, now, accepted.status)
-            under = NewRow(
-                id=reply.id, parent_id=row.id, lane=row.lane, depth=row.depth + 1, at=row.at + 1, ended=False
+            return await self._under(key, header, wanted, parent, (said,))
+
+        return await self._decide(key, message_id, wanted, made)
+
+    async def answer_calls(self, key: Key, message_id: str, wanted: ToolResults) -> Turn:
+        """Appends the results of a reply's tool calls, as a chain of messages whose last is `message_id`, and the reply to them.
+
+        Raises as `send`, and Invalid where they are not one for each call of the reply that they answer.
+        """
+
+        async def made(header: Header) -> Decision[Turn]:
+            parent = await self._parent(key, header, wanted.parent_id)
+            if parent is None:
+                raise Invalid("Results of tools answer a reply, and this session has none.")
+            calling = await self._history.message(key, parent.id)
+            if calling.status.ended:
+                ordered = in_order_of_calls(calling, wanted.results)
+            else:
+                # A reply that is still written is busy; what it will call, nobody knows.
+                await self._accepting.accept(key, header, "reject", parent)
+                raise Invalid(f"Reply {parent.id} has not ended.")
+            chain = tuple(
+                Message(
+                    id=message_id if at == len(ordered) - 1 else ids.new_message_id(),
+                    session_id=key.session_id,
+                    role="tool",
+                    content=result.content,
+                    tool_call_id=result.tool_call_id,
+                    metadata=wanted.metadata,
+                    created_at="",
+                )
+                for at, result in enumerate(ordered)
             )
-            asked = MessageCreated(message=reply, models=models, params=header.session.params | wanted.params)
-            said = MessageCreated(message=message, request_hash=wanted.hash())
-            return self._begun(key, header, accepted, (said, asked), (row, under), message)
+            return await self._under(key, header, wanted, parent, chain)
 
         return await self._decide(key, message_id, wanted, made)
 
@@ -127,8 +102,10 @@ class Sending:
                 raise Invalid(
                     f"Message {wanted.to} is a reply itself: ask for another reply to message {message.parent_id}."
                 )
+            if message.role == "tool":
+                await self._check_last_result(key, message)
             models = self._checked(wanted.model or header.session.model)
-            params = header.session.params | wanted.params
+            params = checked_params(header.session.params | wanted.params)
             return await self._beside(key, header, reply_id, wanted, message, models, params)
 
         return await self._decide(key, reply_id, wanted, made)
@@ -142,7 +119,7 @@ class Sending:
             assert source.parent_id is not None
             message = await self._history.message(key, source.parent_id)
             asked = await self._starting.created(key, source.id)
-            params = asked.params | wanted.params
+            params = checked_params(asked.params | wanted.params)
             return await self._beside(key, header, reply_id, wanted, message, models, params, source)
 
         return await self._decide(key, reply_id, wanted, made)
@@ -176,9 +153,46 @@ class Sending:
                 message = await self._history.message(key, reply.parent_id)
                 return Turn(message=message, reply=reply, after=row.created - 1, message_ids=frozenset((reply.id,)))
             case [MessageCreated(message=message), MessageCreated(message=reply)]:
-                both = frozenset((message.id, reply.id))
-                return Turn(message=message, reply=reply, after=row.created - 1, message_ids=both)
+                before = len(wanted.results) - 1 if isinstance(wanted, ToolResults) else 0
+                after = row.created - 1 - before
+                chain = await self._store.created(key, after=after, before=row.created, limit=max(1, before))
+                made = frozenset((message.id, reply.id, *(each.id for each in chain)))
+                return Turn(message=message, reply=reply, after=after, message_ids=made)
         raise IdempotencyMismatch(f"Message {row.id} was not made by a request of this kind.")
+
+    async def _under(
+        self, key: Key, header: Header, wanted: Asked, parent: Row | None, said: tuple[Message, ...]
+    ) -> Decision[Turn]:
+        """New messages, each under the one before it, and a reply to the last, which bears the hash of the request."""
+        models = self._checked(wanted.model or header.session.model)
+        params = checked_params(header.session.params | wanted.params)
+        accepted = await self._accepting.accept(key, header, wanted.if_busy, parent)
+        now = self._decisions.now(header.session)
+        first = await branches.place(self._store, key, said[0].id, parent, at=len(accepted.drafts))
+        siblings = await self._siblings(key, parent, said[0].id)
+        ids_above = (first.parent_id, *(message.id for message in said))
+        made = [
+            structs.replace(
+                message, parent_id=above, siblings=siblings if at == 0 else (), created_at=now, ended_at=now
+            )
+            for at, (message, above) in enumerate(zip(said, ids_above, strict=False))
+        ]
+        reply = _new_reply(key, ids.new_message_id(), made[-1].id, now, accepted.status)
+        rows = [
+            NewRow(
+                id=message.id,
+                parent_id=message.parent_id,
+                lane=first.lane,
+                depth=first.depth + at,
+                at=first.at + at,
+                ended=message is not reply,
+            )
+            for at, message in enumerate([*made, reply])
+        ]
+        created = [MessageCreated(message=message) for message in made]
+        created[-1] = structs.replace(created[-1], request_hash=wanted.hash())
+        asked = MessageCreated(message=reply, models=models, params=params)
+        return self._begun(key, header, accepted, (*created, asked), tuple(rows), made[-1])
 
     async def _beside(
         self,
@@ -236,9 +250,17 @@ class Sending:
         made = frozenset(fact.message.id for fact in created)
         return Decision(Turn(message=message, reply=reply, after=0, message_ids=made, start=start), append)
 
-    async def _parent(self, key: Key, header: Header, wanted: Send) -> Row | None:
-        parent_id = header.session.head if wanted.parent_id is UNSET else wanted.parent_id
+    async def _parent(self, key: Key, header: Header, chosen: str | UnsetType | None) -> Row | None:
+        parent_id = header.session.head if chosen is UNSET else chosen
         return None if parent_id is None else await self._history.row(key, parent_id)
+
+    async def _check_last_result(self, key: Key, message: Message) -> None:
+        """Raises Invalid for a result behind which others of the same reply follow."""
+        row = await self._history.row(key, message.id)
+        above = await self._history.plain(key, await self._history.rows_above(key, row))
+        *_, unit = units([*above, message])
+        if not answered(unit):
+            raise Invalid(f"Message {message.id} is not the last result of its reply: ask for a reply to that.")
 
     def _checked(self, model: str | Sequence[str] | None) -> tuple[str, ...]:
         models = self._models.listed(model)
@@ -265,10 +287,6 @@ class Sending:
         parent_id = parent.id if parent else None
         children: Sequence[Row] = (await self._store.children(key, [parent_id])).get(parent_id, [])
         return siblings_of((*(child.id for child in children), message_id))
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if value is UNSET else value
 
 
 def _new_reply(key: Key, reply_id: str, parent_id: str, now: str, status: Status) -> Message:

@@ -8,23 +8,30 @@ from msgspec import Struct
 
 from rejoinder.abc import Signals, Store
 from rejoinder.chat.accepting import Accepting
+from rejoinder.chat.asked import AnotherReply, Continuation, Send, ToolResults, Turn
 from rejoinder.chat.asked_prompts import AskedPromptsReader
 from rejoinder.chat.attempts import Retrying
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.endings import Endings
+from rejoinder.chat.exporting import Exporting
 from rejoinder.chat.following import Following
 from rejoinder.chat.forking import Forking
 from rejoinder.chat.generation import Tools
+from rejoinder.chat.growth import Growth, Keeping
 from rejoinder.chat.history import History
+from rejoinder.chat.importing import Importing
 from rejoinder.chat.models import Models
+from rejoinder.chat.overview import Overview
 from rejoinder.chat.prompts import Prompts
 from rejoinder.chat.recovery import AfterCrash, Recovery
 from rejoinder.chat.replies import Replies
-from rejoinder.chat.sending import AnotherReply, Continuation, Send, Sending, Turn
+from rejoinder.chat.search import Search
+from rejoinder.chat.sending import Sending
 from rejoinder.chat.sessions import Sessions
 from rejoinder.chat.starting import Starting
 from rejoinder.chat.stopping import Stopping
 from rejoinder.chat.tails import Tails
+from rejoinder.chat.titles import Titles
 from rejoinder.chat.usage import UsageReader
 from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.chat.worker import Worker
@@ -45,6 +52,8 @@ class Rules(Struct, frozen=True, kw_only=True):
     max_queue: int
     retrying: Retrying
     after_crash: AfterCrash
+    title_model: str
+    keeping: Keeping
 
 
 class Chat:
@@ -61,24 +70,32 @@ class Chat:
         decisions = Decisions(store, self._writer)
         self.history = History(decisions)
         self.following = Following(store, signals, self._tails)
+        self.overview = Overview(store, signals)
         self._starting = Starting(decisions, self.history, rules.limits.max_delta)
         endings = Endings(decisions, self._starting)
         self.stopping = Stopping(decisions, self.history, self.following, self._starting, endings)
         self.sessions = Sessions(decisions, signals, models, self.stopping)
         self.forking = Forking(decisions, self.history, self.sessions)
-        self.usage = UsageReader(self.history)
+        self.exporting = Exporting(decisions, self.history)
+        self.importing = Importing(decisions)
+        self.usage = UsageReader(decisions, self.history)
+        self.search = Search(store)
         prompts = Prompts(decisions, self.history, models)
         recovery = Recovery(decisions, self.history, models, self._starting, prompts, endings, rules.after_crash)
         self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting, prompts)
-        self.replies = Replies(Tools(decisions, prompts, models, endings, rules.limits, rules.retrying), recovery)
+        self._titles = Titles(decisions, self.history, models, rules.title_model)
+        tools = Tools(decisions, prompts, models, endings, rules.limits, rules.retrying)
+        self.replies = Replies(tools, recovery, self._titles)
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
         self._sending = Sending(decisions, self.history, models, self._starting, accepting)
-        self._worker = Worker(store, self._writer, self.replies, recovery, rules.lease)
+        growth = Growth(store, self.sessions, rules.keeping)
+        self._worker = Worker(store, self._writer, self.replies, recovery, growth, rules.lease)
         self._requests: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
         self._signals.listen(self._tails.push)
+        self._signals.listen(self.overview.push)
         self._signals.listen(self.replies.on_wake)
         await self._worker.start()
         return self
@@ -94,6 +111,10 @@ class Chat:
         """
         return await self.settled(self._begin(key, self._sending.send(key, message_id, wanted)))
 
+    async def answer_calls(self, key: Key, message_id: str, wanted: ToolResults) -> Turn:
+        """Sends the results of a reply's tool calls. Raises what `Sending.answer_calls` raises, and StoreUnavailable."""
+        return await self.settled(self._begin(key, self._sending.answer_calls(key, message_id, wanted)))
+
     async def reply(self, key: Key, reply_id: str, wanted: AnotherReply) -> Turn:
         """Starts another reply to a message. Raises what `Sending.reply` raises, and StoreUnavailable."""
         return await self.settled(self._begin(key, self._sending.reply(key, reply_id, wanted)))
@@ -102,15 +123,16 @@ class Chat:
         """Starts a reply that goes on from another. Raises what `Sending.go_on` raises, and StoreUnavailable."""
         return await self.settled(self._begin(key, self._sending.go_on(key, reply_id, wanted)))
 
-    async def settled(self, work: Coroutine[Any, Any, T]) -> T:
+    async def settled(self, work: Coroutine[Any, Any, T], more: float = 0) -> T:
         """Does a change to its end, also when the request that asked for it goes away or its patience is over.
 
-        Raises StoreUnavailable after that: the change may still come to stand, and asking again will tell.
+        `more` are seconds of patience for a change that takes long. Raises StoreUnavailable after that: the change may
+        still come to stand, and asking again will tell.
         """
         task = asyncio.create_task(work)
         self._requests.add(task)
         task.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({task}, timeout=self._patience)
+        done, _ = await asyncio.wait({task}, timeout=self._patience + more)
         if not done:
             raise StoreUnavailable("The store does not answer just now.")
         return task.result()
@@ -121,6 +143,7 @@ class Chat:
         if self._requests:
             await asyncio.wait(self._requests, timeout=self._patience)
         await self.replies.drain(seconds)
+        await self._titles.close()
 
     @property
     def store_failing(self) -> StoreUnavailable | None:

@@ -15,6 +15,7 @@ from rejoinder.chat.context import TOKEN
 from rejoinder.chat.decisions import Decision, Decisions, change, with_aside
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
+from rejoinder.chat.wording import plain_text
 from rejoinder.entities import Header, Key, Message
 from rejoinder.errors import ProviderError
 from rejoinder.events import PromptSent, SummaryMade, draft, note
@@ -22,7 +23,7 @@ from rejoinder.events import PromptSent, SummaryMade, draft, note
 LOOK_BACK = 10
 """Replies above in which a summary is looked for: failed ones have none, and the next has it."""
 
-FEWEST, MOST = 64, 1024
+FEWEST, MOST = 16, 1024
 """Tokens of a summary: an eighth of the room for the prompt, between these."""
 
 SECONDS = 60.0
@@ -126,10 +127,8 @@ def _portions(messages: Sequence[Message], size: int) -> list[_Portion]:
 
 
 def _told(message: Message, most: int) -> str:
-    content = message.content
-    text = content if isinstance(content, str) else " ".join(part.get("text", "[image]") for part in content)
     calls = [f"[calls {call.function.name}({call.function.arguments})]" for call in message.tool_calls]
-    text = " ".join(filter(None, (text.strip(), *calls)))
+    text = " ".join(filter(None, (plain_text(message).strip(), *calls)))
     if len(text.encode()) > most:
         half = most // 2 - 10
         text = f"{text.encode()[:half].decode(errors='ignore')} … {text.encode()[-half:].decode(errors='ignore')}"

@@ -50,7 +50,8 @@ class Unit(Struct, frozen=True):
 def units(messages: Sequence[Message]) -> Iterator[Unit]:
     start = 0
     for place in range(1, len(messages) + 1):
-        if place == len(messages) or messages[place].role != "tool":
+        follows = place < len(messages) and messages[place].role == "tool" and messages[start].role != "user"
+        if not follows:
             yield Unit(start, tuple(messages[start:place]))
             start = place
 
@@ -58,7 +59,9 @@ def units(messages: Sequence[Message]) -> Iterator[Unit]:
 def answered(unit: Unit) -> bool:
     """Whether every tool call of its reply has its result, and every result its call."""
     reply, *results = unit.messages
-    return {call.id for call in reply.tool_calls} == {message.tool_call_id for message in results}
+    return reply.role != "tool" and {call.id for call in reply.tool_calls} == {
+        message.tool_call_id for message in results
+    }
 
 
 def worded(messages: Sequence[Message]) -> tuple[list[JsonObject], list[LeftOut]]:
@@ -88,6 +91,12 @@ def framed(
     system: list[JsonObject] = [{"role": "system", "content": head}] if head else []
     begun: list[JsonObject] = [{"role": "assistant", "content": prefill}] if prefill else []
     return (*system, *said, *begun)
+
+
+def plain_text(message: Message) -> str:
+    """What a message says, with a word in the place of each image."""
+    content = message.content
+    return content if isinstance(content, str) else " ".join(part.get("text", "[image]") for part in content)
 
 
 def as_said(message: Message) -> JsonObject:

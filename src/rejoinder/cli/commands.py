@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -167,6 +168,63 @@ def sessions(
     from rejoinder.cli.listing import list_sessions
 
     list_sessions(url, limit, as_json=as_json)
+
+
+@app.command("export")
+def export_sessions(
+    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="The id of a session.")] = None,
+    url: Url = URL,
+    everything: Annotated[bool, typer.Option("--all", help="All sessions, each as a file of its own.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PATH", help="The file; with `--all` the folder. Else standard output."),
+    ] = None,
+) -> None:
+    """Write a session of a running server, with all its branches, as JSON Lines.
+
+    A file takes its place when it is whole. What is still being written goes as interrupted."""
+    from rejoinder.cli import moving
+
+    if everything == (session is not None):
+        raise typer.BadParameter("either a SESSION or `--all` is wanted.")
+    if session is not None:
+        moving.export_session(url, session, output)
+    elif output is None:
+        raise typer.BadParameter("`--all` wants a folder: `-o FOLDER`.")
+    else:
+        moving.export_all(url, output)
+
+
+@app.command("import")
+def import_sessions(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="What `export` wrote; `-` is standard input.")],
+    url: Url = URL,
+) -> None:
+    """Bring exported sessions into a running server, each whole or not at all, under the ids that they had.
+
+    A file whose session is there already, or that is not whole, is told and left out, and the exit code is 1."""
+    from rejoinder.cli.moving import import_files
+
+    if not import_files(url, files):
+        sys.exit(1)
+
+
+@app.command()
+def copy(
+    source: Annotated[str, typer.Option("--from", metavar="URL", help="The store to read: `sqlite:///path`.")],
+    target: Annotated[str, typer.Option("--to", metavar="URL", help="The store to write.")],
+) -> None:
+    """Copy all sessions of all owners from one store to another, without a server.
+
+    What is there already is compared and passed over, so a copy that broke off is simply run again. What is there with other
+    content is told and left alone. At the end both sides are read, counted and compared; the exit code is 1 where they differ.
+    """
+    from rejoinder.cli.copying import copy_stores
+
+    if source == target:
+        raise typer.BadParameter("both stores are the same.")
+    if not copy_stores(source, target):
+        sys.exit(1)
 
 
 @app.command("get-model")

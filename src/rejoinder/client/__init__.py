@@ -19,6 +19,7 @@ them. What the server refuses is raised as the error of `rejoinder.errors` that 
 
 from rejoinder.client.answers import UnexpectedAnswer
 from rejoinder.client.client import Client, MessageFields, Model, SessionFields, Turn, new_id
+from rejoinder.client.overview import Told
 from rejoinder.client.reading import ConnectionLost, Received
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Model",
     "Received",
     "SessionFields",
+    "Told",
     "Turn",
     "UnexpectedAnswer",
     "new_id",

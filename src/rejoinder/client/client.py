@@ -3,20 +3,22 @@
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Self, TypedDict, TypeVar, Unpack
+from typing import BinaryIO, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 import msgspec
 from msgspec import Struct
 
+from rejoinder.client import moving
 from rejoinder.client.answers import UnexpectedAnswer, checked
-from rejoinder.client.reading import Cut, OnWait, Patience, Reading, Received
+from rejoinder.client.overview import OverviewReading, Told
+from rejoinder.client.reading import Cut, OnWait, Patience, Reading, Reads, Received
 from rejoinder.entities import JsonObject, Message, Session
 from rejoinder.errors import NotFound, Unavailable
-from rejoinder.events import MessageEnded
 from rejoinder.fold import History
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 CONNECT = 10.0
 """Seconds to reach the server. Then it is as good as down, and the wait before the next attempt begins."""
@@ -202,13 +204,31 @@ class Client:
         path = f"{_path(session_id)}/events"
         return self._read(Reading(path, self._new_patience(), cursor=after, one_reply=False))
 
+    def overview(self) -> AsyncGenerator[Told, None]:
+        """What happens in all sessions, for ever, but for the text of replies on its way: first a `Snapshot` of those that are
+        writing, and another one wherever something may have been missed."""
+        return self._read(OverviewReading(self._new_patience()))
+
     async def stop(self, session_id: str, reply_id: str) -> Message:
         """Ends a reply and returns it once it has ended. To leave off reading is not to stop: the reply goes on."""
         return await self._call(Message, "POST", f"{_path(session_id, reply_id)}/stop")
 
+    # moving
+
+    async def export_session(self, session_id: str, file: BinaryIO) -> None:
+        """Writes a session into a binary file that can be read and sought, whole. Raises SessionNotFound."""
+        await moving.fetch(self._http, f"{_path(session_id)}/export", file, self._new_patience())
+
+    async def import_session(self, file: BinaryIO) -> Session:
+        """Makes a session out of such a file. Raises AlreadyExists, and Invalid for a file that is not whole or not right."""
+        # So that an import whose answer was lost is found and not refused.
+        key = {"idempotency-key": uuid.uuid4().hex}
+        answer = await moving.put(self._http, "/v1/import", file, key, self._new_patience())
+        return _decoded(Session, answer)
+
     # how it is done
 
-    async def _read(self, reading: Reading) -> AsyncGenerator[Received, None]:
+    async def _read(self, reading: Reads[R]) -> AsyncGenerator[R, None]:
         """Asks, reads, and asks again behind the last event, until the reply has ended."""
         while True:
             trouble: Exception = Cut("The stream ended before the reply did.")
@@ -220,14 +240,14 @@ class Client:
                     async with aclosing(reading.events(response)) as events:
                         async for received in events:
                             yield received
-                            if reading.one_reply and isinstance(received.fact, MessageEnded):
+                            if reading.ends_with(received):
                                 return
             except (httpx2.TransportError, Unavailable) as failure:
                 trouble = failure
             await reading.patience.wait(trouble)
 
     @asynccontextmanager
-    async def _stream(self, reading: Reading) -> AsyncIterator[httpx2.Response]:
+    async def _stream(self, reading: Reads[R]) -> AsyncIterator[httpx2.Response]:
         method, path, content, headers = reading.request()
         async with self._http.stream(method, path, content=content, headers=headers) as response:
             if response.is_error:
@@ -243,11 +263,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         query: JsonObject | None = None,
     ) -> T:
-        response = await self._answer(method, path, body, headers, query)
-        try:
-            return msgspec.json.decode(response.content, type=kind)
-        except msgspec.DecodeError as error:
-            raise UnexpectedAnswer(f"{method} {path} was answered by something else: {error}") from error
+        return _decoded(kind, await self._answer(method, path, body, headers, query))
 
     async def _answer(
         self,
@@ -281,6 +297,14 @@ def new_id(prefix: str) -> str:
 def _path(session_id: str, message_id: str | None = None) -> str:
     path = f"/v1/sessions/{session_id}"
     return path if message_id is None else f"{path}/messages/{message_id}"
+
+
+def _decoded(kind: type[T], response: httpx2.Response) -> T:
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.DecodeError as error:
+        asked = f"{response.request.method} {response.request.url.path}"
+        raise UnexpectedAnswer(f"{asked} was answered by something else: {error}") from error
 
 
 class _Page(Struct):

@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import httpx2
 import msgspec
@@ -21,6 +21,7 @@ from rejoinder.errors import Unavailable
 from rejoinder.events import Event, Fact, MessageCreated, MessageDelta, MessageEnded, MessageReset
 from rejoinder.fold import BrokenLog
 
+R = TypeVar("R")
 OnWait: TypeAlias = Callable[[Exception, float], None]
 
 FIRST_WAIT = 0.5
@@ -139,6 +140,17 @@ class Proof:
                 raise BrokenLog(f"Text of {message.id} was shown that is not in the message as it ended.")
 
 
+class Reads(Protocol[R]):
+    """One stream, over all the connections that it takes."""
+
+    patience: Patience
+
+    def request(self) -> tuple[str, str, bytes | None, dict[str, str]]: ...
+    def events(self, response: httpx2.Response) -> AsyncGenerator[R, None]: ...
+    def ends_with(self, received: R) -> bool: ...
+    def check_over(self) -> None: ...
+
+
 class Reading:
     """One stream, over all the connections that it takes.
 
@@ -156,7 +168,7 @@ class Reading:
         one_reply: bool = True,
     ) -> None:
         self.patience = patience
-        self.one_reply = one_reply
+        self._one_reply = one_reply
         self._path, self._body, self._cursor = path, body, cursor
         self._seen = False
         self._proof = Proof()
@@ -172,7 +184,9 @@ class Reading:
 
     async def events(self, response: httpx2.Response) -> AsyncGenerator[Received, None]:
         """What one connection brings. Raises BrokenLog, and httpx2.TransportError where it breaks off."""
-        self._check_stream(response)
+        check_stream(response)
+        if self._body is not None and "location" not in response.headers:
+            raise UnexpectedAnswer("The server took the message and did not say where its reply is (Location).")
         parser, opened = SseParser(), time.monotonic()
         async for chunk in response.aiter_bytes():
             frames = parser.feed(chunk)
@@ -187,17 +201,13 @@ class Reading:
                 if received:
                     yield received
 
+    def ends_with(self, received: Received) -> bool:
+        return self._one_reply and isinstance(received.fact, MessageEnded)
+
     def check_over(self) -> None:
         """Raises UnexpectedAnswer where the server says that nothing follows and the reply's end was not seen."""
         if self._seen:
             raise UnexpectedAnswer("The server says that the reply has ended, but never told its end.")
-
-    def _check_stream(self, response: httpx2.Response) -> None:
-        kind = response.headers.get("content-type", "")
-        if not kind.startswith("text/event-stream"):
-            raise UnexpectedAnswer(f"A stream of events was asked for, and the server sends {kind or 'nothing'}.")
-        if self._body is not None and "location" not in response.headers:
-            raise UnexpectedAnswer("The server took the message and did not say where its reply is (Location).")
 
     def _take(self, frame: Frame) -> Received | None:
         """The event of a frame, proved; None for a type of a later version."""
@@ -216,3 +226,10 @@ class Reading:
         self._proof.check(fact)
         draft = events.draft(fact)
         return Received(fact, Event(seq, draft.type, draft.message_id, draft.data))
+
+
+def check_stream(response: httpx2.Response) -> None:
+    """Raises UnexpectedAnswer where the answer is no stream of events."""
+    kind = response.headers.get("content-type", "")
+    if not kind.startswith("text/event-stream"):
+        raise UnexpectedAnswer(f"A stream of events was asked for, and the server sends {kind or 'nothing'}.")

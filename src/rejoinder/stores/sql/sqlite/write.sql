@@ -40,7 +40,76 @@ INSERT INTO events (session, seq, type, message_id, data) VALUES (?, ?, ?, ?, ?)
 INSERT INTO messages (session, created, id, parent_id, lane, depth, ended) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: end_message
-UPDATE messages SET ended = ? WHERE session = ? AND id = ?
+UPDATE messages SET ended = ?, ended_at = ? WHERE session = ? AND id = ?
+
+-- name: text
+SELECT n FROM texts WHERE session = :session AND ifnull(message_id, '') = ifnull(:message_id, '')
+
+-- name: newest_text
+SELECT max(at) FROM texts WHERE owner = :owner
+
+-- name: add_text
+INSERT INTO texts (session, message_id, owner, at) VALUES (:session, :message_id, :owner, :at)
+
+-- name: add_words
+INSERT INTO word_index (rowid, words) VALUES (:n, :words)
+
+-- name: drop_text
+DELETE FROM texts WHERE n = :n
+
+-- name: drop_words
+DELETE FROM word_index WHERE rowid = :n
+
+-- name: merge_words
+INSERT INTO word_index (word_index, rank) VALUES ('merge', :pages)
+
+-- name: compact
+DELETE FROM events
+WHERE rowid IN (
+    SELECT events.rowid
+    FROM json_each(:ids) AS wanted
+        CROSS JOIN messages INDEXED BY messages_by_id ON messages.session = :n AND messages.id = wanted.value
+        CROSS JOIN events ON events.session = :n AND seq > created AND seq < ended
+    WHERE events.message_id = messages.id AND events.type IN (SELECT value FROM json_each(:types))
+)
+
+-- name: span
+SELECT min(created), max(ended)
+FROM messages INDEXED BY messages_by_id
+WHERE session = :n AND id IN (SELECT value FROM json_each(:ids)) AND ended IS NOT NULL
+
+-- name: loose_events
+SELECT rowid, data FROM events
+WHERE session = :n AND seq BETWEEN :low AND :high AND type NOT IN (SELECT value FROM json_each(:types))
+    AND substr(data, 1, 1) = x'7B'          -- an opening brace: not packed yet
+
+-- name: last_event
+SELECT max(rowid) FROM events
+
+-- name: pack_event
+UPDATE events SET rowid = :to, data = :data WHERE rowid = :place
+
+-- name: compacted
+UPDATE messages INDEXED BY messages_by_id
+SET ended_at = NULL
+WHERE session = :n AND id IN (SELECT value FROM json_each(:ids)) AND ended IS NOT NULL
+
+-- name: free_pages
+SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count
+
+-- name: disown_texts
+UPDATE texts SET session = -n, message_id = NULL WHERE session = :n
+
+-- name: disowned
+SELECT 1 FROM texts INDEXED BY texts_by_message WHERE session < 0 LIMIT 1
+
+-- name: drop_words_of_some
+DELETE FROM word_index
+WHERE rowid IN (SELECT n FROM texts INDEXED BY texts_by_message WHERE session < 0 ORDER BY session LIMIT :limit)
+
+-- name: drop_some_texts
+DELETE FROM texts
+WHERE n IN (SELECT n FROM texts INDEXED BY texts_by_message WHERE session < 0 ORDER BY session LIMIT :limit)
 
 -- name: drop_events
 DELETE FROM events WHERE session = :n

@@ -1,0 +1,64 @@
+"""The gate for files: what they hold is held to the same text, numbers, shapes and sizes as what clients send."""
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rejoinder.api import limits, strict_json
+from rejoinder.api.problems import EdgeError
+from rejoinder.api.schemas import ContentPart, ModelName, NewSessionBody, Params
+from rejoinder.chat.export_format import MessageLine
+from rejoinder.entities import Session
+from rejoinder.errors import Invalid
+from rejoinder.settings import Settings
+
+_parts: TypeAdapter[Any] = TypeAdapter(list[ContentPart])
+_models: TypeAdapter[Any] = TypeAdapter(list[ModelName])
+_params: TypeAdapter[Any] = TypeAdapter(Params)
+_session: TypeAdapter[NewSessionBody] = TypeAdapter(NewSessionBody)
+
+
+class ImportGate:
+    """Names of models are let in whatever they are: a session that comes from elsewhere may name what there is not here."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # What came in a body of its own stands one deeper in its line.
+        self._max_depth = settings.max_depth + 1
+        # A reply each of whose characters is escaped, or a message with the parameters of its session and its own.
+        self.max_line = 2 * settings.max_body + 6 * settings.max_reply
+
+    def parse(self, line: bytes) -> Any:
+        try:
+            return strict_json.parse(line, self._max_depth)
+        except EdgeError as wrong:
+            raise Invalid(str(wrong.detail)) from wrong
+
+    def session(self, session: Session) -> None:
+        body = _valid(
+            _session,
+            {
+                "title": session.title,
+                "system_prompt": session.system_prompt,
+                "model": list(session.model) if isinstance(session.model, tuple) else session.model,
+                "params": session.params,
+                "metadata": session.metadata,
+            },
+        )
+        limits.check_session(body, self._settings)
+
+    def message(self, line: MessageLine) -> None:
+        _valid(_params, line.params)
+        _valid(_models, list(line.models))
+        if not isinstance(line.message.content, str):
+            _valid(_parts, list(line.message.content))
+        limits.check_imported(line.message, self._settings)
+
+
+def _valid(shape: TypeAdapter[Any], value: Any) -> Any:
+    try:
+        return shape.validate_python(value, strict=True)
+    except ValidationError as wrong:
+        found = wrong.errors(include_url=False)[:20]
+        errors = [{"loc": ".".join(map(str, error["loc"])), "message": error["msg"]} for error in found]
+        raise Invalid("It is not as it should be.", errors) from wrong

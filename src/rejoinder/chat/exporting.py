@@ -1,0 +1,102 @@
+"""Exporting: a session as a file, as of the moment in which it was asked for, read a few messages at a time.
+
+A reply that is still being written goes as far as it is, as interrupted. All that is told is told by the log, so an export of a
+session in which nothing happens has the same bytes whenever and wherever it is made.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+
+from msgspec import structs
+
+from rejoinder.abc import Row
+from rejoinder.chat.decisions import Decisions
+from rejoinder.chat.endings import NOTHING, Outcome, ended_reply
+from rejoinder.chat.export_format import FORMAT, MessageLine, Seal, SessionLine
+from rejoinder.chat.history import History
+from rejoinder.entities import Header, Key, Message, ReplyError, Status
+from rejoinder.errors import SessionGone, SessionNotFound
+from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, fact
+
+ROWS = 1_000
+"""Rows of the index that are read at a time: some 100 bytes each."""
+
+GROUP = 16
+"""Messages that are read at a time. Each may have many MB (images travel inside), and is held twice for a moment."""
+
+
+class Exporting:
+    def __init__(self, decisions: Decisions, history: History) -> None:
+        self._decisions = decisions
+        self._store = decisions.store
+        self._history = history
+
+    async def begin(self, key: Key) -> AsyncGenerator[bytes, None]:
+        """The file of a session as it is now, in pieces of whole lines.
+
+        Raises SessionNotFound and StoreUnavailable; the pieces raise SessionGone, where the session was deleted before its
+        last line, and StoreUnavailable.
+        """
+        header = await self._decisions.header(key)
+        return self._pieces(key, header, await self._first(key))
+
+    async def _first(self, key: Key) -> SessionCreated:
+        said = [fact(event) for event in await self._store.events(key, after=0, limit=1)]
+        match said:
+            case [SessionCreated() as created]:
+                return created
+        raise SessionNotFound(key.session_id)
+
+    async def _pieces(self, key: Key, header: Header, created: SessionCreated) -> AsyncGenerator[bytes, None]:
+        as_of = header.session.last_seq
+        seal = Seal()
+        first = SessionLine(
+            rejoinder=FORMAT, session=header.session, request_hash=created.request_hash, asides=header.asides
+        )
+        yield seal.add(first.encoded())
+        after = 0
+        while rows := await self._store.created(key, after=after, before=as_of + 1, limit=ROWS):
+            for at in range(0, len(rows), GROUP):
+                lines = await self._lines(key, header, rows[at : at + GROUP], as_of)
+                yield b"".join([seal.add(line.encoded()) for line in lines])
+            after = rows[-1].created
+        # A session that is deleted while it is read looks like one that has no more messages.
+        now = await self._store.header(key)
+        if now is None or now.version < header.version or now.session.created_at != header.session.created_at:
+            raise _gone(key)
+        yield seal.end().encoded()
+
+    async def _lines(self, key: Key, header: Header, rows: Sequence[Row], as_of: int) -> list[MessageLine]:
+        wanted = {row.created for row in rows} | {row.ended for row in rows if row.ended is not None}
+        said = {event.seq: fact(event) for event in await self._store.events_at(key, wanted)}
+        return [await self._line(key, header, row, said, as_of) for row in rows]
+
+    async def _line(self, key: Key, header: Header, row: Row, said: dict[int, Fact | None], as_of: int) -> MessageLine:
+        created = said.get(row.created)
+        if not isinstance(created, MessageCreated):
+            raise _gone(key)
+        message = created.message
+        if row.ended is None or row.ended > as_of:
+            written = await self._history.folded(key, row, as_of)
+            message = interrupted(written, header)
+        elif row.ended > row.created:
+            ended = said.get(row.ended)
+            if not isinstance(ended, MessageEnded):
+                raise _gone(key)
+            message = ended.message
+        return MessageLine(
+            message=structs.replace(message, siblings=()),
+            request_hash=created.request_hash,
+            models=created.models,
+            params=created.params,
+        )
+
+
+def interrupted(written: Message, header: Header) -> Message:
+    """A reply that is being written, as it would be had it ended with its session's last change."""
+    why = ReplyError(code="exported", message="This session was exported while the reply was being written.")
+    outcome = Outcome(status=Status.INTERRUPTED, error=why)
+    return ended_reply(written, outcome, NOTHING, max(header.session.updated_at, written.created_at))
+
+
+def _gone(key: Key) -> SessionGone:
+    return SessionGone(f"Session {key.session_id} was deleted while it was exported.")

@@ -1,0 +1,138 @@
+"""`rejoinder export` and `rejoinder import`: files of sessions, written whole or not at all."""
+
+import asyncio
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from rejoinder.cli.address import reached
+from rejoinder.cli.display import harmless
+from rejoinder.client import Client
+from rejoinder.errors import Conflict, Invalid, NotFound, RejoinderError, SessionNotFound
+
+SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
+"""What may become the name of a file, whatever the server says."""
+
+STANDARD = "-"
+"""Standard input in the place of a file."""
+
+
+def export_session(url: str, session_id: str, output: Path | None) -> None:
+    """Writes a session to a file or, as soon as it is whole, to standard output. Raises RejoinderError."""
+    if not SESSION_ID.fullmatch(session_id):
+        raise SessionNotFound(harmless(session_id))
+
+    async def run(file: BinaryIO) -> None:
+        async with reached(url) as client:
+            await client.export_session(session_id, file)
+
+    if output is not None:
+        with _replacing(output) as file:
+            asyncio.run(run(file))
+        return
+    with tempfile.TemporaryFile() as file:
+        asyncio.run(run(file))
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def export_all(url: str, folder: Path) -> None:
+    """Writes each session to a file of its own, named by its id. One that is deleted meanwhile is left out."""
+    with _file_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    async def run() -> int:
+        written = 0
+        async with reached(url) as client, aclosing(client.sessions()) as sessions:
+            async for session in sessions:
+                written += await _export_into(client, session.id, folder)
+        return written
+
+    print(f"{asyncio.run(run()):,} sessions are in {folder}.", file=sys.stderr)
+
+
+async def _export_into(client: Client, session_id: str, folder: Path) -> bool:
+    if not SESSION_ID.fullmatch(session_id):
+        raise Invalid(f"The server names a session {harmless(session_id)!r}, which is no id.")
+    try:
+        with _replacing(folder / f"{session_id}.jsonl") as file:
+            await client.export_session(session_id, file)
+    except NotFound:
+        print(f"{session_id} has been deleted.", file=sys.stderr)
+        return False
+    return True
+
+
+def import_files(url: str, files: Sequence[str]) -> bool:
+    """Imports each file, tells what became of it, and returns whether all are in."""
+
+    async def run() -> bool:
+        good = True
+        async with reached(url) as client:
+            for name in files:
+                good = await _import(client, name) and good
+        return good
+
+    return asyncio.run(run())
+
+
+async def _import(client: Client, name: str) -> bool:
+    try:
+        with _reading(name) as file:
+            session = await client.import_session(file)
+    except _FileError as why:
+        print(harmless(why.detail), file=sys.stderr)
+        return False
+    except (Conflict, Invalid) as why:
+        print(f"{harmless(name)}: {harmless(why.detail)}", file=sys.stderr)
+        return False
+    print(f"{session.id}  {harmless(name)}")
+    return True
+
+
+class _FileError(RejoinderError):
+    """A file that cannot be read or written."""
+
+    code = "file_error"
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _FileError(f"{path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[BinaryIO]:
+    """A file that can be read twice, since a connection may break."""
+    if name != STANDARD:
+        with _file_errors(Path(name)), Path(name).open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as spooled:
+        shutil.copyfileobj(sys.stdin.buffer, spooled)
+        yield spooled
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes this place when it is whole and on the disk. Until then what was there stays."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _file_errors(path):
+        try:
+            with part.open("w+b") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

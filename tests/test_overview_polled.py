@@ -1,0 +1,171 @@
+"""The overview where wakes may be lost, or come without their events: it tells all the same, from what the store says."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from rejoinder.abc import Wake
+from rejoinder.api import app
+from rejoinder.chat import polled_feeds
+from rejoinder.chat.asked import Send
+from rejoinder.chat.ids import new_message_id, new_session_id
+from rejoinder.chat.service import Chat
+from rejoinder.chat.sessions import NewSession, SessionChange
+from rejoinder.entities import Key
+from rejoinder.settings import Settings
+from rejoinder.signals.local import LocalSignals
+from rejoinder.stores import open_store
+
+Told = tuple[str, dict[str, Any]]
+CHANCE = random.Random(7)
+
+
+class WorstSignals(LocalSignals):
+    """What the contract allows: `fate` says what becomes of each wake."""
+
+    reliable = False
+
+    def __init__(self, fate: Callable[[Wake], list[Wake]]) -> None:
+        super().__init__()
+        self._fate = fate
+
+    def publish(self, wakes: Sequence[Wake]) -> None:
+        super().publish([left for wake in wakes for left in self._fate(wake)])
+
+
+FATES: dict[str, Callable[[Wake], list[Wake]]] = {
+    "all are lost": lambda _: [],
+    "none carries its events": lambda wake: [structs.replace(wake, events=())],
+    "some are lost": lambda wake: [wake] if CHANCE.random() < 0.5 else [],
+    "some come twice": lambda wake: [wake] * CHANCE.randint(1, 2),
+    "deletions are lost": lambda wake: [] if wake.deleted else [wake],
+}
+
+
+@asynccontextmanager
+async def serving(fate: Callable[[Wake], list[Wake]]) -> AsyncIterator[Chat]:
+    settings = Settings(store="memory:", model="scripted:echo", title_model="off", _env_file=None)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store("memory:"))
+        signals = await stack.enter_async_context(WorstSignals(fate))
+        models = await app._open_models(stack, settings)
+        yield await stack.enter_async_context(Chat(store, signals, models, app._rules(settings)))
+
+
+class Reader:
+    def __init__(self, chat: Chat) -> None:
+        self.told: list[Told] = []
+        self._frames = chat.overview.follow("ann", idle=60)
+
+    async def until(self, wanted: Callable[[str, dict[str, Any]], bool]) -> list[Told]:
+        """All that came so far, up to the first for which this is true."""
+        async with asyncio.timeout(20):
+            async for batch in self._frames:
+                for frame in batch:
+                    kind, data = frame.data.decode().removeprefix("event: ").split("\ndata: ", 1)
+                    self.told.append((kind, json.loads(data)))
+                if any(wanted(*each) for each in self.told):
+                    return self.told
+        raise AssertionError("it ended")
+
+    def of(self, key: Key) -> list[str]:
+        return [kind for kind, data in self.told if data.get("session_id") == key.session_id]
+
+    def seqs(self, key: Key) -> list[int]:
+        return [data["seq"] for _, data in self.told if data.get("session_id") == key.session_id and "seq" in data]
+
+
+@asynccontextmanager
+async def reading(chat: Chat) -> AsyncIterator[Reader]:
+    reader = Reader(chat)
+    async with aclosing(reader._frames):  # type: ignore[type-var]  # it is an async generator
+        await reader.until(lambda kind, _: kind == "snapshot")
+        yield reader
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polled_feeds, "POLL", 0.2)
+    monkeypatch.setattr(polled_feeds, "LOOK_PAUSE", 0.02)
+
+
+def new_key() -> Key:
+    return Key("ann", new_session_id())
+
+
+async def turn(chat: Chat, key: Key, content: str = "/script tokens=20 pace=0.01\n") -> str:
+    sent = await chat.send(key, new_message_id(), Send(content=content))
+    return sent.reply.id
+
+
+WHOLE = ["session.created", "message.created", "message.created", "message.started", "message.ended", "session.updated"]
+
+
+@pytest.mark.parametrize("fate", FATES.values(), ids=FATES.keys())
+async def test_everything_is_told_once_and_in_order(fate: Callable[[Wake], list[Wake]]) -> None:
+    async with serving(fate) as chat:
+        old, new = new_key(), new_key()
+        await chat.sessions.create(old, NewSession())
+        async with reading(chat) as reader:
+            await chat.sessions.create(new, NewSession())
+            for key in (old, new):
+                mid = await turn(chat, key)
+                await reader.until(
+                    lambda kind, data, mid=mid: kind == "message.ended" and data["message"]["id"] == mid  # type: ignore[misc]
+                )
+                await chat.sessions.update(key, SessionChange(title=f"title {key.session_id}"))
+                await reader.until(
+                    lambda kind, data, key=key: kind == "session.updated" and key.session_id in data["session"]["title"]  # type: ignore[misc]
+                )
+            assert reader.of(new) == WHOLE
+            assert reader.of(old) == WHOLE[1:]
+            for key in (old, new):
+                assert reader.seqs(key) == sorted(set(reader.seqs(key)))
+            assert [kind for kind, _ in reader.told].count("snapshot") == 1
+            await chat.sessions.delete(new)
+            await reader.until(lambda kind, _: kind == "session.deleted")
+            assert reader.of(new)[: len(WHOLE) + 1] == [*WHOLE, "session.deleted"], "a deletion may be told twice"
+
+
+async def test_what_was_long_asleep_is_told_when_it_wakes() -> None:
+    """More sessions than a look reads, and the one that changes is none of them."""
+    async with serving(FATES["all are lost"]) as chat:
+        asleep = new_key()
+        await chat.sessions.create(asleep, NewSession())
+        for _ in range(polled_feeds.PAGE + 5):
+            await asyncio.sleep(0)
+            await chat.sessions.create(new_key(), NewSession())
+        async with reading(chat) as reader:
+            mid = await turn(chat, asleep)
+            await reader.until(lambda kind, data: kind == "message.ended" and data["message"]["id"] == mid)
+
+
+async def test_more_news_than_a_look_reads_is_a_snapshot() -> None:
+    async with serving(FATES["all are lost"]) as chat, reading(chat) as reader:
+        for _ in range(polled_feeds.PAGE + 5):
+            await chat.sessions.create(new_key(), NewSession())
+        key = new_key()
+        await chat.sessions.create(key, NewSession())
+        mid = await turn(chat, key, "/script tokens=30 pace=0.1\n")
+
+        def is_marked(kind: str, data: dict[str, Any]) -> bool:
+            return kind == "snapshot" and [key.session_id] == [each["session_id"] for each in data["writing"]]
+
+        await reader.until(is_marked)
+        await chat.stopping.stop(key, mid)
+        await reader.until(lambda kind, data: kind == "message.ended" and data["message"]["id"] == mid)
+
+
+async def test_a_feed_ends_with_its_last_reader() -> None:
+    async with serving(FATES["all are lost"]) as chat:
+        async with reading(chat), reading(chat):
+            assert sum(task.get_name() == "overview" for task in asyncio.all_tasks()) == 1
+        await asyncio.sleep(0)
+        assert not chat.overview._feeds
+        assert not any(task.get_name() == "overview" and not task.done() for task in asyncio.all_tasks())
