@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from chat_page import Chat
+from server_process import Server
 
 FORMULAS = r"""
 The roots are $x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}$; that costs $5 and not $6. And \(\vec{v} \cdot \widehat{ab}\).
@@ -151,3 +152,18 @@ def test_the_memory_of_a_long_reply_is_a_few_times_its_text(chat: Chat) -> None:
     assert heap() - before < 15
     expect(chat.replies.last).to_have_attribute("aria-busy", "false", timeout=40_000)
     assert heap() - before < 15
+
+
+def test_answers_of_tools_stand_below_their_calls(chat: Chat, server: Server) -> None:
+    chat.say("/script calls=2")
+    chat.expect_written()
+    calls = server.reply(chat.session)["tool_calls"]
+    results = [{"tool_call_id": call["id"], "content": f"found {place}"} for place, call in enumerate(calls)]
+    server.post(f"/v1/sessions/{chat.session}/messages", {"role": "tool", "results": results})
+    answers = chat.page.get_by_role("article", name="Answer of a tool")
+    expect(answers).to_have_count(2)
+    expect(answers.first).to_contain_text("lookup answered")
+    expect(answers.first.get_by_text("found 0")).to_be_hidden()
+    answers.first.get_by_text("answered").click()
+    expect(answers.first.get_by_text("found 0")).to_be_visible()
+    expect(chat.reply).to_have_text("The tools said: found 0, found 1")

@@ -5,7 +5,9 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 FOLDER = Path(__file__).parent.parent / "page"
 
@@ -36,9 +38,9 @@ class PageFiles(StaticFiles):
 
 
 def install(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(FOLDER / "index.html", headers=HEADERS | {"content-security-policy": PAGE_POLICY})
+    # Streams are never compressed, so the page's files have this each for themselves.
+    app.router.routes.append(Route("/", GZipMiddleware(_page), methods=["GET"]))
+    app.mount("/page", GZipMiddleware(PageFiles(directory=FOLDER), compresslevel=6))
 
     @app.get("/docs", include_in_schema=False)
     async def reference() -> Response:
@@ -49,5 +51,7 @@ def install(app: FastAPI) -> None:
     async def schema() -> Response:
         return JSONResponse(app.openapi(), headers=HEADERS)
 
-    # Streams are never compressed, so the page's files have this for themselves.
-    app.mount("/page", GZipMiddleware(PageFiles(directory=FOLDER), compresslevel=6))
+
+async def _page(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = HEADERS | {"content-security-policy": PAGE_POLICY}
+    await FileResponse(FOLDER / "index.html", headers=headers)(scope, receive, send)

@@ -80,6 +80,11 @@ export class Client {
     return this.#read(`/v1/sessions/${session}${of}/events`, { after, once: Boolean(reply), signal, onState });
   }
 
+  /** Yields what happens in all sessions, for ever: a `snapshot` of those that are writing at each connection, then the events. */
+  overview({ signal, onState } = {}) {
+    return this.#read("/v1/events", { signal, onState });
+  }
+
   /** Ends a reply. Returns it once it has ended. */
   stop(session, reply, options = {}) {
     return this.request("POST", `/v1/sessions/${session}/messages/${reply}/stop`, options);
@@ -130,9 +135,11 @@ export class Client {
           if (!frame.data) continue;
           // Where a browser may not see the header, the same POST asks again: its id attaches it to the same turn.
           if (post && response.headers.get("location")) [path, post] = [response.headers.get("location"), undefined];
-          const event = { type: frame.event, seq: Number(frame.id), data: JSON.parse(frame.data) };
+          const data = JSON.parse(frame.data);
+          const event = { type: frame.event, seq: data.seq, data };
           proof.check(event);
-          [after, failures] = [event.seq, 0];
+          failures = 0;
+          if (frame.id) after = event.seq; // the overview has no cursor
           yield event;
           if (once && event.type === "message.ended") return;
         }

@@ -10,7 +10,10 @@ import { Conversation } from "./conversation.js";
 import { Deletions } from "./deletions.js";
 import { drafts, newOptions } from "./kept.js";
 import { Outbox } from "./outbox.js";
+import { importFile, isSession } from "./moving.js";
+import { Overview } from "./overview.js";
 import { addressOf, MOST } from "./pictures.js";
+import { Search } from "./search.js";
 import { Sessions } from "./sessions.js";
 import { Steering } from "./steering.js";
 
@@ -27,12 +30,15 @@ export class Chat {
   menu = false; // whether the list is open, where it does not fit beside the conversation
   over = null; // what lies over the page: "options", "help"
   editing = null; // the id of the message that is being edited
+  target = null; // the id of the message to go to
   models = [];
 
   constructor(client, changed) {
     [this.#client, this.#changed] = [client, changed];
     this.outbox = new Outbox(client, changed);
     this.sessions = new Sessions(client, changed);
+    this.search = new Search(client, changed);
+    this.overview = new Overview(client, (event) => this.sessions.apply(event));
     this.steering = new Steering(client, this);
     this.deletions = new Deletions(client, changed, (id, problem) => this.#deleted(id, problem));
   }
@@ -42,6 +48,7 @@ export class Chat {
     for (const id of this.deletions.resume()) this.sessions.hide(id);
     this.#route();
     this.sessions.load();
+    this.overview.start();
     this.#loadModels();
     addEventListener("hashchange", () => this.#route());
     addEventListener("online", () => this.#wake());
@@ -133,6 +140,33 @@ export class Chat {
       this.setDraft({ pictures: [...this.draft.pictures, ...addresses] });
     });
 
+  /** Files that were chosen or dropped: sessions are imported, all others are meant as pictures. */
+  take = async (files) => {
+    const sessions = files.filter(isSession);
+    const pictures = files.filter((file) => !isSession(file));
+    if (pictures.length) await this.attach(pictures);
+    await this.try(async () => {
+      for (const file of sessions) {
+        const session = await importFile(file);
+        this.sessions.put(session);
+        location.hash = session.id;
+      }
+    });
+  };
+
+  /** Opens a session at a message. */
+  async open(session, message) {
+    location.hash = session;
+    this.#route();
+    this.set({ target: message, menu: false });
+    await this.try(async () => {
+      const { conversation } = this;
+      await conversation.ready;
+      while (!conversation.holds(message) && (await conversation.loadOlder()));
+      if (!conversation.holds(message)) await this.steering.show(message);
+    });
+  }
+
   /** Opens a message of one's own for other words; none closes it. */
   edit = (id) => this.set({ editing: id });
 
@@ -189,7 +223,6 @@ export class Chat {
     const { history, phase, id } = this.conversation;
     if (phase === "missing") this.sessions.hide(id);
     else if (history?.session) this.sessions.put(history.session);
-    this.sessions.mark(id, Boolean(this.conversation.running));
     this.#changed();
   }
 

@@ -17,11 +17,13 @@ export class Conversation {
   #line = null;
   #resting = false;
   #awaken = null;
+  #loaded;
   history = null;
   phase = "loading"; // or "ready", "missing", "failed"
   line = "open"; // or "waiting", while the stream is down
   problem = null;
   loadingOlder = false;
+  ready = new Promise((resolve) => (this.#loaded = resolve));
   fresh = false; // whether this page is making the session
 
   constructor(client, id, changed) {
@@ -92,9 +94,15 @@ export class Conversation {
     return newest;
   }
 
+  /** Whether the branch that is shown has this message, as far as it is held. */
+  holds(id) {
+    return this.branch.some((message) => message.id === id);
+  }
+
+  /** Fetches a page of what came before. Returns whether there was one. */
   async loadOlder() {
     const [oldest] = this.branch;
-    if (this.loadingOlder || !oldest?.parent_id) return;
+    if (this.loadingOlder || !oldest?.parent_id) return false;
     this.#set({ loadingOlder: true });
     try {
       const query = `?limit=${PAGE}&before=${oldest.id}&branch=${oldest.id}`;
@@ -102,6 +110,7 @@ export class Conversation {
       const held = new Set(this.history.messages.map(({ id }) => id));
       const older = data.filter(({ id }) => !held.has(id));
       this.history = { ...this.history, messages: [...older, ...this.history.messages] };
+      return older.length > 0;
     } finally {
       this.#set({ loadingOlder: false });
     }
@@ -112,6 +121,7 @@ export class Conversation {
     // Behind `as_of` the stream tells all; a session from before it has to be fetched again.
     const fresh = session.last_seq < page.as_of ? await this.#get("") : session;
     this.#set({ history: newHistory(fresh, page.data, page.as_of), phase: "ready" });
+    this.#loaded();
   }
 
   #get(path, options) {

@@ -5,7 +5,7 @@
  *
  * An ask is `{id, session, how, to, at, fields, title, create}`: `how` is "messages", or "replies" or "continue" of the
  * message `to`; `at` is the message below which it will stand, absent for the end; `fields` are the same at every attempt;
- * `create` holds what its session is to be made with, where it is the first.
+ * `create` holds what its session is to be made with, where it is the first, and `title` what to call that until it has a name.
  */
 
 import { Problem } from "../client.js";
@@ -68,8 +68,8 @@ export class Outbox {
     return this.#client.start(session, content, { id, onRetry, ...others });
   }
 
-  async #create({ session, title, create }, onRetry) {
-    const created = this.#client.createSession({ id: session, title, ...create }, { onRetry });
+  async #create({ session, create }, onRetry) {
+    const created = this.#client.createSession({ id: session, ...create }, { onRetry });
     this.#created.set(session, created.catch(() => {}));
     await created;
     this.#created.delete(session);

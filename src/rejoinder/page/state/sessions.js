@@ -1,5 +1,6 @@
 /** The list of sessions, newest activity first, as far as it has been scrolled. */
 
+import { countOpen } from "./overview.js";
 import { beginning } from "./titles.js";
 
 const PAGE = 50;
@@ -11,7 +12,7 @@ export class Sessions {
   #loading = null;
   #beginnings = new Map(); // by session without a title: what is shown instead, empty while it is fetched
   #gone = new Set(); // deleted: an answer or an event that was already on its way must not bring one back
-  #writing = new Set(); // sessions in which a reply is being written
+  #writing = new Map(); // by session in which replies are being written: their ids
   items = [];
   version = 0; // another one whenever something in the list changed
   failed = null;
@@ -47,7 +48,8 @@ export class Sessions {
   /** Takes in what is known of a session from elsewhere, at its place in the order. */
   put(session) {
     const had = this.items.find(({ id }) => id === session.id);
-    if (this.#gone.has(session.id) || (had?.updated_at === session.updated_at && had.title === session.title)) return;
+    if (this.#gone.has(session.id) || had?.last_seq > session.last_seq) return;
+    if (had?.updated_at === session.updated_at && had.title === session.title && had.head === session.head) return;
     this.#take([session, ...this.items]);
     this.#readBeginnings();
   }
@@ -61,12 +63,31 @@ export class Sessions {
     return this.#writing.has(id);
   }
 
-  /** Marks a session as one in which a reply is being written, or as one that rests. */
-  mark(id, writing) {
-    if (this.#writing.has(id) === writing) return;
-    if (writing) this.#writing.add(id);
-    else this.#writing.delete(id);
-    this.#changed();
+  /** Takes in an event of the overview. What is not held is fetched, since it is the newest now. */
+  async apply({ type, data }) {
+    if (countOpen(this.#writing, type, data)) this.#changed();
+    if (type === "snapshot") return this.load();
+    const id = data.session_id;
+    if (type === "session.deleted") return this.hide(id);
+    if (type === "session.created") this.#gone.delete(id); // it may have come again
+    if (data.session) return this.put({ ...data.session, last_seq: data.seq });
+    const had = this.items.find((item) => item.id === id);
+    const updated_at = type === "message.created" ? data.message.created_at : data.message?.ended_at;
+    if (had && updated_at) this.put({ ...had, head: type === "message.created" ? data.message.id : had.head, updated_at, last_seq: data.seq });
+    if (!had && updated_at) this.#fetchOne(id);
+  }
+
+  async #fetchOne(id) {
+    try {
+      this.put(await this.#client.request("GET", `/v1/sessions/${id}`, { tries: 2 }));
+    } catch (problem) {
+      if (problem.status !== 404) console.warn("A session is missing from the list:", problem);
+    }
+  }
+
+  /** Says what a session is called until it has a name: how it begins. */
+  begins(id, title) {
+    this.#beginnings.set(id, title);
   }
 
   /** What to call a session; empty for one without a title and a message. */

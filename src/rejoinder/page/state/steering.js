@@ -23,18 +23,17 @@ export class Steering {
     const chat = this.#chat;
     const create = (!chat.conversation || chat.missing) && newOptions.get();
     const session = create ? newId("ses") : chat.sessionId;
-    const untitled = !create && chat.conversation.history?.messages.length === 0 && !chat.title;
     const content = contentOf(draft);
     const title = beginning(content);
     const sent = this.#ask({ session, how: "messages", fields: { content, if_busy: busy }, title, create });
+    if (create || !chat.title) chat.sessions.begins(session, title);
     if (create) {
       newOptions.keep({});
       location.hash = session;
     }
     try {
       await sent;
-      if (untitled) await chat.sessions.rename(session, title);
-      else chat.sessions.tell();
+      chat.sessions.tell();
     } catch (problem) {
       chat.giveBack(session, draft);
       chat.tell(problem);

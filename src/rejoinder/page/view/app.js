@@ -1,11 +1,13 @@
 /** The page: the list beside the conversation, and what lies over them. */
 
+import { exportOf } from "../state/moving.js";
 import { Announcer } from "./announcer.js";
 import { IconButton } from "./buttons.js";
 import { Composer } from "./composer.js";
 import { Dropping } from "./dropping.js";
 import { Empty, isEmpty } from "./empty.js";
 import { html, useEffect } from "./html.js";
+import { icon } from "./icons.js";
 import { Help, onKeyDown } from "./keys.js";
 import { Notices } from "./notices.js";
 import { Options } from "./options.js";
@@ -37,7 +39,7 @@ export function App({ chat }) {
       </main>
       ${chat.over === "options" && html`<${Options} chat=${chat} onClose=${close("options")} />`}
       ${chat.over === "help" && html`<${Help} onClose=${close("help")} />`}
-      <${Dropping} onFiles=${chat.attach} />
+      <${Dropping} onFiles=${chat.take} />
     </div>
   `;
 }
@@ -46,6 +48,7 @@ const Top = ({ chat }) => html`
   <header class="top">
     <${IconButton} icon="menu" label="Chats" class="menu" aria-expanded=${chat.menu} onClick=${() => chat.setMenu(true)} />
     <h1>${heading(chat)}</h1>
+    ${chat.session && html`<a class="button quiet" href=${exportOf(chat.sessionId)} download aria-label="Export this chat" title="Export this chat">${icon("down")}</a>`}
     <${IconButton} icon="sliders" label="Model and instructions" onClick=${() => chat.set({ over: "options" })} />
     <${IconButton} icon="keys" label="Keys" class="wide" onClick=${() => chat.set({ over: "help" })} />
   </header>
@@ -59,5 +62,5 @@ function heading(chat) {
 const Conversation = ({ chat }) => html`
   <${Thread} key=${chat.sessionId} messages=${chat.shown} pending=${chat.pending} stopping=${chat.conversation.history?.stopping ?? []}
     loadingOlder=${chat.conversation.loadingOlder} onTop=${() => chat.try(() => chat.conversation.loadOlder())}
-    steering=${chat.steering} editing=${chat.editing} onEdit=${chat.edit} />
+    steering=${chat.steering} editing=${chat.editing} onEdit=${chat.edit} target=${chat.target} onTarget=${() => chat.set({ target: null })} />
 `;

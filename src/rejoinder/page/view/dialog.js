@@ -5,7 +5,10 @@ import { html, useEffect, useRef } from "./html.js";
 
 export function Dialog({ title, class: classes, onClose, children }) {
   const dialog = useRef();
-  useEffect(() => dialog.current.showModal(), []);
+  useEffect(() => {
+    dialog.current.showModal();
+    dialog.current.querySelector("[data-first]")?.focus();
+  }, []);
   const close = () => dialog.current.close();
   // Chromium's own Escape asks for a recent action of the user, which may have been spent.
   const onKeyDown = (event) => {

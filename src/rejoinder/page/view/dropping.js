@@ -24,5 +24,5 @@ export function Dropping({ onFiles }) {
       for (const [name, listener] of Object.entries(listeners)) removeEventListener(name, listener);
     };
   }, [onFiles]);
-  return over && html`<div class="dropping">Drop pictures to attach them</div>`;
+  return over && html`<div class="dropping">Drop pictures to attach them, or exported chats to import them</div>`;
 }

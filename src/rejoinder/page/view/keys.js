@@ -23,6 +23,7 @@ export const KEYS = [
   { shown: "Alt ↓", code: "ArrowDown", does: "To the message behind", run: (chat) => move(chat, 1) },
   { shown: "Alt M", code: "KeyM", does: "Model and instructions", run: (chat) => chat.set({ over: "options" }) },
   { shown: "Alt L", code: "KeyL", does: "To the list of chats", run: (chat) => toList(chat) },
+  { shown: "Alt K", code: "KeyK", does: "Search in all chats", run: (chat) => toSearch(chat) },
   { shown: "?", key: "?", does: "This help (Ctrl / in the field)", run: (chat) => chat.set({ over: "help" }) },
 ];
 
@@ -72,6 +73,11 @@ function move(chat, step) {
   if (!next) return step > 0 && field().focus();
   elementOf(next).focus({ preventScroll: true });
   elementOf(next).scrollIntoView({ block: "nearest" });
+}
+
+function toSearch(chat) {
+  chat.setMenu(true);
+  requestAnimationFrame(() => document.querySelector(".search").focus());
 }
 
 function toList(chat) {

@@ -63,7 +63,7 @@ function Model({ value, models, onChange }) {
   return html`
     <label>
       <span>Model</span>
-      <select autofocus value=${value} onChange=${({ target }) => onChange(target.value)}>
+      <select data-first value=${value} onChange=${({ target }) => onChange(target.value)}>
         <option value="">${standard ? `${standard} (the server's choice)` : "The server's choice"}</option>
         ${[...new Set([...names, value].filter(Boolean))].map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
       </select>

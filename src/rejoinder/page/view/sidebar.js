@@ -1,5 +1,6 @@
 /** The list of sessions: newest activity first, in groups by day; each can be opened, renamed and deleted. */
 
+import { Found } from "./found.js";
 import { html, memo, useEffect, useRef, useState } from "./html.js";
 import { icon } from "./icons.js";
 
@@ -11,7 +12,37 @@ export function Sidebar({ chat }) {
         <span class="brand">Rejoinder</span>
         <a class="button" href="#" title="New chat (Alt N)" onClick=${() => chat.setMenu(false)}>${icon("plus")} New chat</a>
       </header>
+      <input type="search" class="search" value=${chat.search.text} placeholder="Search" aria-label="Search in all chats" title="Search in all chats (Alt K)"
+        onInput=${({ target }) => chat.search.set(target.value)} onKeyDown=${(event) => onSearchKey(chat, event)} />
       <div class="list">
+        ${chat.search.text.trim() ? html`<${Found} chat=${chat} />` : html`<${All} chat=${chat} />`}
+      </div>
+      <footer><a href="/docs">HTTP interface</a><${Import} onFiles=${chat.take} /></footer>
+    </nav>
+  `;
+}
+
+function onSearchKey(chat, event) {
+  if (event.key !== "Escape" || !chat.search.text) return;
+  event.preventDefault(); // it stops no reply
+  chat.search.set("");
+}
+
+function Import({ onFiles }) {
+  const input = useRef();
+  const onChange = ({ target }) => {
+    onFiles([...target.files]);
+    target.value = "";
+  };
+  return html`
+    <button type="button" class="link" onClick=${() => input.current.click()}>Import a chat</button>
+    <input ref=${input} type="file" hidden multiple accept=".jsonl" aria-label="Exported chats" onChange=${onChange} />
+  `;
+}
+
+function All({ chat }) {
+  const { sessions } = chat;
+  return html`
         <${List} chat=${chat} version=${sessions.version} open=${chat.sessionId} />
         ${sessions.failed && html`
           <div class="note" role="alert">
@@ -20,9 +51,6 @@ export function Sidebar({ chat }) {
           </div>`}
         ${sessions.loaded && !sessions.items.length && html`<p class="note">Your chats will be listed here.</p>`}
         ${sessions.hasMore && html`<${More} key=${sessions.items.length} onSeen=${() => sessions.more()} />`}
-      </div>
-      <footer><a href="/docs">HTTP interface</a></footer>
-    </nav>
   `;
 }
 

@@ -36,7 +36,17 @@ export class Thread extends Component {
     if (this.props.pending.some(({ id, at }) => at === undefined && before.pending.every((had) => had.id !== id))) this.#follow();
     if (fromEnd !== null && !this.#along) this.scroller.scrollTop = this.scroller.scrollHeight - fromEnd;
     if (this.#along) this.#toEnd();
+    if (this.props.target) this.#goTo(this.props.target);
     if (focus && document.activeElement === document.body) this.#refocus(focus);
+  }
+
+  #goTo(id) {
+    const message = this.scroller.querySelector(`[data-message="${id}"]`);
+    if (!message) return;
+    this.#along = false;
+    message.scrollIntoView({ block: "center" });
+    message.focus({ preventScroll: true });
+    this.props.onTarget();
   }
 
   /** Where another version took the place of the message that had the focus, it goes to the same button there. */
