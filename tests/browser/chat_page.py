@@ -5,6 +5,16 @@ import time
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
 RECORD_VIOLATIONS = """
   window.violations = [];
   addEventListener("securitypolicyviolation", (event) => violations.push(`${event.effectiveDirective}: ${event.blockedURI}`));

@@ -48,7 +48,7 @@ const Top = ({ chat }) => html`
   <header class="top">
     <${IconButton} icon="menu" label="Chats" class="menu" aria-expanded=${chat.menu} onClick=${() => chat.setMenu(true)} />
     <h1>${heading(chat)}</h1>
-    ${chat.session && html`<a class="button quiet" href=${exportOf(chat.sessionId)} download aria-label="Export this chat" title="Export this chat">${icon("down")}</a>`}
+    ${chat.session && html`<a class="button quiet" href=${exportOf(chat.sessionId)} download aria-label="Export this chat" title="Export this chat">${icon("export")}</a>`}
     <${IconButton} icon="sliders" label="Model and instructions" onClick=${() => chat.set({ over: "options" })} />
     <${IconButton} icon="keys" label="Keys" class="wide" onClick=${() => chat.set({ over: "help" })} />
   </header>
