@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 from msgspec import UNSET, structs
 
-from rejoinder.abc import Row
 from rejoinder.entities import Key
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_disk import fsync, read_at, read_lines, remove_file, sync_folder, write_at
-from rejoinder.stores.files_lines import EndedLine, EventLine, Line, read_line, write_line
+from rejoinder.stores.files_lines import EventLine, Line, read_line, write_line
 from rejoinder.stores.files_log import Log, extend_log, read_log, sound
 from rejoinder.stores.files_state import State
 
@@ -28,8 +27,8 @@ class _Source(NamedTuple):
     entry: Entry
     size: int
     header_at: int
-    last_seq: int
-    message_ids: frozenset[str]
+    ends: dict[str, int]
+    """The seqs with which the messages end whose events go."""
 
 
 class NewFile(NamedTuple):
@@ -91,7 +90,7 @@ def compacted(
     if source is None:
         return None
     try:
-        return Compacted(state, key, name, source, types) if source.message_ids else None
+        return Compacted(state, key, name, source, types) if source.ends else None
     finally:
         os.close(source.fd)
 
@@ -100,12 +99,9 @@ def _source(state: State, log: Log, message_ids: Collection[str]) -> _Source | N
     entry = state.entry(log.key)
     if entry is None:
         return None
-    ended = frozenset(name for name in message_ids if _ended(log.rows.get(name)))
-    return _Source(state.open(log.key), entry, log.size, log.header_at, log.last_seq, ended)
-
-
-def _ended(row: Row | None) -> bool:
-    return row is not None and row.ended is not None
+    rows = log.rows.pick(message_ids).values()
+    ends = {row.id: row.ended for row in rows if row.ended is not None}
+    return _Source(state.open(log.key), entry, log.size, log.header_at, ends)
 
 
 def _copy(fd: int, source: _Source, path: Path, types: Collection[str]) -> int:
@@ -134,23 +130,16 @@ def _flush(fd: int, gathered: list[bytes], end: int) -> int:
 
 
 def _kept(line: Line, at: int, source: _Source, types: Collection[str]) -> Line | None:
-    """What stays of a line; None where nothing does."""
+    """What stays of a line; None where nothing does. The last event of a file stays: no message ends behind it."""
 
     def stays(event: EventLine) -> bool:
-        return event.message_id not in source.message_ids or event.type not in types
+        end = source.ends.get(event.message_id or "")
+        return end is None or event.seq >= end or event.type not in types
 
-    events = tuple(event for event in line.events if stays(event))
-    is_last = line.last_seq is not None or (line.events and line.events[-1].seq == source.last_seq)
-    keeps_last = bool(events) and events[-1].seq == source.last_seq
     kept = structs.replace(
         line,
-        events=events,
+        events=tuple(event for event in line.events if stays(event)),
         header=line.header if at == source.header_at else UNSET,
-        ended=tuple(_compacted_end(end, source) for end in line.ended),
-        last_seq=source.last_seq if is_last and not keeps_last else None,
+        ended=tuple(structs.replace(end, ended_at=None) if end.id in source.ends else end for end in line.ended),
     )
     return None if kept == Line() else kept
-
-
-def _compacted_end(end: EndedLine, source: _Source) -> EndedLine:
-    return structs.replace(end, ended_at=None) if end.id in source.message_ids else end

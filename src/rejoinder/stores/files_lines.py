@@ -59,14 +59,13 @@ class EventLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An append, as it is rewritten. `last_seq` is there where the event that had it was compacted away."""
+    """An append, as it is rewritten."""
 
     events: tuple[EventLine, ...] = ()
     header: Raw | UnsetType = UNSET
     created: tuple[CreatedLine, ...] = ()
     ended: tuple[EndedLine, ...] = ()
     texts: tuple[TextLine, ...] = ()
-    last_seq: int | None = None
 
 
 class _Seq(Struct, frozen=True):
@@ -86,7 +85,6 @@ class IndexedLine(Struct, frozen=True):
     created: tuple[CreatedLine, ...] = ()
     ended: tuple[EndedLine, ...] = ()
     texts: tuple[_Text, ...] = ()
-    last_seq: int | None = None
 
 
 class _Events(Struct, frozen=True):

@@ -76,7 +76,6 @@ class Log:
             self._firsts.append(line.events[0].seq)
             self._begins.append(at)
             self.last_seq = line.events[-1].seq
-        self.last_seq = line.last_seq or self.last_seq
         if line.header is not UNSET:
             self.header_at = at
         for new in line.created:
