@@ -74,11 +74,12 @@ class FilesFolder:
             add_to_index(self.folder / INDEX, _lines(state, keys))
             self._lines += len(keys)
 
-    def forget(self, done: list[Path]) -> None:
-        """Removes journals whose batches are durable in the files."""
+    def forget(self, done: list[Path], durable: bool) -> None:
+        """Removes journals whose batches are in the files, durably if asked to."""
         for path in done:
             remove_file(path)
-        sync_folder(self._journal)
+        if durable:
+            sync_folder(self._journal)
 
     # making it
 

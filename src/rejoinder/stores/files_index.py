@@ -2,7 +2,7 @@
 
 Lines are only ever added, the last one of a session counts, and each says which size and time of change its file had: where
 they do not fit, or there is no line, or its checksum is wrong, the file itself is read. So the index may be deleted, cut,
-damaged or old, and the worst that comes of it is a slow start.
+damaged or old, and the worst that comes of it is a slow start. For the same reason it is never made durable.
 """
 
 import os
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from rejoinder.entities import Key, OpenReply
 from rejoinder.stores.files_catalogue import Entry
-from rejoinder.stores.files_disk import fsync, read_lines, write_at
+from rejoinder.stores.files_disk import read_lines, write_at
 from rejoinder.stores.files_journal import framed, unframed
 from rejoinder.stores.files_names import path_of
 
@@ -110,7 +110,6 @@ def _write(path: Path, lines: Iterable[bytes], flags: int, begin: bytes = b"") -
                 at += len(data)
                 gathered.clear()
         write_at(fd, b"".join(gathered), at)
-        fsync(fd)
     finally:
         os.close(fd)
 

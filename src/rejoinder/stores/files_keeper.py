@@ -57,7 +57,7 @@ class FilesKeeper:
         if self._durable:
             self._make_durable(dirty)
         self._folder.add_to_index(self._state, [key for key in dirty.values() if key is not None])
-        self._folder.forget(journals)
+        self._folder.forget(journals, self._durable)
 
     def _run(self) -> None:
         pause = TICK

@@ -12,10 +12,11 @@ from rejoinder.stores.files_journal import Remove, Replace, Step, Write, read_jo
 log = logging.getLogger(__name__)
 
 
-def take_step(sessions: Path, step: Step) -> None:
+def take_step(sessions: Path, step: Step, *, again: bool = False) -> None:
+    """`again`: it may have been taken, and then nothing is written."""
     match step:
         case Write():
-            _write(sessions / step.path, step)
+            _write(sessions / step.path, step, again)
         case Remove():
             path = sessions / step.path
             remove_file(path)
@@ -24,10 +25,11 @@ def take_step(sessions: Path, step: Step) -> None:
             _replace(sessions / step.path, sessions / step.by)
 
 
-def replay(sessions: Path, journals: Iterable[Path]) -> set[str]:
+def replay(sessions: Path, journals: Iterable[Path], *, rewrite: bool = False) -> set[str]:
     """Brings the files to where all journals end, whatever of that was done. Returns the paths that it concerns.
 
-    What came before a file was removed or replaced is left out: its places are those of another file.
+    What came before a file was removed or replaced is left out: its places are those of another file. `rewrite` writes
+    also what is there: the system may have it in memory, and have failed to bring it to the disk.
     """
     todo: dict[str, list[Step]] = {}
     for journal in journals:
@@ -39,7 +41,7 @@ def replay(sessions: Path, journals: Iterable[Path]) -> set[str]:
     for path, steps in todo.items():
         try:
             for step in steps:
-                take_step(sessions, step)
+                take_step(sessions, step, again=not rewrite)
         except (Gap, FileNotFoundError):
             # Only where records were lost that were not durable, or the file was changed by hand.
             log.warning("%s is gone or shorter than the journal says; what the journal adds to it is left out", path)
@@ -50,12 +52,14 @@ class Gap(OSError):
     """A file ends before the place to which something is to be added."""
 
 
-def _write(path: Path, step: Write) -> None:
+def _write(path: Path, step: Write, again: bool) -> None:
     fd = _open(path, step)
     try:
         size = os.fstat(fd).st_size
         if size < step.at:
             raise Gap(errno.ESTALE, f"{path} is shorter than it was")
+        if again and os.pread(fd, len(step.data), step.at) == step.data:
+            return
         write_at(fd, step.data, step.at)
         if size > step.at + len(step.data):
             os.ftruncate(fd, step.at + len(step.data))
@@ -65,12 +69,12 @@ def _write(path: Path, step: Write) -> None:
 
 def _open(path: Path, step: Write) -> int:
     if step.at > 0:
-        return os.open(path, os.O_WRONLY)
+        return os.open(path, os.O_RDWR)
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except FileNotFoundError:
         os.mkdir(path.parent)  # noqa: PTH102  # all calls of the disk are of `os`
-        return os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
 
 def _replace(path: Path, by: Path) -> None:

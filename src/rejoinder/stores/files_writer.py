@@ -163,7 +163,7 @@ class FilesWriter:
         """Brings the files up to the journal. Raises StoreUnavailable."""
         if self._again:
             with unavailable("written"):
-                replay(self.state.sessions, [*self._journal.older(), self._journal.path])
+                replay(self.state.sessions, [*self._journal.older(), self._journal.path], rewrite=True)
             self._again = False
         while self._behind:
             committed = self._behind[0]
