@@ -45,8 +45,8 @@ class FilesStore(Store):
                 "A store of flat files is named by a folder: files:///relative/folder or, with four slashes, "
                 "files:////absolute/folder."
             )
-        asked = dict(parse_qsl(options, keep_blank_values=True)) if question else {"fsync": "always"}
-        policy = next((policy for policy in get_args(Fsync) if asked == {"fsync": policy}), None)
+        asked = parse_qsl(options, keep_blank_values=True) if question else [("fsync", "always")]
+        policy = next((policy for policy in get_args(Fsync) if asked == [("fsync", policy)]), None)
         if policy is None:
             raise Misconfigured("The only option of flat files is fsync: ?fsync=always (the default), second or never.")
         if "\0" in path:

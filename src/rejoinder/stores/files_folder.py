@@ -55,15 +55,11 @@ class FilesFolder:
         self._make()
         replayed = replay(self.sessions, journals(self._journal))
         state = self._read()
+        epoch = self._epoch(state.catalogue)
+        known = {path_of(entry.key): entry.key for entry in state.catalogue} if replayed else {}
         journal = Journal(self._journal, policy)
         journal.start()
-        known = {path_of(entry.key): entry.key for entry in state.catalogue} if replayed else {}
-        try:
-            dirty = {path: known.get(path) for path in replayed}
-            return FilesWriter(self.folder, state, journal, self._epoch(state.catalogue), dirty)
-        except BaseException:
-            journal.close()
-            raise
+        return FilesWriter(self.folder, state, journal, epoch, {path: known.get(path) for path in replayed})
 
     def add_to_index(self, state: State, keys: list[Key]) -> None:
         """The present state of these sessions, but for those that are being written just now."""
