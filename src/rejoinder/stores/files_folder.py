@@ -96,8 +96,8 @@ class FilesFolder:
         path = self.folder / EPOCH
         if not path.exists():
             return known
-        text = path.read_text(encoding="ascii", errors="replace").strip()
-        if not (text.isascii() and text.isdigit()):
+        text = path.read_bytes().strip()
+        if not text.isdigit():
             raise Misconfigured(f"{path} is damaged: it should hold a number.")
         return max(known, int(text))
 
