@@ -15,6 +15,9 @@ from rejoinder.stores.files_log import Log
 from rejoinder.stores.files_names import path_of
 from rejoinder.stores.files_state import State
 
+WEIGHED = 32
+"""Lines with which an index grows before it is weighed anew."""
+
 
 class _Line(Struct):
     """An append with its events (`first` to `last`) and its place in the file."""
@@ -38,6 +41,7 @@ class _Change:
 
     def __init__(self, key: Key, entry: Entry | None) -> None:
         self.key = key
+        self.path = path_of(key)
         self.entry = entry
         self.at = self.end = entry.size if entry else 0
         self.data: list[bytes] = []
@@ -70,11 +74,12 @@ class Batch:
                 self._add(append, result.first)
 
     @property
-    def keys(self) -> list[Key]:
-        return list(self._changes)
+    def keys(self) -> dict[str, Key]:
+        """Of the sessions that it changes, by the path of their file."""
+        return {change.path: change.key for change in self._changes.values()}
 
     def steps(self) -> list[Write]:
-        return [Write(path_of(change.key), change.at, b"".join(change.data)) for change in self._changes.values()]
+        return [Write(change.path, change.at, b"".join(change.data)) for change in self._changes.values()]
 
     def publish(self) -> None:
         """Under the lock: from now on readers see it."""
@@ -84,10 +89,10 @@ class Batch:
     def _add(self, append: Append, first: int) -> None:
         change = self._changes.get(append.key)
         if change is None:
-            entry = self._state.catalogue.get(append.key)
-            if entry is None and path_of(append.key) in self._state.damaged:
-                raise Misconfigured(self._state.damaged[path_of(append.key)])
-            change = self._changes[append.key] = _Change(append.key, entry)
+            change = _Change(append.key, self._state.catalogue.get(append.key))
+            if change.entry is None and change.path in self._state.damaged:
+                raise Misconfigured(self._state.damaged[change.path])
+            self._changes[append.key] = change
         if append.created or append.ended:
             self._check_rows(change, append)
         change.add(append, first)
@@ -132,7 +137,7 @@ def _publish(state: State, change: _Change) -> None:
         elif log is not None and line.append.header is not None:
             entry = log.entry(line.append.header)
             state.catalogue.put(entry)
-    if log is not None:
+    if log is not None and (change.entry is None or log.lines % WEIGHED < len(change.lines)):
         state.logs.put(log)
 
 

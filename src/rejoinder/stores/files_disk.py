@@ -34,10 +34,9 @@ class ShortFile(Exception):
 
 def write_at(fd: int, data: bytes, at: int) -> None:
     """Writes all of it."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, at)
-        view, at = view[written:], at + written
+    while data:
+        written = os.pwrite(fd, data, at)
+        data, at = data[written:], at + written
 
 
 def read_at(fd: int, at: int, end: int) -> bytes:

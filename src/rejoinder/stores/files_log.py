@@ -46,6 +46,10 @@ class Log:
         self._begins = array("q")
 
     @property
+    def lines(self) -> int:
+        return len(self._firsts)
+
+    @property
     def weight(self) -> int:
         """Bytes of memory, roughly."""
         return 2_000 + LINE_BYTES * len(self._firsts) + ROW_BYTES * len(self.rows)

@@ -106,7 +106,7 @@ class FilesWriter:
                 self._commit(steps, batch.publish)
             # It is committed, whatever becomes of the files now: asked again, it is not done again.
             held.number, held.results = number, tuple(batch.results)
-            self._dirty.update((path_of(key), key) for key in batch.keys)
+            self._dirty.update(batch.keys)
             self._catch_up()
         return list(held.results)
 
