@@ -21,7 +21,7 @@ from rejoinder.abc import Append, EndedRow, Lease, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.stores import open_store
-from rejoinder.stores.sql import migrations
+from rejoinder.stores.sql import migrations, statements
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 
@@ -276,6 +276,25 @@ async def test_nothing_of_a_deleted_session_is_left_in_the_file(path: Path) -> N
         assert [found.message_id for found in await store.search("ann", [other], limit=9)] == ["msg_1"]
 
 
+async def test_a_deletion_that_was_broken_off_is_finished_by_the_next_sweep(path: Path) -> None:
+    """As a kill leaves it behind the first transaction: the session is gone, its texts are nobody's."""
+    texts = [Text(message_id=f"msg_{number}", words="secret", at=NOON) for number in range(300)]
+    async with at(path) as store:
+        await (await Pen.of(store)).made(create(), Append(key=KEY, drafts=(said(),), texts=tuple(texts)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statements("sqlite", "write")["disown_texts"], {"n": 1})
+        for name in ("drop_events", "drop_session"):
+            connection.execute(statements("sqlite", "write")[name], {"n": 1})
+    async with at(path) as store:
+        await (await Pen.of(store)).made(create())
+        assert await store.search("ann", ["secret"], limit=9) == []
+        for _ in range(2):
+            await store.compact(OTHER, [], [])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM texts").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM word_index").fetchone() == (0,)
+
+
 async def test_what_compaction_frees_goes_back_to_the_disk_and_what_stays_is_used_again(path: Path) -> None:
     async with at(path) as store:
         pen = await Pen.of(store)
@@ -293,6 +312,34 @@ async def test_what_compaction_frees_goes_back_to_the_disk_and_what_stays_is_use
             sizes.append(int(str(pragma(path, "page_count"))))
         assert sizes[3] < sizes[4] / 2
         assert max(sizes[:4]) < sizes[5] * 0.75
+
+
+async def test_what_was_compacted_is_small_in_the_file_and_reads_as_it_was(path: Path) -> None:
+    words = " ".join(f"word{number}" for number in range(500))
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        await pen.made(
+            create(KEY, said(kind="session.created"), said(words, "msg_0", "message.created")),
+            change(KEY, 1, said("", "msg_1", "message.created"), created=[row("msg_1", ended=False)]),
+            *(delta(words) for _ in range(10)),
+        )
+        live = change(KEY, 2, said("live", "msg_2", "message.created"), created=[row("msg_2", ended=False)])
+        end = EndedRow(id="msg_1", at=0, ended_at=NOON)
+        await pen.made(live, delta("live", message_id="msg_2"))
+        await pen.made(
+            change(KEY, 3, said(words, "msg_1", "message.ended"), ended=[end]), delta("on", message_id="msg_2")
+        )
+        before = await log(store)
+        for _ in range(2):
+            await store.compact(KEY, ["msg_1"], ["message.delta"])
+            kept = [event for event in before if event.type != "message.delta" or event.message_id != "msg_1"]
+            assert await log(store) == kept
+            assert await store.events_at(KEY, [event.seq for event in kept]) == kept
+            assert await store.events(KEY, after=0, limit=9, message_ids=["msg_0"]) == [kept[1]]
+            assert len(await store.events(KEY, after=0, max_bytes=len(kept[0].data) + 1)) == 2
+        with closing(sqlite3.connect(path)) as connection:
+            [size] = connection.execute("SELECT sum(length(data)) FROM events").fetchone()
+    assert size < sum(len(event.data) for event in kept) / 2
 
 
 async def test_an_older_file_is_brought_up_to_date_with_what_is_ripe_in_it(path: Path) -> None:

@@ -6,21 +6,29 @@ the file is given back to the disk, a little with each call. Whatever is deleted
 
 import sqlite3
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
 
 from rejoinder.entities import Key
+from rejoinder.stores.packing import packed
 from rejoinder.stores.sql import statements
 from rejoinder.stores.sqlite_batch import Places
 
-KEPT_FREE = 8
+KEPT_FREE = 16
 """One page in so many may stay free: the next replies fill it, and to give it back and take it again would be work for nothing."""
 
 GIVEN_BACK = 1_000
 """Pages (4 KB each) that one call gives back to the disk at most: some 20 ms."""
 
-MERGED = 250
-"""Pages of the index of words that one call merges. Words of what was deleted stay in it until then."""
+LOOKED_BACK = 64
+"""Events before a reply's first among which there is the message that it answers, which is packed with it."""
+
+MERGED = 60
+"""Pages of the index of words that one transaction merges: some 30 ms. Words of what was deleted stay in it until then."""
+
+FORGOTTEN = 200
+"""Texts that are taken out of the index in one transaction: some 30 ms."""
 
 
 def delete(connection: sqlite3.Connection, places: Places, key: Key, version: int) -> bool:
@@ -30,9 +38,22 @@ def delete(connection: sqlite3.Connection, places: Places, key: Key, version: in
     n, place = found
     if place.version != version:
         return False
-    for name in ("drop_words_of", "drop_texts", "drop_events", "drop_messages", "clear_open", "drop_session"):
+    for name in ("disown_texts", "drop_events", "drop_messages", "clear_open", "drop_session"):
         connection.execute(_sql()[name], {"n": n})
     places.forget()
+    return True
+
+
+def forget_texts(connection: sqlite3.Connection) -> bool:
+    """Takes some texts of deleted sessions out of the index. Returns whether any were left.
+
+    They are nobody's and not found from the deletion on. It takes the index as long to forget a text as to learn it, and
+    live replies should not wait while it forgets a long session.
+    """
+    if not connection.execute(_sql()["disowned"]).fetchone():
+        return False
+    connection.execute(_sql()["drop_words_of_some"], {"limit": FORGOTTEN})
+    connection.execute(_sql()["drop_some_texts"], {"limit": FORGOTTEN})
     # A merge below zero takes in the whole index, not just what has gathered since the last.
     connection.execute(_sql()["merge_words"], {"pages": -MERGED})
     return True
@@ -46,8 +67,24 @@ def compact(
         return
     asked = {"n": found[0], "ids": _list(message_ids), "types": _list(types)}
     connection.execute(_sql()["compact"], asked)
+    _pack(connection, asked)
     connection.execute(_sql()["compacted"], asked)
     connection.execute(_sql()["merge_words"], {"pages": MERGED})
+
+
+def _pack(connection: sqlite3.Connection, asked: dict[str, Any]) -> None:
+    """Packs what is left of these messages and of what was said before them, and moves it to the end of the log.
+
+    Else it would stand alone on pages that were full of deltas, and rows are only ever added at the end.
+    """
+    first, last = connection.execute(_sql()["span"], asked).fetchone()
+    if last is None:
+        return
+    span = asked | {"low": first - LOOKED_BACK, "high": last}
+    loose = connection.execute(_sql()["loose_events"], span).fetchall()
+    [end] = connection.execute(_sql()["last_event"]).fetchone()
+    moved = [{"place": place, "to": end + to, "data": packed(data)} for to, (place, data) in enumerate(loose, 1)]
+    connection.executemany(_sql()["pack_event"], moved)
 
 
 # --- between two transactions ------------------------------------------------------------------------------------
