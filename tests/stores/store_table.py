@@ -21,4 +21,8 @@ def sqlite(folder: Path) -> Opener:
     return lambda: open_store(f"sqlite:///{folder / 'store.db'}")
 
 
-STORES: dict[str, Callable[[Path], Opener]] = {"memory": memory, "sqlite": sqlite}
+def files(folder: Path) -> Opener:
+    return lambda: open_store(f"files:///{folder / 'store'}")
+
+
+STORES: dict[str, Callable[[Path], Opener]] = {"memory": memory, "sqlite": sqlite, "files": files}

@@ -3,7 +3,10 @@
 from rejoinder.abc import Store
 from rejoinder.errors import Misconfigured
 
-KNOWN = "memory: (gone with the process), sqlite:///relative/path and sqlite:////absolute/path"
+KNOWN = (
+    "memory: (gone with the process), sqlite:///relative/path or sqlite:////absolute/path, "
+    "files:///relative/folder or files:////absolute/folder"
+)
 
 
 def open_store(url: str) -> Store:
@@ -20,4 +23,8 @@ def open_store(url: str) -> Store:
             from rejoinder.stores.sqlite import SqliteStore
 
             return SqliteStore.from_url(url)
+        case "files":
+            from rejoinder.stores.files import FilesStore
+
+            return FilesStore.from_url(url)
     raise Misconfigured(f"There is no kind of store {scheme!r}. There are {KNOWN}.")
