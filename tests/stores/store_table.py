@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from rejoinder.abc import Store
 from rejoinder.stores import open_store
+from shared_servers import fresh_redis_url
 
 Opener: TypeAlias = Callable[[], Store]
 """Gives a store, not yet entered, at one and the same place each time; nothing else uses that place."""
@@ -21,4 +22,9 @@ def sqlite(folder: Path) -> Opener:
     return lambda: open_store(f"sqlite:///{folder / 'store.db'}")
 
 
-STORES: dict[str, Callable[[Path], Opener]] = {"memory": memory, "sqlite": sqlite}
+def redis(folder: Path) -> Opener:
+    url = fresh_redis_url()
+    return lambda: open_store(url)
+
+
+STORES: dict[str, Callable[[Path], Opener]] = {"memory": memory, "sqlite": sqlite, "redis": redis}

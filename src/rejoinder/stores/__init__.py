@@ -3,7 +3,10 @@
 from rejoinder.abc import Store
 from rejoinder.errors import Misconfigured
 
-KNOWN = "memory: (gone with the process), sqlite:///relative/path and sqlite:////absolute/path"
+KNOWN = (
+    "memory: (gone with the process), sqlite:///relative/path, sqlite:////absolute/path "
+    "and redis://[[user]:password@]host[:port][/database] (or rediss://)"
+)
 
 
 def open_store(url: str) -> Store:
@@ -20,4 +23,10 @@ def open_store(url: str) -> Store:
             from rejoinder.stores.sqlite import SqliteStore
 
             return SqliteStore.from_url(url)
+        case "redis" | "rediss":
+            try:
+                from rejoinder.stores.redis import RedisStore
+            except ModuleNotFoundError as missing:
+                raise Misconfigured("A store in Redis needs its driver: pip install 'rejoinder[redis]'.") from missing
+            return RedisStore.from_url(url)
     raise Misconfigured(f"There is no kind of store {scheme!r}. There are {KNOWN}.")
