@@ -1,1 +1,25 @@
-"""Wake-ups: within this process, and later across workers."""
+"""Wake-ups: within this process, or across all that share a store. Only what is chosen is imported."""
+
+from rejoinder.abc import Signals
+from rejoinder.errors import Misconfigured
+
+
+def open_signals(url: str, store: str) -> Signals:
+    """The signals that a URL names, or, where it is empty, those that go with a store. Not yet entered.
+
+    Raises Misconfigured, and never repeats what may be a password.
+    """
+    match (url or store).partition(":")[0]:
+        case "redis" | "rediss":
+            try:
+                from rejoinder.signals.redis import RedisSignals
+            except ModuleNotFoundError as missing:
+                raise Misconfigured(
+                    "Signals through Redis need its driver: pip install 'rejoinder[redis]'."
+                ) from missing
+            return RedisSignals.from_url(url or store)
+    if url:
+        raise Misconfigured("REJOINDER_SIGNALS is empty, so that the store chooses, or redis://host:port.")
+    from rejoinder.signals.local import LocalSignals
+
+    return LocalSignals()
