@@ -45,11 +45,6 @@ class Replies:
             if event.type == "message.stopping" and (generation := self._live.get((wake.key, event.message_id or ""))):
                 generation.halt(stopped())
 
-    def look(self) -> None:
-        """Halts, in the background, what someone on another worker asked to stop, also where no wake told it."""
-        for key in {key for key, _ in self._live}:
-            self._spawn(self._look(key, [reply for (held, _), reply in self._live.items() if held == key]))
-
     async def drain(self, seconds: float) -> None:
         """Lets live replies run on for so long. Then they end as interrupted; or they are left, with all of their text
         committed, to go on under whoever comes after, where the settings say so. Returns when that is committed."""

@@ -59,7 +59,6 @@ class Worker:
             try:
                 await self._renew()
                 await self._recovery.sweep()
-                self._replies.look()
             except StoreUnavailable as away:
                 log.warning("the lease could not be renewed, trying on: %s", away.detail)
 
