@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     for name in list(os.environ):
-        if name.startswith(("REJOINDER_", "OPENAI_")):
+        if name.startswith(("REJOINDER_", "OPENAI_")) and not name.startswith("REJOINDER_TEST_"):
             del os.environ[name]
 
 

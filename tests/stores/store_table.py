@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from postgres_server import databases
 from rejoinder.abc import Store
 from rejoinder.stores import open_store
 
@@ -21,4 +22,9 @@ def sqlite(folder: Path) -> Opener:
     return lambda: open_store(f"sqlite:///{folder / 'store.db'}")
 
 
-STORES: dict[str, Callable[[Path], Opener]] = {"memory": memory, "sqlite": sqlite}
+def postgres(folder: Path) -> Opener:
+    url = databases().new()
+    return lambda: open_store(url)
+
+
+STORES: dict[str, Callable[[Path], Opener]] = {"memory": memory, "sqlite": sqlite, "postgres": postgres}

@@ -1,9 +1,14 @@
 """Where the words are kept: one URL chooses, and only the chosen backend is imported."""
 
+from importlib.util import find_spec
+
 from rejoinder.abc import Store
 from rejoinder.errors import Misconfigured
 
-KNOWN = "memory: (gone with the process), sqlite:///relative/path and sqlite:////absolute/path"
+KNOWN = (
+    "memory: (gone with the process), sqlite:///relative/path and sqlite:////absolute/path, "
+    "postgresql://user:password@host/database"
+)
 
 
 def open_store(url: str) -> Store:
@@ -20,4 +25,10 @@ def open_store(url: str) -> Store:
             from rejoinder.stores.sqlite import SqliteStore
 
             return SqliteStore.from_url(url)
+        case "postgresql" | "postgres":
+            if find_spec("asyncpg") is None:
+                raise Misconfigured("Postgres needs its driver: pip install 'rejoinder[postgres]'.")
+            from rejoinder.stores.postgres import PostgresStore
+
+            return PostgresStore.from_url(url)
     raise Misconfigured(f"There is no kind of store {scheme!r}. There are {KNOWN}.")
