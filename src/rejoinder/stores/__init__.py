@@ -1,7 +1,5 @@
 """Where the words are kept: one URL chooses, and only the chosen backend is imported."""
 
-from importlib.util import find_spec
-
 from rejoinder.abc import Store
 from rejoinder.errors import Misconfigured
 
@@ -26,9 +24,11 @@ def open_store(url: str) -> Store:
 
             return SqliteStore.from_url(url)
         case "postgresql" | "postgres":
-            if find_spec("asyncpg") is None:
-                raise Misconfigured("Postgres needs its driver: pip install 'rejoinder[postgres]'.")
-            from rejoinder.stores.postgres import PostgresStore
-
+            try:
+                from rejoinder.stores.postgres import PostgresStore
+            except ModuleNotFoundError as missing:
+                raise Misconfigured(
+                    "A store in Postgres needs its driver: pip install 'rejoinder[postgres]'."
+                ) from missing
             return PostgresStore.from_url(url)
     raise Misconfigured(f"There is no kind of store {scheme!r}. There are {KNOWN}.")

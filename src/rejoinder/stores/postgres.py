@@ -14,11 +14,11 @@ from rejoinder.abc import Append, AppendResult, Found, Lease, Row, SessionCursor
 from rejoinder.entities import Header, Key, OpenReply
 from rejoinder.errors import StoreUnavailable
 from rejoinder.events import Event
+from rejoinder.postgres_link import Place, parse
 from rejoinder.stores.batch import lost
 from rejoinder.stores.postgres_batch import arrays, keys_of, results, wanted
 from rejoinder.stores.postgres_connections import Connections
 from rejoinder.stores.postgres_schema import bring_up_to_date
-from rejoinder.stores.postgres_url import Place, parse
 from rejoinder.stores.sql import statements
 
 WRITERS = 2

@@ -11,16 +11,10 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from rejoinder.errors import Misconfigured, RejoinderError, StoreUnavailable
-from rejoinder.stores.postgres_url import Place
+from rejoinder.errors import RejoinderError, StoreUnavailable
+from rejoinder.postgres_link import GONE, Connection, Place, close, connect
 
-CONNECT_SECONDS = 5.0
-"""For the server to let a connection in."""
-
-STATEMENT_SECONDS = 8
-"""After which the server gives a statement up; waiting for locks counts."""
-
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 6.0
 """For an answer, where the server or the way to it is silent."""
 
 FREE_SECONDS = 5.0
@@ -29,38 +23,7 @@ FREE_SECONDS = 5.0
 OURS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.exceptions._base.DataError)  # noqa: SLF001  # the driver's own, not exported
 """Errors that say that we asked for something wrong. To ask again never helps, so they are not StoreUnavailable."""
 
-GONE = (
-    OSError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.ReadOnlySQLTransactionError,
-)
-"""A connection that met one of these is of no use: the next one may find a server that is up, or the new primary."""
-
-Connection: TypeAlias = Any  # the driver has no types
 Records: TypeAlias = list[Any]
-
-
-async def connect(place: Place, **settings: str) -> Connection:
-    """A connection of our own. `settings` are the server's, for this connection. Raises what the driver raises."""
-    return await asyncpg.connect(
-        place.dsn,
-        timeout=CONNECT_SECONDS,
-        max_cached_statement_lifetime=0,
-        server_settings={
-            "application_name": "rejoinder",
-            "search_path": place.schema,
-            "statement_timeout": f"{STATEMENT_SECONDS}s",
-            "idle_in_transaction_session_timeout": "60s",
-            "jit": "off",  # no question here is long enough to be worth compiling
-            # Every question has its index. Statistics of tables that have just begun to grow would say otherwise.
-            "enable_seqscan": "off",
-            **settings,
-        },
-    )
 
 
 class Connections:
@@ -133,14 +96,6 @@ class Connections:
         self._idle = []
 
 
-async def close(connection: Connection) -> None:
-    """Says goodbye, but does not wait for long."""
-    try:
-        await connection.close(timeout=1)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
-
-
 @contextmanager
 def unavailable() -> Iterator[None]:
     """Errors as using a store raises them."""
@@ -154,33 +109,3 @@ def unavailable() -> Iterator[None]:
         raise StoreUnavailable("The database takes no writes: it is a standby, or read-only.") from read_only
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as fault:
         raise StoreUnavailable(f"The database could not do it: {fault}.") from fault
-
-
-@contextmanager
-def opening(place: Place) -> Iterator[None]:
-    """Errors as opening a store raises them."""
-    try:
-        yield
-    except RejoinderError:
-        raise
-    except asyncpg.InvalidAuthorizationSpecificationError as refused:
-        raise Misconfigured(
-            f"The database at {place.shown} does not take this user and password: {refused}."
-        ) from refused
-    except asyncpg.InvalidCatalogNameError as missing:
-        raise Misconfigured(f"There is no database {place.shown}: make it first, with the encoding UTF8.") from missing
-    except asyncpg.InsufficientPrivilegeError as refused:
-        raise Misconfigured(f"The user of {place.shown} may not do what a store needs: {refused}.") from refused
-    except asyncpg.ReadOnlySQLTransactionError as read_only:
-        raise Misconfigured(
-            f"{place.shown} takes no writes: name the primary, and a user that may write."
-        ) from read_only
-    except (ValueError, asyncpg.ClientConfigurationError):
-        # What the driver says of a URL may repeat it.
-        raise Misconfigured(
-            f"The URL of the database {place.shown} has something in it that Postgres does not know."
-        ) from None
-    except TimeoutError as late:
-        raise StoreUnavailable(f"The database at {place.shown} does not answer.") from late
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as fault:
-        raise StoreUnavailable(f"The database at {place.shown} cannot be used just now: {fault}.") from fault

@@ -8,8 +8,7 @@ import logging
 import zlib
 
 from rejoinder.errors import Misconfigured
-from rejoinder.stores.postgres_connections import Connection, close, connect, opening
-from rejoinder.stores.postgres_url import Place
+from rejoinder.postgres_link import Connection, Place, close, connect, opening
 from rejoinder.stores.sql import migrations
 
 log = logging.getLogger(__name__)
