@@ -207,10 +207,11 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
-        """Drops the events of these types of these ended messages, and gives the room back; they are ripe no more.
+        """Drops the events of these types of these messages that stand before their ends, and gives the room back.
 
-        All other events keep their seqs. A session or message that is not there is no error, nor is a message that is open: its
-        events stay. What a reader holds stays valid: it reads on behind its cursor.
+        The messages are ripe no more. All other events keep their seqs, and what comes later still gets greater ones. A session
+        or message that is not there is no error, nor is a message that is open: its events stay. What a reader holds stays
+        valid: it reads on behind its cursor.
         """
 
     # reading: the session

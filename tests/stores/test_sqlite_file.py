@@ -13,11 +13,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec import structs
+from msgspec.json import encode
 
-from pens import KEY, Pen, create, delta, log, reply
-from rejoinder.abc import Lease, Store
+from pens import KEY, NOON, OTHER, Pen, change, create, delta, header, log, reply, row, said
+from rejoinder.abc import Append, EndedRow, Lease, Store, Text
+from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.stores import open_store
+from rejoinder.stores.sql import migrations
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 
@@ -67,9 +71,10 @@ async def test_a_new_file_is_brought_to_the_present_schema(path: Path, empty_fil
     for _ in range(2):
         async with at(path) as store:
             await store.ping()
-        assert pragma(path, "user_version") == 1
+        assert pragma(path, "user_version") == 2
         assert pragma(path, "application_id") == 0x526A6E64
         assert pragma(path, "journal_mode") == "wal"
+        assert pragma(path, "auto_vacuum") == 2
     assert contents(path.parent).keys() == {"chat.db", "chat.db.lock"}
 
 
@@ -243,12 +248,65 @@ def test_a_place_that_cannot_be_written_is_refused_and_left_as_it_is(what: str) 
 # --- what lies in the file ---------------------------------------------------------------------------------------
 
 
-async def test_nothing_of_a_deleted_session_is_left_in_any_table(path: Path) -> None:
+async def test_nothing_of_a_deleted_session_is_left_in_the_file(path: Path) -> None:
+    """Neither in a table nor on a page that is free: of short and long events, a header, the index and the words."""
+    secret, other = "zanzibar", "kilimanjaro"
+    events = [said(secret * size, f"msg_{secret}") for size in (1, 10, 1_000, 5_000)] * 20
+    text = Text(message_id=f"msg_{secret}", words=f"{secret} and others", at=NOON)
     async with at(path) as store:
         pen = await Pen.of(store)
-        await pen.made(create(replies=[reply(pen.lease)]), *(delta("secret") for _ in range(100)))
-        assert len(await log(store)) == 101
+        await pen.made(create(KEY, *events, replies=[reply(pen.lease, f"msg_{secret}")], title=secret))
+        await pen.made(
+            Append(key=KEY, drafts=(said("a"),), created=(row(f"msg_{secret}"),), texts=(text,)),
+            create(OTHER, said(other), title=other),
+            Append(key=OTHER, drafts=(said("b"),), texts=(structs.replace(text, words=other, message_id="msg_1"),)),
+        )
+        assert b"".join(contents(path.parent).values()).count(secret.encode()) > 20
+        await store.compact(KEY, [f"msg_{secret}"], ["message.delta"])
         assert await store.delete(KEY, 1)
+        for _ in range(2):
+            left = b"".join(contents(path.parent).values())
+            assert other.encode() in left
+            # The index keeps the beginning of a word that is like the one before it only once.
+            assert secret[2:].encode() not in left
         with closing(sqlite3.connect(path)) as connection:
-            for table in ("sessions", "events", "messages", "open_replies"):
-                assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+            for table in ("sessions", "events", "messages", "open_replies", "texts", "word_index"):
+                rows = connection.execute(f"SELECT * FROM {table}").fetchall()
+                assert len(rows) == {"sessions": 1, "events": 2, "texts": 1, "word_index": 1}.get(table, 0), table
+        assert [found.message_id for found in await store.search("ann", [other], limit=9)] == ["msg_1"]
+
+
+async def test_what_compaction_frees_goes_back_to_the_disk_and_what_stays_is_used_again(path: Path) -> None:
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        sizes = []
+        for round_ in range(6):
+            key, ended = Key("ann", f"ses_{round_}"), EndedRow(id="msg_1", at=0, ended_at=NOON)
+            await pen.made(
+                create(key, said("x", "msg_1", "message.created")),
+                change(key, 1, created=[row("msg_1", ended=False)]),
+                *(delta("x" * 1_000, key) for _ in range(3_000)),
+                change(key, 2, said("x", "msg_1", "message.ended"), ended=[ended]),
+            )
+            if round_ < 4:
+                await store.compact(key, ["msg_1"], ["message.delta"])
+            sizes.append(int(str(pragma(path, "page_count"))))
+        assert sizes[3] < sizes[4] / 2
+        assert max(sizes[:4]) < sizes[5] * 0.75
+
+
+async def test_an_older_file_is_brought_up_to_date_with_what_is_ripe_in_it(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(migrations("sqlite")[0])
+        connection.executescript(f"PRAGMA application_id = {0x526A6E64}; PRAGMA user_version = 1;")
+        connection.execute("INSERT INTO sessions VALUES (1, 'ann', 'ses_1', 1, 't', ?)", (encode(header()),))
+        for seq, kind in enumerate(("created", "delta", "ended", "created"), 1):
+            data = encode({"message": {"ended_at": f"2026-11-24T12:00:0{seq}.000Z"}})
+            connection.execute("INSERT INTO events VALUES (1, ?, ?, 'msg_1', ?)", (seq, f"message.{kind}", data))
+        connection.execute("INSERT INTO messages VALUES (1, 1, 'msg_1', NULL, 'msg_1', 0, 3)")
+        connection.execute("INSERT INTO messages VALUES (1, 4, 'msg_2', NULL, 'msg_2', 0, 4)")
+    async with at(path) as store:
+        assert await store.ripe("2026-11-24T12:00:03.000Z", 9) == []
+        assert await store.ripe("2026-11-24T12:00:03.001Z", 9) == [(KEY, "msg_1")]
+        await store.compact(KEY, ["msg_1"], ["message.delta"])
+        assert [event.seq for event in await log(store)] == [1, 3, 4]

@@ -20,6 +20,9 @@ NARROWED = {
     "lane": "session=? AND lane=? AND depth>? AND depth<?",
     "created": "session=? AND created>? AND created<?",
     "created_newest": "session=? AND created>? AND created<?",
+    "keys": "(owner,id)>(?,?)",
+    "idle": "sessions_by_idleness (updated_at<?)",
+    "ripe": "messages_ripe (ended_at<?)",
 }
 """How far an index takes each question, before a row is read."""
 

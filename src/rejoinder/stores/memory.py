@@ -5,17 +5,31 @@ It lives as long as the object: closed and entered again it has what it had, as 
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterable, Sequence
-from itertools import count
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import nlargest, nsmallest
+from itertools import count, islice
 from typing import Self
 
 import msgspec
 from msgspec import Struct, structs
 
-from rejoinder.abc import Append, Appended, AppendResult, Lease, NewRow, Row, SessionCursor, Store
+from rejoinder.abc import (
+    SCANNED,
+    Append,
+    Appended,
+    AppendResult,
+    Found,
+    Lease,
+    NewRow,
+    Row,
+    SessionCursor,
+    Store,
+    Text,
+)
 from rejoinder.entities import Header, Key, OpenReply
 from rejoinder.events import Event
 from rejoinder.stores.batch import Place, check_number, lost, settle
+from rejoinder.words import has_all
 
 
 class _Log(Struct):
@@ -29,6 +43,9 @@ class _Log(Struct):
     rows: dict[str, Row] = {}
     children: dict[str | None, list[str]] = {}
     lanes: dict[str, list[str]] = {}
+    texts: dict[str | None, Text] = {}
+    ripe: dict[str, str] = {}
+    """When the messages ended whose events are all there, by id."""
 
     def read_header(self) -> Header:
         header = _decoder.decode(self.header)
@@ -112,6 +129,11 @@ class MemoryStore(Store):
             _add_row(log, new, first)
         for ended in append.ended:
             log.rows[ended.id] = structs.replace(log.rows[ended.id], ended=first + ended.at)
+            log.ripe[ended.id] = ended.ended_at
+        for text in append.texts:
+            log.texts.pop(text.message_id, None)
+            if text.words:
+                log.texts[text.message_id] = text
 
     async def delete(self, key: Key, version: int) -> bool:
         log = self._logs.get(key)
@@ -120,18 +142,45 @@ class MemoryStore(Store):
         self._logs.pop(key, None)
         return True
 
+    # compaction
+
+    async def ripe(self, before: str, limit: int) -> list[tuple[Key, str]]:
+        found = (
+            (ended_at, key, message_id)
+            for key, log in self._logs.items()
+            for message_id, ended_at in log.ripe.items()
+            if ended_at < before
+        )
+        return [(key, message_id) for _, key, message_id in nsmallest(limit, found)]
+
+    async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
+        log = self._logs.get(key)
+        if log is None:
+            return
+        ends = {row.id: row.ended for row in log.rows.values() if row.id in message_ids and row.ended is not None}
+        log.events = [
+            event for event in log.events if event.type not in types or event.seq >= ends.get(event.message_id or "", 0)
+        ]
+        for message_id in ends:
+            log.ripe.pop(message_id, None)
+
     # reading: the session
 
     async def header(self, key: Key) -> Header | None:
         log = self._logs.get(key)
         return log.read_header() if log else None
 
-    async def sessions(self, owner: str, *, after: SessionCursor | None, limit: int) -> list[Header]:
+    async def sessions(
+        self, owner: str, *, after: SessionCursor | None, limit: int, words: Sequence[str] = ()
+    ) -> list[Header]:
         places = sorted(
             ((log.updated_at, key.session_id) for key, log in self._logs.items() if key.owner == owner), reverse=True
         )
         if after is not None:
             places = [place for place in places if place < (after.updated_at, after.session_id)]
+        if words:
+            found = {key.session_id for key, _ in self._having(owner, words)}
+            places = [place for place in places if place[1] in found]
         return [self._logs[Key(owner, session_id)].read_header() for _, session_id in places[:limit]]
 
     async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
@@ -142,6 +191,26 @@ class MemoryStore(Store):
             if reply.epoch is not None and reply.epoch not in self._leases
         )
         return [orphan for orphan, _ in zip(found, range(limit), strict=False)]
+
+    async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
+        found = (Found(key, text.message_id) for key, text in self._having(owner, words) if text.message_id is not None)
+        return list(islice(found, limit))
+
+    def _having(self, owner: str, words: Sequence[str]) -> Iterator[tuple[Key, Text]]:
+        """The owner's texts that are found by these words, among the latest; the latest first."""
+        texts = (
+            (text.at, key, text) for key, log in self._logs.items() if key.owner == owner for text in log.texts.values()
+        )
+        for _, key, text in nlargest(SCANNED, texts, key=lambda found: found[0]):
+            if has_all(text.words.split(" "), words):
+                yield key, text
+
+    async def keys(self, *, after: Key | None, limit: int) -> list[Key]:
+        return nsmallest(limit, (key for key in self._logs if after is None or key > after))
+
+    async def idle(self, before: str, limit: int) -> list[Key]:
+        found = ((log.updated_at, key) for key, log in self._logs.items() if log.updated_at < before)
+        return [key for _, key in nsmallest(limit, found)]
 
     # reading: the log
 

@@ -1,7 +1,7 @@
 """The store in one SQLite file: an own thread writes, some others read, and what was acknowledged is on the disk.
 
 Read `sql/sqlite/migrations/` for the tables and why they are so, `sqlite_file.py` for the file and how it is opened,
-`sqlite_batch.py` for appends, and `sqlite_reads.py` for the rest.
+`sqlite_batch.py` for appends, `sqlite_search.py` and `sqlite_growth.py`, and `sqlite_reads.py` for the rest.
 """
 
 import sqlite3
@@ -9,11 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from rejoinder.abc import Append, AppendResult, Lease, Row, SessionCursor, Store
+from rejoinder.abc import Append, AppendResult, Found, Lease, Row, SessionCursor, Store
 from rejoinder.entities import Header, Key, OpenReply
 from rejoinder.errors import Misconfigured, StoreUnavailable
 from rejoinder.events import Event
+from rejoinder.stores import sqlite_growth as growth
 from rejoinder.stores import sqlite_reads as reads
+from rejoinder.stores import sqlite_search as searching
 from rejoinder.stores.sql import statements
 from rejoinder.stores.sqlite_batch import Places, append_batch
 from rejoinder.stores.sqlite_threads import SqliteThreads
@@ -77,18 +79,42 @@ class SqliteStore(Store):
         return await self._threads.write(append_batch, self._places, lease, number, appends)
 
     async def delete(self, key: Key, version: int) -> bool:
-        return await self._threads.write(_delete, self._places, key, version)
+        done = await self._threads.write(growth.delete, self._places, key, version)
+        await self._threads.tidy(growth.forget)
+        return done
+
+    # compaction
+
+    async def ripe(self, before: str, limit: int) -> list[tuple[Key, str]]:
+        return await self._threads.read(reads.ripe, before, limit)
+
+    async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
+        await self._threads.write(growth.compact, self._places, key, message_ids, types)
+        await self._threads.tidy(growth.give_back)
 
     # reading: the session
 
     async def header(self, key: Key) -> Header | None:
         return await self._threads.read(reads.header, key)
 
-    async def sessions(self, owner: str, *, after: SessionCursor | None, limit: int) -> list[Header]:
+    async def sessions(
+        self, owner: str, *, after: SessionCursor | None, limit: int, words: Sequence[str] = ()
+    ) -> list[Header]:
+        if words:
+            return await self._threads.read(searching.sessions, owner, after, limit, words)
         return await self._threads.read(reads.sessions, owner, after, limit)
 
     async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
         return await self._threads.read(reads.orphans, limit)
+
+    async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
+        return await self._threads.read(searching.search, owner, words, limit)
+
+    async def keys(self, *, after: Key | None, limit: int) -> list[Key]:
+        return await self._threads.read(reads.keys, after, limit)
+
+    async def idle(self, before: str, limit: int) -> list[Key]:
+        return await self._threads.read(reads.idle, before, limit)
 
     # reading: the log
 
@@ -136,19 +162,6 @@ def _give_lease(connection: sqlite3.Connection, worker: str) -> int:
 
 def _drop_lease(connection: sqlite3.Connection, lease: Lease) -> None:
     connection.execute(_sql()["drop_lease"], {"epoch": lease.epoch, "worker": lease.worker})
-
-
-def _delete(connection: sqlite3.Connection, places: Places, key: Key, version: int) -> bool:
-    found = places.find(connection, key)
-    if found is None:
-        return True
-    n, place = found
-    if place.version != version:
-        return False
-    for name in ("drop_events", "drop_messages", "clear_open", "drop_session"):
-        connection.execute(_sql()[name], {"n": n})
-    places.forget()
-    return True
 
 
 def _ping(connection: sqlite3.Connection) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from rejoinder.abc import Append, Appended, AppendResult, Lease
+from rejoinder.abc import Append, Appended, AppendResult, Lease, Text
 from rejoinder.entities import Header, Key
 from rejoinder.stores.batch import Place, check_number, decode_results, encode_results, lost, settle
 from rejoinder.stores.sql import statements
+from rejoinder.stores.sqlite_search import write_text
 
 SIZES = (64, 16, 4, 1)
 """Rows of one statement. Each size is prepared once and kept; 1,000 rows take 20 statements; longer ones are no quicker."""
@@ -94,7 +95,8 @@ class _Rows:
         self.numbers: dict[Key, int] = {}
         self._events: list[Any] = []
         self._messages: list[Any] = []
-        self._ended: list[tuple[int, int, str]] = []
+        self._ended: list[tuple[int, str, int, str]] = []
+        self._texts: list[tuple[str, int, Text]] = []
 
     def add(self, append: Append, first: int) -> None:
         if append.header is not None:
@@ -107,7 +109,8 @@ class _Rows:
             ended = created if new.ended else None
             self._messages += (n, created, new.id, new.parent_id, new.lane, new.depth, ended)
         for end in append.ended:
-            self._ended.append((first + end.at, n, end.id))
+            self._ended.append((first + end.at, end.ended_at, n, end.id))
+        self._texts += ((append.key.owner, n, text) for text in append.texts)
 
     def insert(self) -> None:
         _insert(self._connection, "add_events", self._events, 5)
@@ -115,6 +118,8 @@ class _Rows:
         if self._ended:
             # Behind all that were created, since a batch may end what it created.
             self._connection.executemany(_sql()["end_message"], self._ended)
+        for owner, n, text in self._texts:
+            write_text(self._connection, owner, n, text)
 
     def _write_header(self, key: Key, header: Header) -> None:
         said = {

@@ -47,6 +47,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "rwc")
     try:
         connection.execute("PRAGMA synchronous = FULL")
+        # Free pages as well: FAST would leave what was on them.
+        connection.execute("PRAGMA secure_delete = ON")
         _migrate(connection, path)
         _log_ahead(connection, path)
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
@@ -106,10 +108,12 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by a later version of Rejoinder (schema {version}, this one knows {len(scripts)})."
         )
     for number, script in enumerate(scripts[version:], version + 1):
+        # Free pages can be given back only where the file was made for it, and that is its first change of all.
+        begin = "BEGIN; PRAGMA auto_vacuum = INCREMENTAL;" if number == 1 else "BEGIN IMMEDIATE;"
         # Both numbers lie in the header of the file, and so in the same transaction.
         marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
         try:
-            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\n{marks}\nCOMMIT;")
+            connection.executescript(f"{begin}\n{script}\n{marks}\nCOMMIT;")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

@@ -29,7 +29,7 @@ def check_lease(connection: sqlite3.Connection, lease: Lease) -> None:
 
 def header(connection: sqlite3.Connection, key: Key) -> Header | None:
     row = connection.execute(_sql()["header"], _of(key)).fetchone()
-    return _header(*row) if row else None
+    return to_header(*row) if row else None
 
 
 def sessions(connection: sqlite3.Connection, owner: str, after: SessionCursor | None, limit: int) -> list[Header]:
@@ -39,12 +39,27 @@ def sessions(connection: sqlite3.Connection, owner: str, after: SessionCursor | 
     else:
         asked |= {"updated_at": after.updated_at, "session_id": after.session_id}
         rows = connection.execute(_sql()["sessions_after"], asked)
-    return [_header(*row) for row in rows]
+    return [to_header(*row) for row in rows]
 
 
 def orphans(connection: sqlite3.Connection, limit: int) -> list[tuple[Key, OpenReply]]:
     rows = connection.execute(_sql()["orphans"], {"limit": limit})
     return [(Key(owner, session_id), _replies.decode(reply)) for owner, session_id, reply in rows]
+
+
+def keys(connection: sqlite3.Connection, after: Key | None, limit: int) -> list[Key]:
+    # No key is less than the one of two empty names.
+    asked = _of(after or Key("", ""), limit=limit)
+    return [Key(*row) for row in connection.execute(_sql()["keys"], asked)]
+
+
+def idle(connection: sqlite3.Connection, before: str, limit: int) -> list[Key]:
+    return [Key(*row) for row in connection.execute(_sql()["idle"], {"before": before, "limit": limit})]
+
+
+def ripe(connection: sqlite3.Connection, before: str, limit: int) -> list[tuple[Key, str]]:
+    rows = connection.execute(_sql()["ripe"], {"before": before, "limit": limit})
+    return [(Key(owner, session_id), message_id) for owner, session_id, message_id in rows]
 
 
 # the log
@@ -116,7 +131,7 @@ def _rows(connection: sqlite3.Connection, name: str, asked: dict[str, Any]) -> l
     ]
 
 
-def _header(data: bytes, last_seq: int | None) -> Header:
+def to_header(data: bytes, last_seq: int | None) -> Header:
     kept = _headers.decode(data)
     return structs.replace(kept, session=structs.replace(kept.session, last_seq=last_seq or 0))
 

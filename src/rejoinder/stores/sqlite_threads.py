@@ -15,7 +15,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from rejoinder.errors import StoreUnavailable
 from rejoinder.stores.file_lock import FileLock
-from rejoinder.stores.sqlite_file import check_file, open_reader, open_writer, opening
+from rejoinder.stores.sqlite_file import BUSY, check_file, open_reader, open_writer, opening
 
 READERS = 4
 """Threads that read, each with a connection. Reads are short and mostly from memory: more would wait for Python."""
@@ -66,6 +66,10 @@ class SqliteThreads:
         """Runs work that asks one statement, on the state of this moment or a later one. Raises StoreUnavailable."""
         return await _run(self._reading, lambda: self._query(lambda reader: work(reader, *args, **kwargs)))
 
+    async def tidy(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Runs what is no change of what is kept, between two transactions. Raises StoreUnavailable."""
+        await _run(self._writing, lambda: self._tidy(work))
+
     # in the threads
 
     def _open(self) -> None:
@@ -104,6 +108,18 @@ class SqliteThreads:
                     writer.execute("ROLLBACK")
                 raise
         return result
+
+    def _tidy(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        writer = self._writer
+        if writer is None:
+            raise StoreUnavailable("The store is not open.")
+        with _unavailable("written"):
+            # Whoever reads longer than a moment (a backup) is not waited for: what is left is done another time.
+            writer.execute("PRAGMA busy_timeout = 100")
+            try:
+                work(writer)
+            finally:
+                writer.execute(f"PRAGMA busy_timeout = {BUSY * 1_000:.0f}")
 
     def _query(self, work: Callable[[sqlite3.Connection], T]) -> T:
         reader = self._idle.get()

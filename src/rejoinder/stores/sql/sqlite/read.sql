@@ -21,6 +21,57 @@ WHERE owner = :owner AND (updated_at, id) < (:updated_at, :session_id)
 ORDER BY updated_at DESC, id DESC
 LIMIT :limit
 
+-- name: sessions_having
+SELECT header, (SELECT max(seq) FROM events WHERE session = sessions.n)
+FROM (
+    SELECT sessions.n AS n
+    FROM (
+        SELECT DISTINCT texts.session AS n FROM word_index CROSS JOIN texts ON texts.n = word_index.rowid
+        WHERE word_index MATCH :match
+    ) AS matching
+        CROSS JOIN sessions ON sessions.n = matching.n
+    WHERE owner = :owner AND (updated_at, id) < (:updated_at, :session_id)
+    ORDER BY updated_at DESC, id DESC
+    LIMIT :limit
+) AS listed
+    CROSS JOIN sessions ON sessions.n = listed.n
+ORDER BY updated_at DESC, id DESC
+
+-- name: search
+SELECT sessions.id, message_id
+FROM (
+    SELECT * FROM (
+        SELECT session, message_id, at, n FROM word_index CROSS JOIN texts ON n = word_index.rowid
+        WHERE word_index MATCH :match
+        ORDER BY word_index.rowid DESC
+        LIMIT :limit
+    )
+    UNION ALL
+    SELECT * FROM (
+        SELECT session, message_id, at, n FROM word_index CROSS JOIN texts ON n = word_index.rowid
+        WHERE word_index MATCH :late
+        ORDER BY at DESC
+        LIMIT :limit
+    )
+) AS found
+    CROSS JOIN sessions ON sessions.n = found.session
+WHERE owner = :owner
+ORDER BY at DESC, found.n DESC
+LIMIT :limit
+
+-- name: keys
+SELECT owner, id FROM sessions WHERE (owner, id) > (:owner, :id) ORDER BY owner, id LIMIT :limit
+
+-- name: idle
+SELECT owner, id FROM sessions WHERE updated_at < :before ORDER BY updated_at LIMIT :limit
+
+-- name: ripe
+SELECT owner, sessions.id, messages.id
+FROM messages INDEXED BY messages_ripe CROSS JOIN sessions ON n = session
+WHERE ended_at < :before
+ORDER BY ended_at
+LIMIT :limit
+
 -- name: orphans
 SELECT owner, sessions.id, reply
 FROM open_replies JOIN sessions ON n = session

@@ -40,7 +40,52 @@ INSERT INTO events (session, seq, type, message_id, data) VALUES (?, ?, ?, ?, ?)
 INSERT INTO messages (session, created, id, parent_id, lane, depth, ended) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: end_message
-UPDATE messages SET ended = ? WHERE session = ? AND id = ?
+UPDATE messages SET ended = ?, ended_at = ? WHERE session = ? AND id = ?
+
+-- name: text
+SELECT n FROM texts WHERE session = :session AND ifnull(message_id, '') = ifnull(:message_id, '')
+
+-- name: newest_text
+SELECT max(at) FROM texts WHERE owner = :owner
+
+-- name: add_text
+INSERT INTO texts (session, message_id, owner, at) VALUES (:session, :message_id, :owner, :at)
+
+-- name: add_words
+INSERT INTO word_index (rowid, words) VALUES (:n, :words)
+
+-- name: drop_text
+DELETE FROM texts WHERE n = :n
+
+-- name: drop_words
+DELETE FROM word_index WHERE rowid = :n
+
+-- name: merge_words
+INSERT INTO word_index (word_index, rank) VALUES ('merge', :pages)
+
+-- name: compact
+DELETE FROM events
+WHERE rowid IN (
+    SELECT events.rowid
+    FROM json_each(:ids) AS wanted
+        CROSS JOIN messages INDEXED BY messages_by_id ON messages.session = :n AND messages.id = wanted.value
+        CROSS JOIN events ON events.session = :n AND seq > created AND seq < ended
+    WHERE events.message_id = messages.id AND events.type IN (SELECT value FROM json_each(:types))
+)
+
+-- name: compacted
+UPDATE messages INDEXED BY messages_by_id
+SET ended_at = NULL
+WHERE session = :n AND id IN (SELECT value FROM json_each(:ids)) AND ended IS NOT NULL
+
+-- name: free_pages
+SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count
+
+-- name: drop_words_of
+DELETE FROM word_index WHERE rowid IN (SELECT n FROM texts WHERE session = :n)
+
+-- name: drop_texts
+DELETE FROM texts WHERE session = :n
 
 -- name: drop_events
 DELETE FROM events WHERE session = :n

@@ -1,0 +1,74 @@
+"""How a SQLite store gets smaller again: by compaction and by deletion, in the writer's thread.
+
+The file was made for it (`auto_vacuum = INCREMENTAL`): free pages are used again first, and what is free beyond a share of
+the file is given back to the disk, a little with each call. Whatever is deleted is overwritten (`secure_delete`).
+"""
+
+import sqlite3
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from rejoinder.entities import Key
+from rejoinder.stores.sql import statements
+from rejoinder.stores.sqlite_batch import Places
+
+KEPT_FREE = 8
+"""One page in so many may stay free: the next replies fill it, and to give it back and take it again would be work for nothing."""
+
+GIVEN_BACK = 1_000
+"""Pages (4 KB each) that one call gives back to the disk at most: some 20 ms."""
+
+MERGED = 250
+"""Pages of the index of words that one call merges. Words of what was deleted stay in it until then."""
+
+
+def delete(connection: sqlite3.Connection, places: Places, key: Key, version: int) -> bool:
+    found = places.find(connection, key)
+    if found is None:
+        return True
+    n, place = found
+    if place.version != version:
+        return False
+    for name in ("drop_words_of", "drop_texts", "drop_events", "drop_messages", "clear_open", "drop_session"):
+        connection.execute(_sql()[name], {"n": n})
+    places.forget()
+    # A merge below zero takes in the whole index, not just what has gathered since the last.
+    connection.execute(_sql()["merge_words"], {"pages": -MERGED})
+    return True
+
+
+def compact(
+    connection: sqlite3.Connection, places: Places, key: Key, message_ids: Collection[str], types: Collection[str]
+) -> None:
+    found = places.find(connection, key)
+    if found is None:
+        return
+    asked = {"n": found[0], "ids": _list(message_ids), "types": _list(types)}
+    connection.execute(_sql()["compact"], asked)
+    connection.execute(_sql()["compacted"], asked)
+    connection.execute(_sql()["merge_words"], {"pages": MERGED})
+
+
+# --- between two transactions ------------------------------------------------------------------------------------
+
+
+def give_back(connection: sqlite3.Connection) -> None:
+    free, pages = connection.execute(_sql()["free_pages"]).fetchone()
+    if (surplus := free - pages // KEPT_FREE) > 0:
+        # As a script, since one page goes with each step, and `execute` takes one step alone.
+        connection.executescript(f"PRAGMA incremental_vacuum({min(surplus, GIVEN_BACK)})")
+
+
+def forget(connection: sqlite3.Connection) -> None:
+    """Gives back, and empties the write-ahead log, in which what was overwritten in the file is there yet."""
+    give_back(connection)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _list(values: Collection[str]) -> str:
+    return msgspec.json.encode(list(values)).decode()
+
+
+def _sql() -> Mapping[str, str]:
+    return statements("sqlite", "write")

@@ -1,0 +1,79 @@
+"""What a search finds in a SQLite store: texts as they come and go, and the questions to the index of their words."""
+
+import hashlib
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from rejoinder.abc import Found, SessionCursor, Text
+from rejoinder.entities import Header, Key
+from rejoinder.stores.sql import statements
+from rejoinder.stores.sqlite_reads import to_header
+
+Mark = Literal["m", "l", "t"]
+"""What a text is: a message, one that came late (so that its number does not tell its time), or a title."""
+
+BEFORE_ALL = "\U0010ffff"
+"""Later than every time, as text."""
+
+# --- in the writer's thread --------------------------------------------------------------------------------------
+
+
+def write_text(connection: sqlite3.Connection, owner: str, session: int, text: Text) -> None:
+    """Puts a text in the place of the one that the message or the title had."""
+    named = {"session": session, "message_id": text.message_id}
+    for (n,) in connection.execute(_write()["text"], named).fetchall():
+        connection.execute(_write()["drop_words"], {"n": n})
+        connection.execute(_write()["drop_text"], {"n": n})
+    if text.words:
+        number = _number(owner)
+        [newest] = connection.execute(_write()["newest_text"], {"owner": number}).fetchone()
+        mark: Mark = "t" if text.message_id is None else "l" if newest is not None and text.at < newest else "m"
+        n = connection.execute(_write()["add_text"], named | {"owner": number, "at": text.at}).lastrowid
+        connection.execute(_write()["add_words"], {"n": n, "words": f"{_mark(mark, owner)} {text.words}"})
+
+
+# --- in a reader's thread ----------------------------------------------------------------------------------------
+
+
+def search(connection: sqlite3.Connection, owner: str, words: Sequence[str], limit: int) -> list[Found]:
+    asked = {"match": _match("m", owner, words), "late": _match("l", owner, words), "owner": owner, "limit": limit}
+    return [Found(Key(owner, said), message_id) for said, message_id in connection.execute(_read()["search"], asked)]
+
+
+def sessions(
+    connection: sqlite3.Connection, owner: str, after: SessionCursor | None, limit: int, words: Sequence[str]
+) -> list[Header]:
+    place = after or SessionCursor(BEFORE_ALL, "")
+    asked = {
+        "match": _match("mlt", owner, words),
+        "owner": owner,
+        "updated_at": place.updated_at,
+        "session_id": place.session_id,
+        "limit": limit,
+    }
+    return [to_header(*row) for row in connection.execute(_read()["sessions_having"], asked)]
+
+
+def _match(marks: str, owner: str, words: Sequence[str]) -> str:
+    """In the language of the index: a text with one of these marks, and a word that begins with each of these."""
+    whose = " OR ".join(f'"{_mark(mark, owner)}"' for mark in marks)
+    # A word holds letters and digits alone, so nothing in it needs escaping.
+    return " AND ".join([f"({whose})", *(f'"{word}" *' for word in words)])
+
+
+def _mark(mark: str, owner: str) -> str:
+    return f"_{mark}{_number(owner) & (1 << 64) - 1:x}"
+
+
+def _number(owner: str) -> int:
+    """An owner in eight bytes. That two share one is not to be expected, and every answer is checked by the owner's name."""
+    return int.from_bytes(hashlib.blake2b(owner.encode(), digest_size=8).digest(), signed=True)
+
+
+def _write() -> Mapping[str, str]:
+    return statements("sqlite", "write")
+
+
+def _read() -> Mapping[str, str]:
+    return statements("sqlite", "read")
