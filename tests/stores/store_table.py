@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from postgres_server import databases
 from rejoinder.abc import Store
 from rejoinder.stores import open_store
 from shared_servers import fresh_redis_url
@@ -27,4 +28,14 @@ def redis(folder: Path) -> Opener:
     return lambda: open_store(url)
 
 
-STORES: dict[str, Callable[[Path], Opener]] = {"memory": memory, "sqlite": sqlite, "redis": redis}
+def postgres(folder: Path) -> Opener:
+    url = databases().new()
+    return lambda: open_store(url)
+
+
+STORES: dict[str, Callable[[Path], Opener]] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "postgres": postgres,
+    "redis": redis,
+}

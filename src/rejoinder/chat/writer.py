@@ -85,15 +85,16 @@ class Writer:
 
     async def _commit(self, items: Sequence["_Item"]) -> None:
         appends = [item.append for item in items]
+        lease = self._lease
         try:
-            lease = self.lease
             self._number += 1
-            results = await self._persist(lease, self._number, appends)
+            results = await self._persist(self.lease, self._number, appends)
         except LeaseLost as lost:
-            self._lease = None
             for item in items:
                 item.fail(lost)
-            self.on_lease_lost()
+            if self._lease is lease:  # else another has been taken up meanwhile
+                self._lease = None
+                self.on_lease_lost()
             return
         except Exception as fault:
             # A fault in one append (of our own making) must not sink the others: each is tried alone.

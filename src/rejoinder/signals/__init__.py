@@ -10,6 +10,10 @@ def open_signals(url: str, store: str) -> Signals:
     Raises Misconfigured, and never repeats what may be a password.
     """
     match (url or store).partition(":")[0]:
+        case "postgresql" | "postgres":
+            from rejoinder.signals.postgres import PostgresSignals
+
+            return PostgresSignals.from_url(url or store)
         case "redis" | "rediss":
             try:
                 from rejoinder.signals.redis import RedisSignals
@@ -19,7 +23,9 @@ def open_signals(url: str, store: str) -> Signals:
                 ) from missing
             return RedisSignals.from_url(url or store)
     if url:
-        raise Misconfigured("REJOINDER_SIGNALS is empty, so that the store chooses, or redis://host:port.")
+        raise Misconfigured(
+            "REJOINDER_SIGNALS is empty, so that the store chooses, or redis://host:port or postgresql://host/database."
+        )
     from rejoinder.signals.local import LocalSignals
 
     return LocalSignals()

@@ -4,8 +4,8 @@ from rejoinder.abc import Store
 from rejoinder.errors import Misconfigured
 
 KNOWN = (
-    "memory: (gone with the process), sqlite:///relative/path, sqlite:////absolute/path "
-    "and redis://[[user]:password@]host[:port][/database] (or rediss://)"
+    "memory: (gone with the process), sqlite:///relative/path and sqlite:////absolute/path, "
+    "postgresql://user:password@host/database, redis://:password@host:port/database (or rediss://)"
 )
 
 
@@ -23,6 +23,14 @@ def open_store(url: str) -> Store:
             from rejoinder.stores.sqlite import SqliteStore
 
             return SqliteStore.from_url(url)
+        case "postgresql" | "postgres":
+            try:
+                from rejoinder.stores.postgres import PostgresStore
+            except ModuleNotFoundError as missing:
+                raise Misconfigured(
+                    "A store in Postgres needs its driver: pip install 'rejoinder[postgres]'."
+                ) from missing
+            return PostgresStore.from_url(url)
         case "redis" | "rediss":
             try:
                 from rejoinder.stores.redis import RedisStore
