@@ -23,7 +23,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     store: str = Field(
         "sqlite:///rejoinder.db",
-        description="Where the words are kept: `memory:`, `sqlite:///path` or `redis://host:port` ([stores](stores.md)).",
+        description="Where the words are kept: `memory:`, `sqlite:///path`, `postgresql://host/database` or `redis://host:port` "
+        "([stores](stores.md)).",
     )
     signals: str = Field(
         "",
