@@ -1,5 +1,7 @@
 import sys
 
-from bench.run import main
+from bench import growth, run
 
-sys.exit(main())
+if sys.argv[1:2] == ["growth"]:
+    sys.exit(growth.main(sys.argv[2:]))
+sys.exit(run.main())

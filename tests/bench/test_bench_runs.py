@@ -104,6 +104,22 @@ class TestBench:
         assert any("round 1 of 50" in line for line in process.stdout)  # the next round is running
         check_interrupted(process, number, tmp_path)
 
+    def test_a_store_that_grows_is_measured(self, tmp_path: Path) -> None:
+        path = tmp_path / "result.json"
+        process = started(tmp_path, "growth", "--quick", "--messages", "300", "--sessions", "200", "--json", str(path))
+        said = finished(process)
+        assert process.returncode == 0, said
+        document = json.loads(path.read_text(encoding="utf-8"))
+        assert {(each["part"], each["rows"]) for each in document["figures"]} == {
+            *((part, rows) for part in ("history", "search") for rows in (100, 300)),
+            *(("list", rows) for rows in (100, 200)),
+        }
+        assert all(0 < each["p50"] <= each["p95"] <= each["most"] for each in document["figures"])
+        sizes = document["bytes"]
+        assert sizes["text"] < sizes["after"] < sizes["before"]
+        assert all(f"| {each['what']} | {each['rows']:,} |" in said for each in document["figures"])
+        check_nothing_is_left(tmp_path)
+
     def test_an_option_that_it_does_not_have_is_refused(self, tmp_path: Path) -> None:
         process = started(tmp_path, "--only", "apache")
         assert "'apache' is none of upstream, nginx, rejoinder, usual" in finished(process)

@@ -139,6 +139,7 @@ ROUTES: dict[str, set[str]] = {
     "/v1/sessions/{sid}/messages/{mid}/replies": {"post"},
     "/v1/sessions/{sid}/messages/{mid}/continue": {"post"},
     "/v1/sessions/{sid}/messages/{mid}/prompt": {"get"},
+    "/v1/search": {"get"},
     "/v1/models": {"get"},
     "/healthz": {"get"},
     "/readyz": {"get"},

@@ -295,6 +295,34 @@ async def test_what_compaction_frees_goes_back_to_the_disk_and_what_stays_is_use
         assert max(sizes[:4]) < sizes[5] * 0.75
 
 
+async def test_what_was_compacted_is_small_in_the_file_and_reads_as_it_was(path: Path) -> None:
+    words = " ".join(f"word{number}" for number in range(500))
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        await pen.made(
+            create(KEY, said(kind="session.created"), said(words, "msg_0", "message.created")),
+            change(KEY, 1, said("", "msg_1", "message.created"), created=[row("msg_1", ended=False)]),
+            *(delta(words) for _ in range(10)),
+        )
+        live = change(KEY, 2, said("live", "msg_2", "message.created"), created=[row("msg_2", ended=False)])
+        end = EndedRow(id="msg_1", at=0, ended_at=NOON)
+        await pen.made(live, delta("live", message_id="msg_2"))
+        await pen.made(
+            change(KEY, 3, said(words, "msg_1", "message.ended"), ended=[end]), delta("on", message_id="msg_2")
+        )
+        before = await log(store)
+        for _ in range(2):
+            await store.compact(KEY, ["msg_1"], ["message.delta"])
+            kept = [event for event in before if event.type != "message.delta" or event.message_id != "msg_1"]
+            assert await log(store) == kept
+            assert await store.events_at(KEY, [event.seq for event in kept]) == kept
+            assert await store.events(KEY, after=0, limit=9, message_ids=["msg_0"]) == [kept[1]]
+            assert len(await store.events(KEY, after=0, max_bytes=len(kept[0].data) + 1)) == 2
+        with closing(sqlite3.connect(path)) as connection:
+            [size] = connection.execute("SELECT sum(length(data)) FROM events").fetchone()
+    assert size < sum(len(event.data) for event in kept) / 2
+
+
 async def test_an_older_file_is_brought_up_to_date_with_what_is_ripe_in_it(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executescript(migrations("sqlite")[0])

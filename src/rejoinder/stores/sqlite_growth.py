@@ -6,18 +6,23 @@ the file is given back to the disk, a little with each call. Whatever is deleted
 
 import sqlite3
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
 
 from rejoinder.entities import Key
+from rejoinder.stores.packing import packed
 from rejoinder.stores.sql import statements
 from rejoinder.stores.sqlite_batch import Places
 
-KEPT_FREE = 8
+KEPT_FREE = 16
 """One page in so many may stay free: the next replies fill it, and to give it back and take it again would be work for nothing."""
 
 GIVEN_BACK = 1_000
 """Pages (4 KB each) that one call gives back to the disk at most: some 20 ms."""
+
+LOOKED_BACK = 64
+"""Events before a reply's first among which there is the message that it answers, which is packed with it."""
 
 MERGED = 250
 """Pages of the index of words that one call merges. Words of what was deleted stay in it until then."""
@@ -46,8 +51,24 @@ def compact(
         return
     asked = {"n": found[0], "ids": _list(message_ids), "types": _list(types)}
     connection.execute(_sql()["compact"], asked)
+    _pack(connection, asked)
     connection.execute(_sql()["compacted"], asked)
     connection.execute(_sql()["merge_words"], {"pages": MERGED})
+
+
+def _pack(connection: sqlite3.Connection, asked: dict[str, Any]) -> None:
+    """Packs what is left of these messages and of what was said before them, and moves it to the end of the log.
+
+    Else it would stand alone on pages that were full of deltas, and rows are only ever added at the end.
+    """
+    first, last = connection.execute(_sql()["span"], asked).fetchone()
+    if last is None:
+        return
+    span = asked | {"low": first - LOOKED_BACK, "high": last}
+    loose = connection.execute(_sql()["loose_events"], span).fetchall()
+    [end] = connection.execute(_sql()["last_event"]).fetchone()
+    moved = [{"place": place, "to": end + to, "data": packed(data)} for to, (place, data) in enumerate(loose, 1)]
+    connection.executemany(_sql()["pack_event"], moved)
 
 
 # --- between two transactions ------------------------------------------------------------------------------------

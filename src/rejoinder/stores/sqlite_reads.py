@@ -12,6 +12,7 @@ from rejoinder.abc import Lease, Row, SessionCursor
 from rejoinder.entities import Header, Key, OpenReply
 from rejoinder.events import Event
 from rejoinder.stores.batch import lost
+from rejoinder.stores.packing import unpacked
 from rejoinder.stores.sql import statements
 
 LAST = (1 << 63) - 1
@@ -84,7 +85,7 @@ def events(
     # write-ahead log.
     with closing(connection.execute(_sql()[name], asked)) as rows:
         for row in rows:
-            found.append(Event(*row))
+            found.append(_event(*row))
             size += len(found[-1].data)
             if size >= max_bytes:
                 break
@@ -92,7 +93,7 @@ def events(
 
 
 def events_at(connection: sqlite3.Connection, key: Key, seqs: Iterable[int]) -> list[Event]:
-    return [Event(*row) for row in connection.execute(_sql()["events_at"], _of(key, seqs=_list(seqs)))]
+    return [_event(*row) for row in connection.execute(_sql()["events_at"], _of(key, seqs=_list(seqs)))]
 
 
 # the index
@@ -129,6 +130,10 @@ def _rows(connection: sqlite3.Connection, name: str, asked: dict[str, Any]) -> l
         Row(id=row_id, parent_id=parent_id, lane=lane, depth=depth, created=created, ended=ended)
         for row_id, parent_id, lane, depth, created, ended in connection.execute(_sql()[name], asked)
     ]
+
+
+def _event(seq: int, kind: str, message_id: str | None, data: bytes) -> Event:
+    return Event(seq, kind, message_id, unpacked(data))
 
 
 def to_header(data: bytes, last_seq: int | None) -> Header:

@@ -73,6 +73,22 @@ WHERE rowid IN (
     WHERE events.message_id = messages.id AND events.type IN (SELECT value FROM json_each(:types))
 )
 
+-- name: span
+SELECT min(created), max(ended)
+FROM messages INDEXED BY messages_by_id
+WHERE session = :n AND id IN (SELECT value FROM json_each(:ids)) AND ended IS NOT NULL
+
+-- name: loose_events
+SELECT rowid, data FROM events
+WHERE session = :n AND seq BETWEEN :low AND :high AND type NOT IN (SELECT value FROM json_each(:types))
+    AND substr(data, 1, 1) = x'7B'          -- an opening brace: not packed yet
+
+-- name: last_event
+SELECT max(rowid) FROM events
+
+-- name: pack_event
+UPDATE events SET rowid = :to, data = :data WHERE rowid = :place
+
 -- name: compacted
 UPDATE messages INDEXED BY messages_by_id
 SET ended_at = NULL
