@@ -100,10 +100,14 @@ class PostgresServer:
         assert self._process is not None
         # The postmaster cannot be stopped in the middle of a fork: its children go first, as far as they are seen.
         os.kill(self.pid, signal.SIGSTOP)
-        for child in _children(self.pid):
-            _kill(child)
-        _kill(self.pid)
+        children = _children(self.pid)
+        for pid in (*children, self.pid):
+            _kill(pid)
         self._process.wait(START_SECONDS)
+        deadline = time.monotonic() + START_SECONDS
+        while any(_lives(child) for child in children):
+            assert time.monotonic() < deadline, "a child of the server outlives it"
+            time.sleep(0.005)
 
     def restart(self, **settings: str) -> None:
         self.stop()
@@ -257,15 +261,21 @@ def _free_port() -> int:
 
 
 def _children(pid: int) -> list[int]:
-    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _parent(path) == pid]
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _state(path)[1] == str(pid)]
 
 
-def _parent(process: Path) -> int:
+def _lives(pid: int) -> bool:
+    return _state(Path("/proc") / str(pid))[0] not in ("", "Z", "X")
+
+
+def _state(process: Path) -> tuple[str, str]:
+    """The state of a process and its parent, "" where it is gone."""
     try:
-        # Behind the name, which may hold anything: state and parent.
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+        # They stand behind the name, which may hold anything.
+        state, parent, *_ = (process / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return 0
+        return "", ""
+    return state, parent
 
 
 def _kill(pid: int) -> None:
