@@ -71,6 +71,15 @@ class Settings(BaseSettings):
         description="What becomes of a reply whose server was killed: `interrupt` ends it, `restart` asks for it anew, "
         "`continue` lets it go on from its text where the model can, and else ends it.",
     )
+    keep_deltas: float | None = Field(
+        3600,
+        ge=0,
+        description="Seconds for which the deltas of an ended reply stay, for readers that are still in the middle of it; then "
+        "`message.ended` tells it whole. Empty: for ever.",
+    )
+    session_ttl: float | None = Field(
+        None, gt=0, description="Seconds after its last activity when a session is deleted. Empty: never."
+    )
     heartbeat: float = Field(15, gt=0, le=15, description="Seconds of silence on a stream before a heartbeat.")
     drain: float = Field(5, ge=0, description="Seconds that live replies may run on after SIGTERM.")
     lease: float = Field(15, gt=0, description="Seconds after which a worker that fell silent is taken to be dead.")
@@ -99,6 +108,11 @@ class Settings(BaseSettings):
     max_reply_seconds: float = Field(30 * 60, gt=0, description="Seconds of a reply.")
     max_queue: int = Field(8, ge=0, description="Queued sends of a session.")
     max_streams: int = Field(10_000, gt=0, description="Open streams of a process.")
+
+    @field_validator("keep_deltas", "session_ttl", mode="before")
+    @classmethod
+    def _for_ever(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("hosts", "origins", "prefill", mode="before")
     @classmethod

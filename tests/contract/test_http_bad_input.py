@@ -311,7 +311,6 @@ def test_a_method_that_a_path_does_not_have_is_not_allowed(api: Api, kept: str, 
 ABSENT: list[tuple[str, str, Json | None]] = [
     ("GET", "/sessions/{sid}/export", None),
     ("POST", "/import", {}),
-    ("GET", "/search?q=x", None),
     ("GET", "/events", None),
 ]
 

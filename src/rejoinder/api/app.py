@@ -7,12 +7,13 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 import rejoinder
-from rejoinder.api import messages, pages, problems, replies, responses, service_routes, sessions
+from rejoinder.api import messages, pages, problems, replies, responses, search, service_routes, sessions
 from rejoinder.api.edge import Edge
 from rejoinder.api.metrics import Metrics
 from rejoinder.api.shutdown import drained_on_signal
 from rejoinder.api.sse import Streams
 from rejoinder.chat.attempts import Retrying
+from rejoinder.chat.growth import Keeping
 from rejoinder.chat.models import Models
 from rejoinder.chat.service import Chat, Rules
 from rejoinder.chat.watchdog import ReplyLimits
@@ -37,7 +38,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.state.settings = settings
     app.state.streams = Streams(settings.max_streams, settings.write_timeout)
     app.state.metrics = Metrics()
-    for part in (sessions, messages, replies, service_routes):
+    for part in (sessions, messages, replies, search, service_routes):
         app.include_router(part.router)
     pages.install(app)
     problems.install(app)
@@ -92,4 +93,5 @@ def _rules(settings: Settings) -> Rules:
         max_queue=settings.max_queue,
         retrying=Retrying(retries=settings.retries, wait=settings.retry_wait),
         after_crash=settings.after_crash,
+        keeping=Keeping(deltas=settings.keep_deltas, sessions=settings.session_ttl),
     )

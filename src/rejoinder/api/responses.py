@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from rejoinder.chat.asked_prompts import AskedPrompts
 from rejoinder.chat.history import Page
+from rejoinder.chat.search import SearchAnswer
 from rejoinder.chat.usage import SessionUsage
 from rejoinder.entities import Message, Session
 
@@ -66,7 +67,18 @@ def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = 
 
 # --- the reference -----------------------------------------------------------------------------------------------
 
-_DOCUMENTED = (Session, Message, SessionPage, Page, TurnAnswer, ModelList, Problem, SessionUsage, AskedPrompts)
+_DOCUMENTED = (
+    Session,
+    Message,
+    SessionPage,
+    Page,
+    TurnAnswer,
+    ModelList,
+    Problem,
+    SessionUsage,
+    AskedPrompts,
+    SearchAnswer,
+)
 
 
 def answers(kind: type, description: str, status: int = 200) -> dict[int | str, Any]:

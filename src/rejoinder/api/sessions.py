@@ -22,6 +22,7 @@ from rejoinder.api.dependencies import (
 )
 from rejoinder.api.responses import SessionPage, answers, json_answer, problems, streams
 from rejoinder.api.schemas import ForkBody, NewSessionBody, SessionChangeBody, model_names
+from rejoinder.api.search import QUESTION
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
 from rejoinder.chat import ids
@@ -63,10 +64,13 @@ async def list_sessions(
     settings: AppSettings,
     limit: Annotated[int | None, Query(description=f"Sessions of a page, by default {PAGE}.")] = None,
     after: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    q: Annotated[
+        str | None, Query(description=f"Sessions with these words in the title or a message. {QUESTION}")
+    ] = None,
 ) -> Response:
     """List sessions, newest activity first."""
     size = min(PAGE, settings.max_page) if limit is None else limits.page_size(limit, settings)
-    sessions, more = await chat.sessions.page(OWNER, decode_cursor(after), size)
+    sessions, more = await chat.sessions.page(OWNER, decode_cursor(after), size, q)
     following = encode_cursor(SessionCursor(sessions[-1].updated_at, sessions[-1].id)) if more else None
     return json_answer(SessionPage(data=sessions, has_more=more, next=following))
 

@@ -5,7 +5,7 @@ import json
 import re
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from rejoinder.entities import JsonObject
 
@@ -33,9 +33,10 @@ def request_hash(body: JsonObject) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
 
 
-def timestamp() -> str:
-    """Now, as the wire tells times: RFC 3339 in UTC with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def timestamp(ago: float = 0) -> str:
+    """Now, or some seconds ago, as the wire tells times: RFC 3339 in UTC with milliseconds."""
+    then = datetime.now(UTC) - timedelta(seconds=ago)
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _uuid7() -> int:

@@ -15,10 +15,12 @@ from rejoinder.chat.endings import Endings
 from rejoinder.chat.following import Following
 from rejoinder.chat.forking import Forking
 from rejoinder.chat.generation import Tools
+from rejoinder.chat.growth import Growth, Keeping
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.recovery import AfterCrash, Recovery
 from rejoinder.chat.replies import Replies
+from rejoinder.chat.search import Search
 from rejoinder.chat.sending import AnotherReply, Continuation, Send, Sending, Turn
 from rejoinder.chat.sessions import Sessions
 from rejoinder.chat.starting import Starting
@@ -44,6 +46,7 @@ class Rules(Struct, frozen=True, kw_only=True):
     max_queue: int
     retrying: Retrying
     after_crash: AfterCrash
+    keeping: Keeping
 
 
 class Chat:
@@ -66,13 +69,15 @@ class Chat:
         self.sessions = Sessions(decisions, signals, models, self.stopping)
         self.forking = Forking(decisions, self.history, self.sessions)
         self.usage = UsageReader(self.history)
+        self.search = Search(store)
         recovery = Recovery(decisions, self.history, models, self._starting, endings, rules.after_crash)
         self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting)
         self.replies = Replies(Tools(decisions, self.history, models, endings, rules.limits, rules.retrying), recovery)
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
         self._sending = Sending(decisions, self.history, models, self._starting, accepting)
-        self._worker = Worker(store, self._writer, self.replies, recovery, rules.lease)
+        growth = Growth(store, self.sessions, rules.keeping)
+        self._worker = Worker(store, self._writer, self.replies, recovery, growth, rules.lease)
         self._requests: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:

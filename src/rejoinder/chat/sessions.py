@@ -8,6 +8,7 @@ from rejoinder.abc import ABSENT, Append, Appended, SessionCursor, Signals, Wake
 from rejoinder.chat import ids
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.models import Models
+from rejoinder.chat.search import asked_words
 from rejoinder.chat.stopping import Stopping
 from rejoinder.entities import Header, JsonObject, Key, Session
 from rejoinder.errors import IdempotencyMismatch, MessageNotFound, SessionNotFound
@@ -77,9 +78,15 @@ class Sessions:
     async def get(self, key: Key) -> Session:
         return (await self._decisions.header(key)).session
 
-    async def page(self, owner: str, after: SessionCursor | None, limit: int) -> tuple[list[Session], bool]:
-        """The owner's sessions, newest activity first, and whether there are more."""
-        headers = await self._store.sessions(owner, after=after, limit=limit + 1)
+    async def page(
+        self, owner: str, after: SessionCursor | None, limit: int, q: str | None = None
+    ) -> tuple[list[Session], bool]:
+        """The owner's sessions, newest activity first, and whether there are more.
+
+        Where there is a question `q`, those alone whose title or any message it finds. Raises Invalid.
+        """
+        words = asked_words(q) if q is not None else ()
+        headers = await self._store.sessions(owner, after=after, limit=limit + 1, words=words)
         return [header.session for header in headers[:limit]], len(headers) > limit
 
     async def update(self, key: Key, wanted: SessionChange) -> Session:
@@ -106,7 +113,17 @@ class Sessions:
             header = await self._decisions.header(key)
             for reply in reversed(header.open):  # what waits for an end is stopped before that end starts it
                 await self._stopping.stop(key, reply.id)
-            header = await self._decisions.header(key)
-            if not header.open and await self._store.delete(key, header.version):
-                self._signals.publish([Wake(key, deleted=True)])
+            if await self._delete(key, await self._decisions.header(key)):
                 return
+
+    async def expire(self, key: Key, before: str) -> bool:
+        """Deletes a session that has been idle since `before` and in which nothing is being written. Returns whether it did."""
+        header = await self._store.header(key)
+        return header is not None and header.session.updated_at < before and await self._delete(key, header)
+
+    async def _delete(self, key: Key, header: Header) -> bool:
+        """Deletes a session that is as `header` says, unless replies are open in it."""
+        if header.open or not await self._store.delete(key, header.version):
+            return False
+        self._signals.publish([Wake(key, deleted=True)])
+        return True

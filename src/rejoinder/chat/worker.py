@@ -1,4 +1,4 @@
-"""This worker's lease: taken at start, renewed while it lives, and taken anew where it was lost."""
+"""This worker's lease: taken at start, renewed while it lives, and taken anew where it was lost. And its sweeps."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ import socket
 import uuid
 
 from rejoinder.abc import Lease, Store
+from rejoinder.chat.growth import Growth
 from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.replies import Replies
 from rejoinder.chat.writer import Writer
@@ -19,30 +20,34 @@ RETRY = 1.0
 
 
 class Worker:
-    def __init__(self, store: Store, writer: Writer, replies: Replies, recovery: Recovery, ttl: float) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, replies: Replies, recovery: Recovery, growth: Growth, ttl: float
+    ) -> None:
         self.name = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         self._store = store
         self._writer = writer
         self._replies = replies
         self._recovery = recovery
+        self._growth = growth
         self._ttl = ttl
         self._lease: Lease | None = None
         self._lost = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Takes a lease and ends what dead workers left. After this the service may answer."""
         self._writer.on_lease_lost = self._lost.set
         await self._take()
         await self._recovery.sweep()
+        self._tasks.append(asyncio.create_task(self._growth.run(), name="growth"))
         if not self._store.exclusive:
             # An exclusive store's leases have no time, and nobody else could take over.
-            self._task = asyncio.create_task(self._keep(), name="lease")
+            self._tasks.append(asyncio.create_task(self._keep(), name="lease"))
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._writer.close()
         if self._lease is not None:
             try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
 from rejoinder.chat.deltas import DeltaBuffer
+from rejoinder.chat.texts import with_texts
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.events import Event
 
@@ -58,8 +59,11 @@ class Writer:
         return self._lease
 
     async def append(self, append: Append) -> AppendResult:
-        """Commits an append with the next batch. Waits for as long as the store needs. Raises LeaseLost."""
-        item = _Item(append)
+        """Commits an append, and what a search shall find of it, with the next batch. Waits for as long as the store needs.
+
+        Raises LeaseLost.
+        """
+        item = _Item(await with_texts(append))
         self._waiting.append(item)
         self._wanted.set()
         return await item.result()
