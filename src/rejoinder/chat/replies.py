@@ -32,6 +32,9 @@ class Replies:
 
     def start(self, key: Key, start: Start) -> None:
         """Writes a reply to its end, whoever reads it."""
+        if start.mine.epoch != self._tools.decisions.writer.epoch:
+            log.warning("reply %s is left to recovery: the lease was lost as it began", start.reply.id)
+            return
         generation = Generation(key, start, self._tools)
         self._live[key, start.reply.id] = generation
         self._spawn(self._run(generation))

@@ -135,10 +135,11 @@ class PostgresSignals(Signals):
 
 
 def _both(earlier: Wake, later: Wake) -> Wake:
-    """One wake for two. A wake without events says that there are some, and so do both then, as where they grow too long."""
+    """One wake for two: without their events where these are not one stretch of the log, or grow too long."""
     events = earlier.events + later.events
-    whole = all(wake.events or wake.deleted for wake in (earlier, later)) and _fit(events)
-    return Wake(later.key, events if whole else (), earlier.deleted or later.deleted)
+    if not (earlier.events and later.events and earlier.events[-1].seq + 1 == later.events[0].seq and _fit(events)):
+        events = ()
+    return Wake(later.key, events, earlier.deleted or later.deleted)
 
 
 def _fit(events: tuple[Event, ...]) -> bool:

@@ -57,7 +57,9 @@ _ASKED = ("server_encoding", "in_hot_standby", "transaction_read_only")
 async def _version(connection: Connection, place: Place) -> int:
     """The schema's version, 0 where there is none yet."""
     known = len(migrations("postgres"))
-    if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"{place.schema}.schema_version"):
+    # Asked of the catalogue itself: what a name means is kept by the connection from before it waited for the lock.
+    there = "SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'schema_version'"
+    if not await connection.fetch(there, place.schema):
         return 0
     version = int(await connection.fetchval(f"SELECT version FROM {place.schema}.schema_version"))  # noqa: S608  # a checked name
     if version > known:

@@ -266,7 +266,7 @@ END
 $$;
 
 
--- Drops the events of some types of some ended messages.
+-- Drops the events of some types that stand before the ends of some ended messages.
 CREATE FUNCTION compact_messages(of_owner text, of_id text, ids text[], types text[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     held bigint;
@@ -277,7 +277,7 @@ BEGIN
     FOR UPDATE OF p;
     DELETE FROM events AS e USING messages AS m
     WHERE m.session = held AND m.id = ANY (ids) AND m.ended IS NOT NULL
-        AND e.session = held AND e.seq BETWEEN m.created AND m.ended
+        AND e.session = held AND e.seq >= m.created AND e.seq < m.ended
         AND e.message_id = m.id AND e.type = ANY (types);
     UPDATE messages SET ripe_at = NULL WHERE session = held AND id = ANY (ids) AND ended IS NOT NULL;
 END
