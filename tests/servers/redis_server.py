@@ -66,7 +66,7 @@ class RedisServer:
         finally:
             self._process.send_signal(signal.SIGCONT)
 
-    def ask(self, *command: str | int) -> Any:
+    def ask(self, *command: str | int | bytes) -> Any:
         """One command, over a connection of its own."""
         with Redis(
             host="127.0.0.1",

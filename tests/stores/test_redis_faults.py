@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from cutting_proxy import cutting_proxy
 from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, said, texts
 from redis_server import RedisServer, redis_server
 from rejoinder.abc import Append, Appended, AppendResult, EndedRow, Store, Text
@@ -18,6 +17,7 @@ from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.redis_link import RedisUrl
 from rejoinder.stores import open_store
+from tcp_proxy import tcp_proxy
 
 numbers = itertools.count(1)
 
@@ -108,9 +108,15 @@ async def test_a_server_that_was_started_again_knows_the_last_batch_of_each_leas
 # --- answers that are lost ---------------------------------------------------------------------------------------
 
 
+def lose_next() -> Callable[[bytes], bool]:
+    """Of the answers that come, the first is lost and no other."""
+    place = itertools.count()
+    return lambda _: next(place) == 0
+
+
 async def test_a_batch_whose_answer_was_lost_is_done_once(server: RedisServer, url: str) -> None:
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(cutting_proxy(server.port))
+        proxy = stack.enter_context(tcp_proxy(("127.0.0.1", server.port)))
         through = url.replace(str(server.port), str(proxy.port))
         store = await stack.enter_async_context(open_store(through))
         beside = await stack.enter_async_context(open_store(url))
@@ -119,7 +125,7 @@ async def test_a_batch_whose_answer_was_lost_is_done_once(server: RedisServer, u
         for number in range(5):
             batch = (delta(str(number)), change(KEY, number + 1, said("changed")), delta("x", OTHER))
             pen.number += 1
-            proxy.cuts = 1
+            proxy.loses = lose_next()
             with pytest.raises(StoreUnavailable):
                 await pen.again(*batch)
             # It was done, and only this worker does not know it.
@@ -129,7 +135,7 @@ async def test_a_batch_whose_answer_was_lost_is_done_once(server: RedisServer, u
             assert [type(result).__name__ for result in results] == ["Appended", "Appended", "Refused"]
             assert len(await log(store)) == 1 + 2 * (number + 1)
         for call in (lambda: store.header(KEY), store.ping, lambda: store.delete(KEY, 6)):
-            proxy.cuts = 1
+            proxy.loses = lose_next()
             with pytest.raises(StoreUnavailable):
                 await call()
         assert await store.delete(KEY, 6)
