@@ -7,8 +7,7 @@ server mean for the promise.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Self, TypeVar
 
-import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from rejoinder.abc import SCANNED, Append, AppendResult, Found, Lease, Row, SessionCursor, Store
 from rejoinder.entities import Header, Key, OpenReply
@@ -16,6 +15,7 @@ from rejoinder.errors import StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.redis_link import RedisUrl
 from rejoinder.stores import redis_batch as batches
+from rejoinder.stores import redis_values as values
 from rejoinder.stores.batch import lost
 from rejoinder.stores.redis_client import RedisClient
 from rejoinder.stores.redis_names import BEHIND, digits, name_of, pack, unpack
@@ -107,7 +107,7 @@ class RedisStore(Store):
     # reading: the session
 
     async def header(self, key: Key) -> Header | None:
-        return _header(*await self._client.get(*self._asked(name_of(key))))
+        return values.header(*await self._client.get(*self._asked(name_of(key))))
 
     def _asked(self, name: bytes) -> tuple[bytes | str, ...]:
         return "HMGET", self._client.key("session", name), "header", "last"
@@ -119,7 +119,9 @@ class RedisStore(Store):
             return await self._sessions_with(owner, after, limit, words)
         high = "+" if after is None else b"(" + pack(after.updated_at, after.session_id)
         kept = await self._client.read("sessions", pack(owner), high, limit)
-        return [found for header, last in zip(kept[::2], kept[1::2], strict=True) if (found := _header(header, last))]
+        return [
+            found for header, last in zip(kept[::2], kept[1::2], strict=True) if (found := values.header(header, last))
+        ]
 
     async def _sessions_with(
         self, owner: str, after: SessionCursor | None, limit: int, words: Sequence[str]
@@ -134,14 +136,14 @@ class RedisStore(Store):
             places = [place for place in places if place < (after.updated_at, after.session_id)]
         places.sort(reverse=True)
         kept = await self._client.get_each(*(self._asked(pack(owner, found)) for _, found in places[:limit]))
-        return [found for one in kept if (found := _header(*one))]
+        return [found for one in kept if (found := values.header(*one))]
 
     async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
         kept = await self._client.read("orphans", limit)
         found: list[tuple[Key, OpenReply]] = []
         for epoch, name, header in zip(kept[::3], kept[1::3], kept[2::3], strict=True):
             owner, session_id = unpack(name)
-            replies = _headers.decode(header).open
+            replies = values.headers.decode(header).open
             found += ((Key(owner, session_id), reply) for reply in replies if reply.epoch == int(epoch))
         return found[:limit]
 
@@ -198,8 +200,8 @@ class RedisStore(Store):
         found: list[Event] = []
         place: bytes | int = min(max(after, 0), LAST)
         while place != b"" and len(found) < limit and max_bytes > 0:
-            place, *values = await self._client.read("events", name, place, high, limit - len(found), max_bytes, *ids)
-            more = _events(values)
+            place, *kept = await self._client.read("events", name, place, high, limit - len(found), max_bytes, *ids)
+            more = values.events(kept)
             found += more
             max_bytes -= sum(len(event.data) for event in more)
         return found
@@ -208,8 +210,8 @@ class RedisStore(Store):
         left = sorted(seq for seq in set(seqs) if 0 < seq < LAST)
         found: list[Event] = []
         while left:
-            looked, *values = await self._client.read("events_at", name_of(key), *left[:PIECE])
-            found += _events(values)
+            looked, *kept = await self._client.read("events_at", name_of(key), *left[:PIECE])
+            found += values.events(kept)
             left = left[int(looked) :]
         return found
 
@@ -222,7 +224,7 @@ class RedisStore(Store):
                 "HMGET", self._client.key("rows", name_of(key)), *(pack(message_id) for message_id in some)
             )
             found |= {
-                message_id: batches.row(message_id, row) for message_id, row in zip(some, kept, strict=True) if row
+                message_id: values.row(message_id, row) for message_id, row in zip(some, kept, strict=True) if row
             }
         return found
 
@@ -256,7 +258,7 @@ class RedisStore(Store):
         answer = await self._client.read("index", name_of(key), *asked)
         return [
             [
-                batches.row(unpack(message_id)[0], row)
+                values.row(unpack(message_id)[0], row)
                 for message_id, row in zip(found[::2], found[1::2], strict=True)
                 if row
             ]
@@ -279,27 +281,9 @@ class _Range(Struct, frozen=True):
     newest: bool = False
 
 
-def _header(kept: bytes | None, last: bytes | None) -> Header | None:
-    if kept is None:
-        return None
-    header = _headers.decode(kept)
-    return structs.replace(header, session=structs.replace(header.session, last_seq=int(last or 0)))
-
-
-def _events(values: Sequence[bytes]) -> list[Event]:
-    each = iter(values)
-    return [
-        Event(int(seq), kind.decode(), message_id.decode() if message_id else None, data)
-        for seq, kind, message_id, data in zip(each, each, each, each, strict=True)
-    ]
-
-
 def _pieces(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (values[place : place + size] for place in range(0, len(values), size))
 
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1_000))
-
-
-_headers = msgspec.json.Decoder(Header)

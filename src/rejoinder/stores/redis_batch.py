@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from rejoinder.abc import Append, Appended, AppendResult, Lease, NewRow, Refused, Row
+from rejoinder.abc import Append, Appended, AppendResult, Lease, NewRow, Refused
 from rejoinder.errors import StoreUnavailable
 from rejoinder.stores.batch import check_number, lost
 from rejoinder.stores.redis_names import digits, pack
@@ -22,7 +22,6 @@ MOST_BYTES = 256 << 20
 """A command is held in memory twice; Redis cuts a connection at a gigabyte."""
 
 _encode = msgspec.json.Encoder().encode
-_static = msgspec.json.Decoder(tuple[str | None, str, int])
 
 
 def arguments(lease: Lease, number: int, appends: Sequence[Append]) -> list[Argument]:
@@ -77,19 +76,6 @@ def _add_row(found: list[Argument], row: NewRow) -> None:
 def parent(message_id: str | None) -> bytes:
     """A parent in the index: "-" for none."""
     return b"-" if message_id is None else pack("+" + message_id)
-
-
-def row(message_id: str, kept: bytes) -> Row:
-    created, ended, _, static = kept.split(b" ", 3)
-    parent_id, lane, depth = _static.decode(static)
-    return Row(
-        id=message_id,
-        parent_id=parent_id,
-        lane=lane,
-        depth=depth,
-        created=int(created),
-        ended=int(ended) if ended else None,
-    )
 
 
 def results(answer: list[bytes], lease: Lease, number: int) -> list[AppendResult]:
