@@ -32,6 +32,7 @@ from rejoinder.chat.search import Search
 from rejoinder.chat.writer import Writer
 from rejoinder.signals.local import LocalSignals
 from rejoinder.stores import open_store
+from rejoinder.words import words_of
 
 T = TypeVar("T")
 
@@ -203,6 +204,12 @@ async def search(filling: Filling, options: Options) -> AsyncIterator[Figure]:
         for what, question in kinds.items():
             ask = partial(_asking, question, lambda q: found.find("search", q, 20))
             yield await timed("search", f"search: {what}", size, options.asked, ask)
+        listed = partial(_asking, kinds["one of the hundred most frequent words"], partial(_sessions, filling.store))
+        yield await timed("search", f"{PAGE} sessions with a frequent word", size, options.asked, listed)
+
+
+async def _sessions(store: Store, q: str) -> object:
+    return await store.sessions("search", after=None, limit=PAGE, words=words_of(q))
 
 
 async def listing(filling: Filling, options: Options) -> AsyncIterator[Figure]:

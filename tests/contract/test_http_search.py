@@ -59,7 +59,11 @@ def marked(hit: Json) -> list[str]:
 def test_a_message_and_the_reply_to_it_are_found_the_latest_first(stored: Api, word: str) -> None:
     sid = stored.session(title="Where it was")
     turn = stored.send_whole(sid, f"Look: Ünïque {word}!")
-    reply, message = found(stored, f"unique {word[:12].upper()}")
+    hits = found(stored, f"unique {word[:12].upper()}")
+    ends = [hit["message"]["ended_at"] for hit in hits]
+    assert ends == sorted(ends, reverse=True)
+    # Both may have come to their end in one millisecond.
+    message, reply = sorted(hits, key=lambda hit: hit["message"]["role"], reverse=True)
     assert ids([message, reply]) == [turn["message"]["id"], turn["reply"]["id"]]
     for hit, said in ((message, turn["message"]), (reply, turn["reply"])):
         assert (hit["session_id"], hit["session_title"]) == (sid, "Where it was")

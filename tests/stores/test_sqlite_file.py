@@ -21,7 +21,7 @@ from rejoinder.abc import Append, EndedRow, Lease, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.stores import open_store
-from rejoinder.stores.sql import migrations
+from rejoinder.stores.sql import migrations, statements
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 
@@ -274,6 +274,25 @@ async def test_nothing_of_a_deleted_session_is_left_in_the_file(path: Path) -> N
                 rows = connection.execute(f"SELECT * FROM {table}").fetchall()
                 assert len(rows) == {"sessions": 1, "events": 2, "texts": 1, "word_index": 1}.get(table, 0), table
         assert [found.message_id for found in await store.search("ann", [other], limit=9)] == ["msg_1"]
+
+
+async def test_a_deletion_that_was_broken_off_is_finished_by_the_next_sweep(path: Path) -> None:
+    """As a kill leaves it behind the first transaction: the session is gone, its texts are nobody's."""
+    texts = [Text(message_id=f"msg_{number}", words="secret", at=NOON) for number in range(300)]
+    async with at(path) as store:
+        await (await Pen.of(store)).made(create(), Append(key=KEY, drafts=(said(),), texts=tuple(texts)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statements("sqlite", "write")["disown_texts"], {"n": 1})
+        for name in ("drop_events", "drop_session"):
+            connection.execute(statements("sqlite", "write")[name], {"n": 1})
+    async with at(path) as store:
+        await (await Pen.of(store)).made(create())
+        assert await store.search("ann", ["secret"], limit=9) == []
+        for _ in range(2):
+            await store.compact(OTHER, [], [])
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM texts").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM word_index").fetchone() == (0,)
 
 
 async def test_what_compaction_frees_goes_back_to_the_disk_and_what_stays_is_used_again(path: Path) -> None:

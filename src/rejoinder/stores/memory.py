@@ -199,7 +199,10 @@ class MemoryStore(Store):
     def _having(self, owner: str, words: Sequence[str]) -> Iterator[tuple[Key, Text]]:
         """The owner's texts that are found by these words, among the latest; the latest first."""
         texts = (
-            (text.at, key, text) for key, log in self._logs.items() if key.owner == owner for text in log.texts.values()
+            (text.at, key, text)
+            for key, log in self._logs.items()
+            if key.owner == owner
+            for text in reversed(log.texts.values())
         )
         for _, key, text in nlargest(SCANNED, texts, key=lambda found: found[0]):
             if has_all(text.words.split(" "), words):

@@ -80,6 +80,8 @@ class SqliteStore(Store):
 
     async def delete(self, key: Key, version: int) -> bool:
         done = await self._threads.write(growth.delete, self._places, key, version)
+        while await self._threads.write(growth.forget_texts):
+            pass
         await self._threads.tidy(growth.forget)
         return done
 
@@ -90,6 +92,8 @@ class SqliteStore(Store):
 
     async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
         await self._threads.write(growth.compact, self._places, key, message_ids, types)
+        # What a deletion left that was broken off.
+        await self._threads.write(growth.forget_texts)
         await self._threads.tidy(growth.give_back)
 
     # reading: the session

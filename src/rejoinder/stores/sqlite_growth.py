@@ -24,8 +24,11 @@ GIVEN_BACK = 1_000
 LOOKED_BACK = 64
 """Events before a reply's first among which there is the message that it answers, which is packed with it."""
 
-MERGED = 250
-"""Pages of the index of words that one call merges. Words of what was deleted stay in it until then."""
+MERGED = 60
+"""Pages of the index of words that one transaction merges: some 30 ms. Words of what was deleted stay in it until then."""
+
+FORGOTTEN = 200
+"""Texts that are taken out of the index in one transaction: some 30 ms."""
 
 
 def delete(connection: sqlite3.Connection, places: Places, key: Key, version: int) -> bool:
@@ -35,9 +38,22 @@ def delete(connection: sqlite3.Connection, places: Places, key: Key, version: in
     n, place = found
     if place.version != version:
         return False
-    for name in ("drop_words_of", "drop_texts", "drop_events", "drop_messages", "clear_open", "drop_session"):
+    for name in ("disown_texts", "drop_events", "drop_messages", "clear_open", "drop_session"):
         connection.execute(_sql()[name], {"n": n})
     places.forget()
+    return True
+
+
+def forget_texts(connection: sqlite3.Connection) -> bool:
+    """Takes some texts of deleted sessions out of the index. Returns whether any were left.
+
+    They are nobody's and not found from the deletion on. It takes the index as long to forget a text as to learn it, and
+    live replies should not wait while it forgets a long session.
+    """
+    if not connection.execute(_sql()["disowned"]).fetchone():
+        return False
+    connection.execute(_sql()["drop_words_of_some"], {"limit": FORGOTTEN})
+    connection.execute(_sql()["drop_some_texts"], {"limit": FORGOTTEN})
     # A merge below zero takes in the whole index, not just what has gathered since the last.
     connection.execute(_sql()["merge_words"], {"pages": -MERGED})
     return True

@@ -97,11 +97,19 @@ WHERE session = :n AND id IN (SELECT value FROM json_each(:ids)) AND ended IS NO
 -- name: free_pages
 SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count
 
--- name: drop_words_of
-DELETE FROM word_index WHERE rowid IN (SELECT n FROM texts WHERE session = :n)
+-- name: disown_texts
+UPDATE texts SET session = -n, message_id = NULL WHERE session = :n
 
--- name: drop_texts
-DELETE FROM texts WHERE session = :n
+-- name: disowned
+SELECT 1 FROM texts INDEXED BY texts_by_message WHERE session < 0 LIMIT 1
+
+-- name: drop_words_of_some
+DELETE FROM word_index
+WHERE rowid IN (SELECT n FROM texts INDEXED BY texts_by_message WHERE session < 0 ORDER BY session LIMIT :limit)
+
+-- name: drop_some_texts
+DELETE FROM texts
+WHERE n IN (SELECT n FROM texts INDEXED BY texts_by_message WHERE session < 0 ORDER BY session LIMIT :limit)
 
 -- name: drop_events
 DELETE FROM events WHERE session = :n

@@ -16,7 +16,7 @@ CREATE INDEX sessions_by_idleness ON sessions (updated_at);
 -- well, the newest are the first that the index meets, and nothing is sorted. One that comes late (an import) is marked so.
 CREATE TABLE texts (
     n          INTEGER PRIMARY KEY,
-    session    INTEGER NOT NULL,
+    session    INTEGER NOT NULL,            -- below zero: of one that was deleted, to be taken out of the index
     message_id TEXT,                        -- NULL: the title
     owner      INTEGER NOT NULL,            -- a hash
     at         TEXT    NOT NULL
