@@ -167,6 +167,24 @@ async def test_scripts_that_were_forgotten_are_told_again(server: RedisServer, u
             assert len(await log(store)) == 1_001 + number
 
 
+async def test_whoever_is_cancelled_in_the_middle_of_a_call_is(url: str) -> None:
+    """At whatever moment, also with the answer: else a reply that is stopped just then would run on."""
+
+    async def ask_for_ever(store: Store) -> None:
+        while True:
+            await store.header(KEY)
+
+    async with open_store(url) as store:
+        await (await Pen.of(store)).made(create())
+        for ticks in range(200):
+            task = asyncio.create_task(ask_for_ever(store))
+            for _ in range(ticks % 40):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=5)
+            assert task.cancelled()
+
+
 # --- refused -----------------------------------------------------------------------------------------------------
 
 REFUSALS = {

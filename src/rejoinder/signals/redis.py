@@ -77,9 +77,11 @@ class RedisSignals(Signals):
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while running := [task for task in self._tasks if not task.done()]:
+            # More than once: `asyncio.wait_for`, in the driver, may forget a cancellation before Python 3.12.
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=PAUSE)
         with contextlib.suppress(RedisError, OSError):
             await self._say_the_last()
         await self._client.connection_pool.aclose()

@@ -1,5 +1,7 @@
 """Asks Redis: scripts by their digest, with one pool for writes and one for reads, so that neither waits for the other."""
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -22,8 +24,11 @@ class RedisClient:
         self._names = url.names.encode()
         self._writes = url.client(WRITES)
         self._reads = url.client(READS)
+        self._calls: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
+        """Waits for what is under way, whose caller may have gone."""
+        await asyncio.gather(*self._calls, return_exceptions=True)
         for client in (self._writes, self._reads):
             await client.connection_pool.aclose()
 
@@ -41,16 +46,16 @@ class RedisClient:
     async def set(self, *command: Argument) -> Any:
         """One command that writes."""
         with redis_away():
-            return await self._writes.execute_command(*command)
+            return await self._whole(self._writes.execute_command(*command))
 
     async def get(self, *command: Argument) -> Any:
         """One command that only reads."""
         with redis_away():
-            return await self._reads.execute_command(*command)
+            return await self._whole(self._reads.execute_command(*command))
 
     async def ask(self, *command: Argument) -> Any:
         """One command, with the driver's own errors: for those who look what they say."""
-        return await self._reads.execute_command(*command)
+        return await self._whole(self._reads.execute_command(*command))
 
     async def get_each(self, *commands: tuple[Argument, ...]) -> list[Any]:
         """Several such commands in one round trip."""
@@ -60,14 +65,32 @@ class RedisClient:
             pipeline = self._reads.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
-            found: list[Any] = await pipeline.execute()
+            found: list[Any] = await self._whole(pipeline.execute())
         return found
 
     async def _run(self, client: Any, name: str, arguments: tuple[Argument, ...]) -> Any:
-        found = script(name)
         with redis_away():
-            try:
-                return await client.execute_command("EVALSHA", found.sha, 1, self._names, *arguments)
-            except NoScriptError:
-                # A server that was started anew has forgotten it, and has done nothing. This runs and keeps it.
-                return await client.execute_command("EVAL", found.text, 1, self._names, *arguments)
+            return await self._whole(self._run_script(client, name, arguments))
+
+    async def _run_script(self, client: Any, name: str, arguments: tuple[Argument, ...]) -> Any:
+        found = script(name)
+        try:
+            return await client.execute_command("EVALSHA", found.sha, 1, self._names, *arguments)
+        except NoScriptError:
+            # A server that was started anew has forgotten it, and has done nothing. This runs and keeps it.
+            return await client.execute_command("EVAL", found.text, 1, self._names, *arguments)
+
+    async def _whole(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """A call of the driver, which runs to its end also when its caller is cancelled: a connection is never left in the
+        middle of an answer. And the caller is cancelled for certain: the driver sends inside `asyncio.wait_for`, which before
+        Python 3.12 forgets a cancellation that comes with the result.
+        """
+        task = asyncio.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # it is told to the caller, or there is none any more
