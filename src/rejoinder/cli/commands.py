@@ -169,6 +169,26 @@ def sessions(
     list_sessions(url, limit, as_json=as_json)
 
 
+@app.command()
+def migrate() -> None:
+    """Bring the store that REJOINDER_STORE names up to date, as every start of the service does by itself.
+
+    For those who would rather do it at a time of their own. What is up to date already stays as it is.
+    """
+    import asyncio
+
+    from rejoinder.stores import open_store
+
+    url = _settings().store
+
+    async def bring_up_to_date() -> None:
+        async with open_store(url):
+            pass  # to open it is to bring it up to date
+
+    asyncio.run(bring_up_to_date())
+    print(f"The store ({url.partition(':')[0]}) is up to date.")
+
+
 @app.command("get-model")
 def get_model() -> None:
     """Install the embedded model (130 MB) into the environment of this command."""
