@@ -77,7 +77,8 @@ def serve(
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="`memory:` or `sqlite:///path`. Else REJOINDER_STORE, else sqlite:///rejoinder.db."
+            metavar="URL",
+            help="`memory:`, `sqlite:///path` or `postgresql://…`. Else REJOINDER_STORE, else sqlite:///rejoinder.db.",
         ),
     ] = None,
     model: Model = None,
