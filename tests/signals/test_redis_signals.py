@@ -34,7 +34,7 @@ def url(server: RedisServer) -> str:
 
 
 def signals(url: str) -> Signals:
-    return open_signals(url, "memory:")
+    return open_signals("memory:", url)
 
 
 class Ear:
@@ -187,12 +187,12 @@ async def test_closing_sends_what_waits_and_leaves_nothing_open(server: RedisSer
     ],
 )
 def test_the_store_chooses_where_no_url_does(url: str, store: str, name: str) -> None:
-    assert type(open_signals(url, store)).__name__ == name
+    assert type(open_signals(store, url)).__name__ == name
 
 
 async def test_what_cannot_be_is_said_at_the_start_without_the_password(server: RedisServer) -> None:
     with pytest.raises(Misconfigured, match="REJOINDER_SIGNALS"):
-        open_signals("sqlite:///chat.db", "memory:")
+        open_signals("memory:", "sqlite:///chat.db")
     with pytest.raises(Misconfigured, match="user and password") as told:
         async with signals(f"redis://ann:wrong-horse@127.0.0.1:{server.port}"):
             pass

@@ -179,7 +179,7 @@ async def test_a_user_of_our_keys_alone_is_enough_and_settings_that_are_secret_a
     server.ask("ACL", "SETUSER", "chat", "reset", "on", ">correct-horse", *RIGHTS, *look)
     url = at(server, "chat:correct-horse")
     with caplog.at_level(logging.WARNING, "rejoinder"):
-        async with open_store(url) as store, open_signals("", url) as signals:
+        async with open_store(url) as store, open_signals(url) as signals:
             signals.publish([Wake(KEY)])
             pen = await Pen.of(store)
             await pen.made(create(), change(KEY, 1, created=[row("msg_1", ended=False)]), delta())

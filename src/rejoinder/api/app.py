@@ -53,7 +53,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     streams: Streams = app.state.streams
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.store))
-        signals = await stack.enter_async_context(open_signals(settings.signals, settings.store))
+        signals = await stack.enter_async_context(open_signals(settings.store, settings.signals))
         signals.listen(app.state.metrics.on_wake)
         models = await _open_models(stack, settings)
         chat = Chat(store, signals, models, _rules(settings))

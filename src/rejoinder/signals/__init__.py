@@ -4,8 +4,8 @@ from rejoinder.abc import Signals
 from rejoinder.errors import Misconfigured
 
 
-def open_signals(url: str, store: str) -> Signals:
-    """The signals that a URL names, or, where it is empty, those that go with a store. Not yet entered.
+def open_signals(store: str, url: str = "") -> Signals:
+    """The signals that go with the store that a URL names, or those that a URL of their own names. Not yet entered.
 
     Raises Misconfigured, and never repeats what may be a password.
     """

@@ -284,8 +284,8 @@ END
 $$;
 
 
--- The two questions whose best plan depends on the words that are asked for: rare ones are looked up, frequent ones are met
--- soon on the way from the latest text on. EXECUTE plans them anew each time.
+-- Questions whose best plan depends on the words that are asked for: rare ones are looked up, frequent ones are met soon on the
+-- way from the latest text on. EXECUTE plans them anew each time.
 CREATE FUNCTION search_texts(of_owner text, wanted text, most bigint)
 RETURNS TABLE (found_session text, found_message text) LANGUAGE plpgsql STABLE AS $$
 BEGIN
@@ -298,15 +298,41 @@ BEGIN
 END
 $$;
 
+-- The newest sessions are gone through one by one, where frequent words are met soon; for what is behind them the words are
+-- looked up. Left to the planner, who does not know which sessions have the words, a page could cost a walk through all.
 CREATE FUNCTION search_sessions(of_owner text, wanted text, after_updated_at text, after_id text, most bigint)
 RETURNS TABLE (found_header bytea, found_last_seq bigint) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    walked CONSTANT integer := 2000;
+    found_so_far bigint;
+    last record;
 BEGIN
     RETURN QUERY EXECUTE '
         SELECT s.header, p.last_seq
-        FROM sessions AS s JOIN places AS p ON p.session = s.n
-        WHERE s.owner = $1 AND ($3 IS NULL OR (s.updated_at, s.id) < ($3, $4))
-            AND EXISTS (SELECT FROM texts AS t WHERE t.session = s.n AND t.words @@ $2::tsquery)
+        FROM (
+            SELECT n, updated_at, id, header FROM sessions
+            WHERE owner = $1 AND ($3 IS NULL OR (updated_at, id) < ($3, $4))
+            ORDER BY updated_at DESC, id DESC
+            LIMIT $6
+        ) AS s JOIN places AS p ON p.session = s.n
+        WHERE EXISTS (SELECT FROM texts AS t WHERE t.session = s.n AND t.words @@ $2::tsquery)
         ORDER BY s.updated_at DESC, s.id DESC
-        LIMIT $5' USING of_owner, wanted, after_updated_at, after_id, most;
+        LIMIT $5' USING of_owner, wanted, after_updated_at, after_id, most, walked;
+    GET DIAGNOSTICS found_so_far = ROW_COUNT;
+    IF found_so_far < most THEN
+        SELECT s.updated_at, s.id INTO last FROM sessions AS s
+        WHERE s.owner = of_owner AND (after_updated_at IS NULL OR (s.updated_at, s.id) < (after_updated_at, after_id))
+        ORDER BY s.updated_at DESC, s.id DESC
+        OFFSET walked - 1 LIMIT 1;
+        IF FOUND THEN
+            RETURN QUERY EXECUTE '
+                WITH found AS MATERIALIZED (SELECT DISTINCT session FROM texts WHERE words @@ $2::tsquery)
+                SELECT s.header, p.last_seq
+                FROM found JOIN sessions AS s ON s.n = found.session JOIN places AS p ON p.session = s.n
+                WHERE s.owner = $1 AND (s.updated_at, s.id) < ($3, $4)
+                ORDER BY s.updated_at DESC, s.id DESC
+                LIMIT $5' USING of_owner, wanted, last.updated_at, last.id, most - found_so_far;
+        END IF;
+    END IF;
 END
 $$;
