@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec import structs
 
 from postgres_server import Databases, PostgresServer, databases, postgres_server
 from rejoinder.abc import Wake
@@ -25,7 +26,7 @@ def event(seq: int, text: str = "word", key: Key = KEY) -> Event:
 
 
 class Ear:
-    """Signals of one process, and all that it heard."""
+    """Signals of one process, and all that it heard, wherever it came from."""
 
     def __init__(self, signals: PostgresSignals) -> None:
         self.signals = signals
@@ -34,7 +35,7 @@ class Ear:
         signals.listen(self._hear)
 
     def _hear(self, wake: Wake) -> None:
-        self.heard.append(wake)
+        self.heard.append(structs.replace(wake, elsewhere=False))
         self._more.set()
 
     async def until(self, wanted: Wake, seconds: float = 10) -> None:
