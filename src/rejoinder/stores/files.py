@@ -130,6 +130,9 @@ class FilesStore(Store):
     async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
         return await self._read(reads.orphans, self._now.writer.leases, limit)
 
+    async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
+        return await self._read(reads.writing, owner, after, limit)
+
     async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
         return await self._read(reads.search, owner, words, limit)
 

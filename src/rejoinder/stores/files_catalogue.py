@@ -110,6 +110,11 @@ class Catalogue:
             for reply in entry.open:
                 yield key, reply
 
+    def writing(self, owner: str, after: str | None, limit: int) -> list[Entry]:
+        """The owner's sessions with open replies, by id."""
+        found = (entry for key, entry in self._open.items() if key.owner == owner and key.session_id > (after or ""))
+        return nsmallest(limit, found, key=lambda entry: entry.key.session_id)
+
     def keys(self, after: Key | None, limit: int) -> list[Key]:
         return nsmallest(limit, (key for key in list(self._entries) if after is None or key > after))
 

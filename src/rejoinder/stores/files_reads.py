@@ -79,6 +79,14 @@ def orphans(state: State, held: Collection[int], limit: int) -> list[tuple[Key, 
         return list(islice(found, limit))
 
 
+def writing(state: State, owner: str, after: str | None, limit: int) -> list[Header]:
+    with state.lock:
+        found = state.catalogue.writing(owner, after, limit)
+        places = [(entry, entry.header_at, entry.last_seq, entry.size) for entry in found]
+    headers = (_header_then(state, *place) for place in places)
+    return [header for header in headers if header is not None]
+
+
 def keys(state: State, after: Key | None, limit: int) -> list[Key]:
     return state.catalogue.keys(after, limit)
 

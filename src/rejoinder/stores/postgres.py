@@ -136,6 +136,9 @@ class PostgresStore(Store):
         found = await self._read("orphans", limit)
         return [(Key(owner, session_id), _replies.decode(reply)) for owner, session_id, reply in found]
 
+    async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
+        return [_header(record) for record in await self._read("writing", owner, after or "", limit)]
+
     async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
         found = await self._read("search", owner, wanted(owner, words), limit)
         return [Found(Key(owner, session_id), message_id) for session_id, message_id in found]

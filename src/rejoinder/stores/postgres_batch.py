@@ -30,11 +30,7 @@ def arrays(appends: Sequence[Append]) -> list[list[Any]]:
         rows["e"] += ((place, at, said.type, said.message_id, said.data) for at, said in enumerate(append.drafts))
         if header is not None:
             rows["h"].append((place, header.session.updated_at, msgspec.json.encode(header)))
-            rows["o"] += (
-                (place, reply.id, reply.epoch, msgspec.json.encode(reply))
-                for reply in header.open
-                if reply.epoch is not None
-            )
+            rows["o"] += ((place, reply.id, reply.epoch, msgspec.json.encode(reply)) for reply in header.open)
         rows["m"] += ((place, new.at, new.id, new.parent_id, new.lane, new.depth, new.ended) for new in append.created)
         rows["d"] += ((place, end.at, end.id, end.ended_at) for end in append.ended)
         rows["t"] += ((place, *_indexed(text), mark(append.key.owner)) for text in append.texts)

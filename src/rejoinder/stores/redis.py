@@ -147,6 +147,13 @@ class RedisStore(Store):
             found += ((Key(owner, session_id), reply) for reply in replies if reply.epoch == int(epoch))
         return found[:limit]
 
+    async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
+        low = "-" if after is None else b"(" + pack(after)
+        kept = await self._client.read("writing", pack(owner), low, limit)
+        return [
+            found for header, last in zip(kept[::2], kept[1::2], strict=True) if (found := values.header(header, last))
+        ]
+
     async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
         texts = await self._texts(owner, words, messages=limit)
         found = [Found(Key(owner, session_id), field[1:]) for session_id, field in texts if field.startswith("m")]

@@ -59,7 +59,13 @@ def _add_header(found: list[Argument], append: Append) -> None:
     if header.version != (append.expect or 0) + 1:
         raise ValueError(f"A header of version {header.version} was decided at version {append.expect}.")
     epochs = sorted({reply.epoch for reply in header.open if reply.epoch is not None})
-    found += (header.version, _encode(header), header.session.updated_at, " ".join(map(str, epochs)))
+    found += (
+        header.version,
+        _encode(header),
+        header.session.updated_at,
+        " ".join(map(str, epochs)),
+        "1" if header.open else "",
+    )
 
 
 def _add_row(found: list[Argument], row: NewRow) -> None:

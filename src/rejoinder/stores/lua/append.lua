@@ -26,7 +26,7 @@ end
 local function take_append()
   local append = {owner = take(), id = take(), expect = take(), version = take()}
   append.name = append.owner .. '\0' .. append.id
-  if append.version ~= '' then append.header, append.updated, append.epochs = take(), take(), take() end
+  if append.version ~= '' then append.header, append.updated, append.epochs, append.writes = take(), take(), take(), take() end
   local drafts, created, ended, texts = string.match(take(), '^(%d+) (%d+) (%d+) (%d+)$')
   append.drafts = take_each(tonumber(drafts), 3)
   append.created = take_each(tonumber(created), 6)
@@ -105,6 +105,7 @@ local function write_header(append, key)
     add('list:' .. append.owner, append.updated .. '\0' .. append.id)
     add('idle', append.updated .. '\0' .. append.name)
   end
+  if append.writes == '1' then add('writing:' .. append.owner, append.id) else drop('writing:' .. append.owner, append.id) end
   if (old[2] or '') ~= append.epochs then
     for epoch in string.gmatch(old[2] or '', '%d+') do drop('owned', digits(epoch) .. '\0' .. append.name) end
     for epoch in string.gmatch(append.epochs, '%d+') do add('owned', digits(epoch) .. '\0' .. append.name) end

@@ -7,6 +7,7 @@
 --   index:<name>    sorted by text: c <created> id, p <parent> <created> id, l <lane> <depth> id
 --   texts:<name>    hash: m<message id>, or t of the title -> "<at> <words>"
 --   list:<owner>    sorted by text: updated_at, id
+--   writing:<owner> sorted by text: ids of sessions with open replies
 --   found:<owner>   sorted by text: at, id, field of texts
 --   keys, idle, owned, ripe   sorted by text: name; updated_at, name; epoch, name; ended_at, name, message id
 --   lease:<epoch>   hash: worker, number, results (of its last batch); its time stands in expiries

@@ -6,6 +6,7 @@ if not kept[1] then return 1 end
 if kept[1] ~= ARGV[3] then return 0 end
 
 drop('keys', name)
+drop('writing:' .. owner, id)
 drop('list:' .. owner, kept[2] .. '\0' .. id)
 drop('idle', kept[2] .. '\0' .. name)
 for epoch in string.gmatch(kept[3], '%d+') do drop('owned', digits(epoch) .. '\0' .. name) end

@@ -26,8 +26,15 @@ SELECT found_session, found_message FROM search_texts($1, $2, $3)
 -- name: orphans
 SELECT s.owner, s.id, o.reply
 FROM open_replies AS o JOIN sessions AS s ON s.n = o.session
-WHERE NOT EXISTS (SELECT FROM leases AS l WHERE l.epoch = o.epoch)
+WHERE o.epoch IS NOT NULL AND NOT EXISTS (SELECT FROM leases AS l WHERE l.epoch = o.epoch)
 LIMIT $1
+
+-- name: writing
+SELECT header, last_seq
+FROM sessions JOIN places ON session = n
+WHERE n = ANY (ARRAY(SELECT session FROM open_replies)) AND owner = $1 AND id > $2
+ORDER BY id
+LIMIT $3
 
 -- name: keys
 SELECT owner, id FROM sessions ORDER BY owner, id LIMIT $1

@@ -46,11 +46,12 @@ CREATE INDEX messages_by_parent ON messages (session, parent_id, created);
 CREATE INDEX messages_by_lane ON messages (session, lane, depth);
 CREATE INDEX messages_ripe ON messages (ripe_at) WHERE ripe_at IS NOT NULL;
 
--- The open replies of all headers that are some worker's, so that orphans are found without reading headers.
+-- The open replies of all headers, so that orphans and the sessions that are writing are found without reading headers. One
+-- that waits in the queue is nobody's: it has no epoch.
 CREATE TABLE open_replies (
     session bigint NOT NULL,
     id      text COLLATE "C" NOT NULL,
-    epoch   bigint NOT NULL,
+    epoch   bigint,
     reply   bytea NOT NULL,                 -- JSON
     PRIMARY KEY (session, id)
 );
