@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, said, texts
-from redis_server import RedisServer, redis_server
+from redis_server import RedisServer, free_port, redis_server
 from rejoinder.abc import Append, Appended, AppendResult, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
