@@ -305,7 +305,7 @@ def _of_file(path: Path) -> tuple[int, int | None]:
 
 
 async def _of_postgres(url: str) -> tuple[int, None]:
-    import asyncpg  # type: ignore[import-untyped]  # a driver, there where its store is
+    import asyncpg  # a driver, there where its store is
 
     connection = await asyncpg.connect(url)
     try:

@@ -22,7 +22,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     for name in list(os.environ):
-        if name.startswith(("REJOINDER_", "OPENAI_")):
+        # What names a server for the tests is no setting of the service.
+        if name.startswith(("REJOINDER_", "OPENAI_")) and not name.startswith("REJOINDER_TEST_"):
             del os.environ[name]
 
 

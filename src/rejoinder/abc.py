@@ -315,12 +315,13 @@ class Wake(Struct, frozen=True):
     """Something was committed to a session. A hint: it may be lost, doubled or late, and the log is the truth.
 
     `events` are the events with which the log grew, as a shortcut for those who hold all before them; they may be left
-    out. `deleted` tells that the session is no more.
+    out. `deleted` tells that the session is no more, `elsewhere` that another process has committed it.
     """
 
     key: Key
     events: tuple[Event, ...] = ()
     deleted: bool = False
+    elsewhere: bool = False
 
 
 class Signals(abc.ABC):

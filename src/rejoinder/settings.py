@@ -24,7 +24,16 @@ class Settings(BaseSettings):
     # where it listens and what it is made of
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    store: str = Field("sqlite:///rejoinder.db", description="Where the words are kept: `memory:` or `sqlite:///path`.")
+    store: str = Field(
+        "sqlite:///rejoinder.db",
+        description="Where the words are kept: `memory:`, `sqlite:///path`, `files:///folder`, `postgresql://host/database` or "
+        "`redis://host:port` ([stores](stores.md)).",
+    )
+    signals: str = Field(
+        "",
+        description="What wakes readers on other workers: `redis://host:port`; empty, the store chooses (a store in Redis the "
+        "same Redis, one in Postgres the same database, a store of one process nothing but that process).",
+    )
     model: str = Field(
         "",
         description="The default model: `openai:NAME`, `local`, or `scripted:NAME`; further models that a session may name "

@@ -30,7 +30,7 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=50)
     assert done.stdout.rstrip().endswith("set()")
-    for command in ("serve", "chat", "ask", "sessions", "get-model"):
+    for command in ("serve", "chat", "ask", "sessions", "migrate", "get-model"):
         assert command in done.stdout
 
 

@@ -8,17 +8,24 @@ from typing import Any
 import pytest
 
 from serving import ServerProcess, ServerThread, processes, serving
+from store_urls import STORE_URLS
 from wire import Api
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What any server can be held to, a server on each kind of store is held to."""
+    if "base_url" in metafunc.fixturenames:
+        stores = ["url"] if metafunc.config.getoption("--url") else list(STORE_URLS)
+        metafunc.parametrize("base_url", stores, indirect=True, scope="session")
+
+
 @pytest.fixture(scope="session")
-def base_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server that all contract tests share: each makes sessions of its own."""
-    url = request.config.getoption("--url")
-    if url:
+    if url := request.config.getoption("--url"):
         yield url
     else:
-        with serving() as server:
+        with serving(store=STORE_URLS[request.param](tmp_path_factory.mktemp(request.param))) as server:
             yield server.api.url
 
 

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import httpx2
 
+from store_urls import STORE_URLS
 from wire import Json
 
 SECONDS = 20.0
 """After so long a process is stuck: many times what a start or an end takes on a busy machine."""
+
+LEASE = 0.6
+"""Seconds. Stores that one process holds take no notice of it."""
 
 LOOK = 0.002
 """Seconds between two looks at a process."""
@@ -31,18 +35,20 @@ serve(Settings(_env_file=None))
 class Server:
     """One service after another, each on what the one before it left."""
 
-    def __init__(self, folder: Path, model: str, **settings: str) -> None:
+    def __init__(self, folder: Path, model: str, store: str = "sqlite", **settings: str) -> None:
         port = fixed_port()
+        url = STORE_URLS[store](folder)
         self.url = f"http://127.0.0.1:{port}"
         self.starts: list[float] = []
         """Seconds from the start of a process to its word that it serves."""
         self.recoveries: list[float] = []
         """Seconds of that in which it held the store: what opening it and ending the orphans took."""
         self.log = folder / "server.log"
-        self._lock = folder / "chat.db.lock"
+        self._lock = {"sqlite": folder / "chat.db.lock", "files": folder / "chats" / "lock"}.get(store)
         self._variables = {
             "REJOINDER_PORT": str(port),
-            "REJOINDER_STORE": f"sqlite:///{folder}/chat.db",
+            "REJOINDER_STORE": url,
+            "REJOINDER_LEASE": str(LEASE),
             "REJOINDER_MODEL": model,
             "REJOINDER_HEARTBEAT": "1",
             "REJOINDER_DRAIN": "0.2",
@@ -70,11 +76,21 @@ class Server:
         served = time.monotonic()
         self.starts.append(served - began)
         self.recoveries.append(served - held)
+        if self._lock is None:
+            # A store that many share learns of the death of a worker by its lease, and it is looked for every third of one.
+            await asyncio.sleep(1.5 * LEASE)
 
     async def holding(self) -> float:
-        """Waits until the process has opened the store, and is about to recover what it finds there. When that was."""
+        """Waits until the process has opened the store, and is about to recover what it finds there. When that was.
+
+        What many share has no lock that tells: then it is when it begins to open the store.
+        """
+        if self._lock is None:
+            await self._until(lambda: "Waiting for application startup" in self.said())
+            return time.monotonic()
+        lock = self._lock
         mine = f"{self.process.pid}\n"
-        await self._until(lambda: self._lock.exists() and self._lock.read_text() == mine)
+        await self._until(lambda: lock.exists() and lock.read_text() == mine)
         return time.monotonic()
 
     def signal(self, number: int) -> None:

@@ -15,6 +15,7 @@ import promises
 from crashes import Crashes
 from people import Town
 from processes import Server, Upstream
+from store_urls import LASTING
 from witnesses import Witnessed
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
@@ -77,6 +78,17 @@ async def test_a_reply_cannot_be_lost(tmp_path: Path, request: pytest.FixtureReq
     kills = 200 if request.config.getoption("--full") else 20
     crashes, _ = await crash(Server(tmp_path, "scripted:echo"), kills, seed, tell)
     check_that_it_was_hard(crashes, kills)
+
+
+@pytest.mark.parametrize("store", [store for store in LASTING if store != "sqlite"])
+async def test_nor_on_another_store(
+    tmp_path: Path, request: pytest.FixtureRequest, seed: int, tell: Tell, store: str
+) -> None:
+    kills = 100 if request.config.getoption("--full") else 5
+    crashes, _ = await crash(
+        Server(tmp_path, "scripted:echo", store), kills, seed, lambda line: tell(f"{store}: {line}")
+    )
+    assert crashes.kills.total() >= kills and crashes.checks
 
 
 async def test_no_retry_is_billed_twice(

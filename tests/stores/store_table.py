@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from postgres_server import databases
 from rejoinder.abc import Store
 from rejoinder.stores import open_store
+from shared_servers import fresh_redis_url
 
 Opener: TypeAlias = Callable[[], Store]
 """Gives a store, not yet entered, at one and the same place each time; nothing else uses that place."""
@@ -21,4 +23,24 @@ def sqlite(folder: Path) -> Opener:
     return lambda: open_store(f"sqlite:///{folder / 'store.db'}")
 
 
-STORES: dict[str, Callable[[Path], Opener]] = {"memory": memory, "sqlite": sqlite}
+def files(folder: Path) -> Opener:
+    return lambda: open_store(f"files:///{folder / 'store'}")
+
+
+def redis(folder: Path) -> Opener:
+    url = fresh_redis_url()
+    return lambda: open_store(url)
+
+
+def postgres(folder: Path) -> Opener:
+    url = databases().new()
+    return lambda: open_store(url)
+
+
+STORES: dict[str, Callable[[Path], Opener]] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "files": files,
+    "postgres": postgres,
+    "redis": redis,
+}

@@ -19,7 +19,7 @@ from rejoinder.chat.service import Chat, Rules
 from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.llm import open_provider
 from rejoinder.settings import Settings
-from rejoinder.signals.local import LocalSignals
+from rejoinder.signals import open_signals
 from rejoinder.stores import open_store
 
 
@@ -54,7 +54,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     streams: Streams = app.state.streams
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.store))
-        signals = await stack.enter_async_context(LocalSignals())
+        signals = await stack.enter_async_context(open_signals(settings.store, settings.signals))
         signals.listen(app.state.metrics.on_wake)
         models = await _open_models(stack, settings)
         chat = Chat(store, signals, models, _rules(settings))

@@ -22,6 +22,8 @@ class Metrics:
         self._streams = Gauge("rejoinder_open_streams", "Streams that are being read here.", registry=registry)
 
     def on_wake(self, wake: Wake) -> None:
+        if wake.elsewhere:
+            return  # it is counted there
         for event in wake.events:
             self._events.labels(event.type).inc()
             if event.type == "message.ended" and isinstance(said := fact(event), MessageEnded):

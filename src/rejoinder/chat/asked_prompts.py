@@ -95,7 +95,7 @@ class AskedPromptsReader:
 
     async def _told(self, key: Key, reply: Message, sent: PromptSent) -> AskedPrompt:
         messages, left_out = await self._prompts.again(key, reply, sent)
-        body = self._body(sent, messages)
+        body = await self._body(sent, messages)
         digest = prompt_record.digest(body)
         return AskedPrompt(
             attempt=sent.attempt,
@@ -106,12 +106,12 @@ class AskedPromptsReader:
             left_out=tuple(left_out),
         )
 
-    def _body(self, sent: PromptSent, messages: tuple[JsonObject, ...]) -> bytes:
+    async def _body(self, sent: PromptSent, messages: tuple[JsonObject, ...]) -> bytes:
         params = prompt_record.upstream_params(sent.params)
         asked = Prompt(model=sent.upstream_model, messages=messages, params=params)
         try:
             provider, _ = self._models.resolve(sent.model)
-        except Invalid:
+            return provider.body(await provider.prepare(asked))
+        except (Invalid, ProviderError):
             # The model has left the settings since. What every provider is asked in is close to it.
             return msgspec.json.encode({"model": asked.model, "messages": asked.messages, **asked.params})
-        return provider.body(asked)

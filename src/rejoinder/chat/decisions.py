@@ -41,11 +41,12 @@ class Decisions:
     async def decide(self, key: Key, plan: Callable[[Header], Awaitable[Decision[T]]]) -> Decided[T]:
         """Plans on the session as it is until the plan holds. Raises SessionNotFound, and what the plan raises."""
         while True:
+            epoch = self.writer.epoch
             header = await self.header(key)
             decision = await plan(header)
             if decision.append is None:
                 return Decided(decision.outcome)
-            match await self.writer.append(decision.append):
+            match await self.writer.append(decision.append, epoch):
                 case Appended(first=first):
                     return Decided(decision.outcome, first)
                 case refused if refused.reason == "missing":

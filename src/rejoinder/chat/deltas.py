@@ -22,8 +22,10 @@ ROOM = 1 << 20
 class DeltaBuffer:
     """Holds what is not yet on its way to the log, and the whole text so far (`text`)."""
 
-    def __init__(self, key: Key, message_id: str, text: ReplyText, *, max_delta: int) -> None:
+    def __init__(self, key: Key, message_id: str, text: ReplyText, *, epoch: int, max_delta: int) -> None:
         self.text = text
+        self.epoch = epoch
+        """Under which the reply is written: what is left of it when that is over is never committed."""
         self.refused = False
         """Whether the log has refused a delta: the session is gone or the lease was lost, and all is in vain."""
         self._key = key

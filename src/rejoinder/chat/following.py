@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import aclosing
 
 from rejoinder.abc import Signals, Store
-from rejoinder.chat.tails import Frame, Tail, Tails
+from rejoinder.chat.tails import Frame, Tails
 from rejoinder.entities import Key
 from rejoinder.errors import SessionGone, SessionNotFound
 from rejoinder.events import FACTS
@@ -16,8 +16,9 @@ from rejoinder.events import FACTS
 FOREVER = 3600.0
 """Seconds between two looks at nothing: who waits for an end waits for an event, not for a time."""
 
-POLL = 1.0
-"""Seconds after which a reader looks for itself, where wakes can be lost."""
+POLL = (1.0, 2.0, 4.0, 8.0)
+"""Seconds after which a reader looks for itself, where wakes can be lost: soon after something came, then more and more
+seldom, since thousands may follow sessions in which nothing happens."""
 
 
 class Following:
@@ -35,11 +36,14 @@ class Following:
         Raises SessionGone when the session has been deleted, and StoreUnavailable.
         """
         now = asyncio.get_running_loop().time
-        cursor, due, look = after, now() + idle, False
+        cursor, due, looks, look = after, now() + idle, 0, False
         with self._tails.reading(key) as tail:
             while True:
                 moves, known = tail.moves, tail.last
-                frames = None if look else tail.after(cursor)
+                frames = tail.after(cursor)
+                if look:
+                    known = max(known, await self._last_seq(key))
+                    frames = None if known > cursor else []
                 if frames is None:
                     frames = await self._read(key, cursor, message_ids)
                     # Without a frame everything that was known before the read is known to be of no concern.
@@ -53,9 +57,12 @@ class Following:
                     yield []
                     due = now() + idle
                 elif not frames and moves == tail.moves:
-                    await self._check_there(key, tail)
+                    if tail.deleted:
+                        raise _gone(key)
                     pause = max(0.0, due - now())
-                    look = not await tail.wait(min(POLL, pause) if self._polls else pause) and self._polls
+                    woken = await tail.wait(min(POLL[looks], pause) if self._polls else pause)
+                    look = self._polls and not woken
+                    looks = min(looks + 1, len(POLL) - 1) if look else 0
 
     async def ended(self, key: Key, message_id: str, after: int) -> None:
         """Returns when a reply whose end lies behind `after` has ended. Raises SessionNotFound and StoreUnavailable."""
@@ -73,9 +80,15 @@ class Following:
         events = await self._store.events(key, after=cursor, message_ids=message_ids)
         return [Frame.of(event) for event in events]
 
-    async def _check_there(self, key: Key, tail: Tail) -> None:
-        if tail.deleted or (self._polls and await self._store.header(key) is None):
-            raise SessionGone(f"Session {key.session_id} has been deleted.")
+    async def _last_seq(self, key: Key) -> int:
+        header = await self._store.header(key)
+        if header is None:
+            raise _gone(key)
+        return header.session.last_seq
+
+
+def _gone(key: Key) -> SessionGone:
+    return SessionGone(f"Session {key.session_id} has been deleted.")
 
 
 def _chosen(frames: list[Frame], message_ids: Collection[str] | None) -> list[Frame]:

@@ -53,7 +53,10 @@ class Generation:
         self._models = start.models
         self._params = start.params
         self._text = ReplyText.of(start.reply)
-        self._buffer = DeltaBuffer(key, start.reply.id, self._text, max_delta=tools.limits.max_delta)
+        assert start.mine.epoch is not None
+        self._buffer = DeltaBuffer(
+            key, start.reply.id, self._text, epoch=start.mine.epoch, max_delta=tools.limits.max_delta
+        )
         self._spending = Spending()
         self._system_prompt: str | None = None
         self._composed: Composed | None = None
@@ -77,7 +80,7 @@ class Generation:
     async def commit_text(self) -> None:
         """Commits what is left of the text, without an end: whoever takes the reply over goes on from it."""
         if (append := self._buffer.take()) is not None:
-            await self._tools.decisions.writer.append(append)
+            await self._tools.decisions.writer.append(append, self.mine.epoch)
 
     async def _ask(self) -> Outcome:
         """Asks in a task of its own, so that halting cancels the asking and not the end of the reply."""

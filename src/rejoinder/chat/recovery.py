@@ -56,7 +56,9 @@ class Recovery:
         return self._after_crash != "interrupt"
 
     async def sweep(self) -> int:
-        """Ends every orphan, or takes it up, and returns how many there were."""
+        """Ends every orphan, or takes it up, and returns how many there were. A service that is about to stop leaves them."""
+        if self._starting.closed:
+            return 0
         store, found = self._decisions.store, 0
         await store.revoke_expired()
         while orphans := await store.orphans(SWEEP):

@@ -27,12 +27,16 @@ class Replies:
         self._titles = titles
         self._live: dict[tuple[Key, str], Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._live)
 
     def start(self, key: Key, start: Start) -> None:
         """Writes a reply to its end, whoever reads it."""
+        if start.mine.epoch != self._tools.decisions.writer.epoch:
+            log.warning("reply %s is left to recovery: the lease was lost as it began", start.reply.id)
+            return
         generation = Generation(key, start, self._tools)
         self._live[key, start.reply.id] = generation
         self._spawn(self._run(generation))
@@ -46,6 +50,11 @@ class Replies:
         for event in wake.events:
             if event.type == "message.stopping" and (generation := self._live.get((wake.key, event.message_id or ""))):
                 generation.halt(stopped())
+
+    def look(self) -> None:
+        """Looks whether a live reply is to stop, where the wake that said so may have been lost. Returns at once."""
+        if self._looking is None or self._looking.done():
+            self._looking = self._spawn(self._look_at_all())
 
     async def drain(self, seconds: float) -> None:
         """Lets live replies run on for so long. Then they end as interrupted; or they are left, with all of their text
@@ -101,7 +110,13 @@ class Replies:
             if generation.reply.id not in going_on:
                 generation.halt(stopped())
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _look_at_all(self) -> None:
+        # One after the other: hundreds at once would be in the way of those who wait for an answer.
+        for key in {key for key, _ in self._live}:
+            await self._look(key, [reply for (of, _), reply in self._live.items() if of == key])
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

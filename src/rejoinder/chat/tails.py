@@ -83,6 +83,11 @@ class Tail:
                 self._waiting.remove(waiter)
 
     def _extend(self, events: tuple[Event, ...]) -> None:
+        if events[0].seq <= self.last or events[-1].seq - events[0].seq >= len(events):
+            # Late or doubled (another worker's wake, which this one's own commit has overtaken), or no single stretch.
+            self._forget()
+            self.last = max(self.last, events[-1].seq)
+            return
         if self._base is None or events[0].seq != self.last + 1:
             # Another worker wrote in between, or this is the first that is known here.
             self._forget()

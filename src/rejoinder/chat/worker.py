@@ -15,6 +15,9 @@ from rejoinder.errors import LeaseLost, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
+RETRY = 1.0
+"""Seconds between tries to renew the lease, once one has failed."""
+
 
 class Worker:
     def __init__(
@@ -58,14 +61,29 @@ class Worker:
         self._writer.start(self._lease)
 
     async def _keep(self) -> None:
+        pause, sweeps_after = self._ttl / 3, 0.0
         while True:
             with contextlib.suppress(TimeoutError):  # the time to renew, and nothing was lost
-                await asyncio.wait_for(self._lost.wait(), timeout=self._ttl / 3)
+                await asyncio.wait_for(self._lost.wait(), timeout=pause)
+            now = asyncio.get_running_loop().time()
             try:
                 await self._renew()
-                await self._recovery.sweep()
+                if now >= sweeps_after:
+                    await self._recovery.sweep()
             except StoreUnavailable as away:
                 log.warning("the lease could not be renewed, trying on: %s", away.detail)
+                await asyncio.sleep(min(self._ttl / 3, RETRY))
+                # What was away for us was away for all, and who comes back first must not take the others for dead.
+                pause, sweeps_after = 0.0, now + self._ttl
+            except LeaseLost:
+                log.warning("the lease was lost while other workers' replies were ended")
+            except Exception:
+                # A fault of our own in one reply must not cost this worker its lease and with it all others.
+                log.exception("the sweep for replies of dead workers failed")
+                pause = self._ttl / 3
+            else:
+                pause = self._ttl / 3
+                self._replies.look()
 
     async def _renew(self) -> None:
         if self._lease is not None and not self._lost.is_set():

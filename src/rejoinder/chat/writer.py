@@ -58,12 +58,18 @@ class Writer:
             raise LeaseLost("This worker holds no lease just now.")
         return self._lease
 
-    async def append(self, append: Append) -> AppendResult:
+    @property
+    def epoch(self) -> int | None:
+        """Of the lease that this worker holds, None where it holds none."""
+        return self._lease.epoch if self._lease is not None else None
+
+    async def append(self, append: Append, epoch: int | None = None) -> AppendResult:
         """Commits an append, and what a search shall find of it, with the next batch. Waits for as long as the store needs.
 
-        Raises LeaseLost.
+        `epoch` is that under which it was decided, else the present one. Raises LeaseLost where it is over: what was decided
+        under one lease is never written under another.
         """
-        item = _Item(await with_texts(append))
+        item = _Item(await with_texts(append), self.lease.epoch if epoch is None else epoch)
         self._waiting.append(item)
         self._wanted.set()
         return await item.result()
@@ -84,20 +90,24 @@ class Writer:
     def _gather(self) -> list["_Item"]:
         items, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
         buffers, self._written = self._written, {}
-        items += [_Item(append, buffer) for buffer in buffers if (append := buffer.take())]
+        items += [_Item(append, buffer.epoch, buffer) for buffer in buffers if (append := buffer.take())]
         return items
 
-    async def _commit(self, items: Sequence["_Item"]) -> None:
+    async def _commit(self, gathered: Sequence["_Item"]) -> None:
+        lease = self._lease
+        items = [item for item in gathered if item.epoch == self.epoch]
+        _fail([item for item in gathered if item.epoch != self.epoch], LeaseLost("The lease was lost meanwhile."))
+        if lease is None or not items:
+            return
         appends = [item.append for item in items]
         try:
-            lease = self.lease
             self._number += 1
             results = await self._persist(lease, self._number, appends)
         except LeaseLost as lost:
-            self._lease = None
-            for item in items:
-                item.fail(lost)
-            self.on_lease_lost()
+            _fail(items, lost)
+            if self._lease is lease:  # else another has been taken up meanwhile
+                self._lease = None
+                self.on_lease_lost()
             return
         except Exception as fault:
             # A fault in one append (of our own making) must not sink the others: each is tried alone.
@@ -146,8 +156,9 @@ def _wakes(appends: Sequence[Append], results: Sequence[AppendResult]) -> list[W
 class _Item:
     """An append on its way, and who waits for it: a caller, or the buffer that it came from."""
 
-    def __init__(self, append: Append, buffer: DeltaBuffer | None = None) -> None:
+    def __init__(self, append: Append, epoch: int, buffer: DeltaBuffer | None = None) -> None:
         self.append = append
+        self.epoch = epoch
         self._buffer = buffer
         self._future: asyncio.Future[AppendResult] | None = None
 
@@ -166,3 +177,8 @@ class _Item:
             self._buffer.committed(refused=True)
         elif self._future is not None and not self._future.done():
             self._future.set_exception(fault)
+
+
+def _fail(items: Sequence[_Item], fault: Exception) -> None:
+    for item in items:
+        item.fail(fault)

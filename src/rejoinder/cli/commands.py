@@ -78,7 +78,9 @@ def serve(
     store: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="`memory:` or `sqlite:///path`. Else REJOINDER_STORE, else sqlite:///rejoinder.db."
+            metavar="URL",
+            help="`memory:`, `sqlite:///path`, `files:///folder`, `postgresql://…` or `redis://…`. Else REJOINDER_STORE, else "
+            "sqlite:///rejoinder.db.",
         ),
     ] = None,
     model: Model = None,
@@ -225,6 +227,26 @@ def copy(
         raise typer.BadParameter("both stores are the same.")
     if not copy_stores(source, target):
         sys.exit(1)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the store that REJOINDER_STORE names up to date, as every start of the service does by itself.
+
+    For those who would rather do it at a time of their own. What is up to date already stays as it is.
+    """
+    import asyncio
+
+    from rejoinder.stores import open_store
+
+    url = _settings().store
+
+    async def bring_up_to_date() -> None:
+        async with open_store(url):
+            pass  # to open it is to bring it up to date
+
+    asyncio.run(bring_up_to_date())
+    print(f"The store ({url.partition(':')[0]}) is up to date.")
 
 
 @app.command("get-model")

@@ -3,7 +3,11 @@
 from rejoinder.abc import Store
 from rejoinder.errors import Misconfigured
 
-KNOWN = "memory: (gone with the process), sqlite:///relative/path and sqlite:////absolute/path"
+KNOWN = (
+    "memory: (gone with the process), sqlite:///relative/path or sqlite:////absolute/path, "
+    "files:///relative/folder or files:////absolute/folder, "
+    "postgresql://user:password@host/database, redis://:password@host:port/database (or rediss://)"
+)
 
 
 def open_store(url: str) -> Store:
@@ -20,4 +24,22 @@ def open_store(url: str) -> Store:
             from rejoinder.stores.sqlite import SqliteStore
 
             return SqliteStore.from_url(url)
+        case "files":
+            from rejoinder.stores.files import FilesStore
+
+            return FilesStore.from_url(url)
+        case "postgresql" | "postgres":
+            try:
+                from rejoinder.stores.postgres import PostgresStore
+            except ModuleNotFoundError as missing:
+                raise Misconfigured(
+                    "A store in Postgres needs its driver: pip install 'rejoinder[postgres]'."
+                ) from missing
+            return PostgresStore.from_url(url)
+        case "redis" | "rediss":
+            try:
+                from rejoinder.stores.redis import RedisStore
+            except ModuleNotFoundError as missing:
+                raise Misconfigured("A store in Redis needs its driver: pip install 'rejoinder[redis]'.") from missing
+            return RedisStore.from_url(url)
     raise Misconfigured(f"There is no kind of store {scheme!r}. There are {KNOWN}.")

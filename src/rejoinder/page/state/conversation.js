@@ -18,6 +18,7 @@ export class Conversation {
   #resting = false;
   #awaken = null;
   #loaded;
+  #older = null; // the page of older messages that is being fetched
   history = null;
   phase = "loading"; // or "ready", "missing", "failed"
   line = "open"; // or "waiting", while the stream is down
@@ -100,9 +101,14 @@ export class Conversation {
   }
 
   /** Fetches a page of what came before. Returns whether there was one. */
-  async loadOlder() {
+  loadOlder() {
+    this.#older ??= this.#fetchOlder().finally(() => (this.#older = null));
+    return this.#older;
+  }
+
+  async #fetchOlder() {
     const [oldest] = this.branch;
-    if (this.loadingOlder || !oldest?.parent_id) return false;
+    if (!oldest?.parent_id) return false;
     this.#set({ loadingOlder: true });
     try {
       const query = `?limit=${PAGE}&before=${oldest.id}&branch=${oldest.id}`;

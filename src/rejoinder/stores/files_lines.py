@@ -1,0 +1,187 @@
+"""The lines of a session's file: the first says whose it is, every other one is an append with all that it changed.
+
+The data of an event stands in its line as it is: one JSON object without a line end. It is read back as the very bytes
+that were written, and a person can read, grep and cut it out with any tool for JSON.
+"""
+
+from functools import lru_cache
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from rejoinder.abc import Append, NewRow
+from rejoinder.entities import Header, Key
+from rejoinder.events import Draft, Event
+
+FORMAT = 1
+"""Raised when a line says something that an older version would misunderstand."""
+
+FIRST = b'{"rejoinder":"session"'
+"""With what the file of every session begins."""
+
+
+class FirstLine(Struct, frozen=True, tag_field="rejoinder", tag="session"):
+    format: int
+    owner: str
+    session: str
+
+
+class CreatedLine(Struct, frozen=True, kw_only=True):
+    """A row of the message index that begins here."""
+
+    id: str
+    seq: int
+    parent_id: str | None
+    lane: str
+    depth: int
+    ended: bool
+
+
+class EndedLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """`ended_at` is left out where the message has been compacted."""
+
+    id: str
+    seq: int
+    ended_at: str | None = None
+
+
+class TextLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    at: str
+    words: str
+    message_id: str | None = None
+
+
+class EventLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    seq: int
+    type: str
+    message_id: str | None = None
+    data: Raw
+
+
+class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An append, as it is rewritten."""
+
+    events: tuple[EventLine, ...] = ()
+    header: Raw | UnsetType = UNSET
+    created: tuple[CreatedLine, ...] = ()
+    ended: tuple[EndedLine, ...] = ()
+    texts: tuple[TextLine, ...] = ()
+
+
+class _Seq(Struct, frozen=True):
+    seq: int
+
+
+class _Text(Struct, frozen=True):
+    at: str
+    message_id: str | None = None
+
+
+class IndexedLine(Struct, frozen=True):
+    """What of a line is kept in memory, and no more is decoded."""
+
+    events: tuple[_Seq, ...] = ()
+    header: Raw | UnsetType = UNSET
+    created: tuple[CreatedLine, ...] = ()
+    ended: tuple[EndedLine, ...] = ()
+    texts: tuple[_Text, ...] = ()
+
+
+class _Events(Struct, frozen=True):
+    events: tuple[EventLine, ...] = ()
+
+
+class _Texts(Struct, frozen=True):
+    texts: tuple[TextLine, ...] = ()
+
+
+class _Header(Struct, frozen=True):
+    header: Header
+
+
+def first_line(key: Key) -> bytes:
+    return msgspec.json.encode(FirstLine(FORMAT, key.owner, key.session_id)) + b"\n"
+
+
+def append_line(append: Append, first: int) -> bytes:
+    """The line of an append whose first event has this seq. Raises ValueError for data that is no JSON of one line."""
+    events = b",".join([_event(draft, seq) for seq, draft in enumerate(append.drafts, first)])
+    line = b'{"events":[%b]' % events
+    if append.header is not None:
+        line += b',"header":' + msgspec.json.encode(append.header)
+    if append.created:
+        line += b',"created":' + msgspec.json.encode(created_lines(append.created, first))
+    if append.ended:
+        ended = [EndedLine(id=end.id, seq=first + end.at, ended_at=end.ended_at) for end in append.ended]
+        line += b',"ended":' + msgspec.json.encode(ended)
+    if append.texts:
+        texts = [TextLine(at=text.at, words=text.words, message_id=text.message_id) for text in append.texts]
+        line += b',"texts":' + msgspec.json.encode(texts)
+    return line + b"}\n"
+
+
+def created_lines(rows: tuple[NewRow, ...], first: int) -> list[CreatedLine]:
+    return [
+        CreatedLine(
+            id=row.id, seq=first + row.at, parent_id=row.parent_id, lane=row.lane, depth=row.depth, ended=row.ended
+        )
+        for row in sorted(rows, key=lambda row: row.at)
+    ]
+
+
+def _event(draft: Draft, seq: int) -> bytes:
+    data = draft.data
+    # What could not be read back is refused now, and not when it is too late.
+    _check.decode(data)
+    if b"\n" in data or data[:1] != b"{" or data[-1:] != b"}":
+        raise ValueError("The data of an event is one JSON object on one line.")
+    if draft.message_id is None:
+        return b'{"seq":%d,"type":%b,"data":%b}' % (seq, _quoted(draft.type), data)
+    return b'{"seq":%d,"type":%b,"message_id":%b,"data":%b}' % (
+        seq,
+        _quoted(draft.type),
+        _quoted(draft.message_id),
+        data,
+    )
+
+
+@lru_cache(10_000)
+def _quoted(text: str) -> bytes:
+    return msgspec.json.encode(text)
+
+
+def read_first(line: bytes) -> FirstLine:
+    return _first.decode(line)
+
+
+def read_line(line: bytes) -> Line:
+    return _line.decode(line)
+
+
+def read_indexed(line: bytes) -> IndexedLine:
+    return _indexed.decode(line)
+
+
+def read_header(line: bytes) -> Header:
+    return _with_header.decode(line).header
+
+
+def read_texts(line: bytes) -> tuple[TextLine, ...]:
+    return _texts.decode(line).texts if b'"texts":[' in line else ()
+
+
+def read_events(line: bytes) -> list[Event]:
+    return [Event(event.seq, event.type, event.message_id, bytes(event.data)) for event in _events.decode(line).events]
+
+
+def write_line(line: Line) -> bytes:
+    return msgspec.json.encode(line) + b"\n"
+
+
+_check = msgspec.json.Decoder(Raw)
+_first = msgspec.json.Decoder(FirstLine)
+_line = msgspec.json.Decoder(Line)
+_indexed = msgspec.json.Decoder(IndexedLine)
+_events = msgspec.json.Decoder(_Events)
+_texts = msgspec.json.Decoder(_Texts)
+_with_header = msgspec.json.Decoder(_Header)

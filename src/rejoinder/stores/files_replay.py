@@ -1,0 +1,94 @@
+"""Taking the steps of a journal, the first time and again."""
+
+import errno
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rejoinder.stores.files_disk import remove_file, write_at
+from rejoinder.stores.files_journal import Remove, Step, Write, read_journal
+
+log = logging.getLogger(__name__)
+
+
+def take_step(sessions: Path, step: Step, *, again: bool = False) -> None:
+    """`again`: it may have been taken, and then nothing is written."""
+    if isinstance(step, Write):
+        # No Path: for a delta it would cost as much as its line.
+        _write(f"{sessions}/{step.path}", step, again)
+    elif isinstance(step, Remove):
+        path = sessions / step.path
+        remove_file(path)
+        _remove_if_empty(path.parent)
+    else:
+        _replace(sessions / step.path, sessions / step.by)
+
+
+def replay(sessions: Path, journals: Iterable[Path], *, rewrite: bool = False) -> set[str]:
+    """Brings the files to where all journals end, whatever of that was done. Returns the paths that it concerns.
+
+    What came before a file was removed or replaced is left out: its places are those of another file. `rewrite` writes
+    also what is there: the system may have it in memory, and have failed to bring it to the disk.
+    """
+    todo: dict[str, list[Step]] = {}
+    for journal in journals:
+        for step in read_journal(journal):
+            if isinstance(step, Write):
+                todo.setdefault(step.path, []).append(step)
+            else:
+                todo[step.path] = [step]
+    for path, steps in todo.items():
+        try:
+            for step in steps:
+                take_step(sessions, step, again=not rewrite)
+        except (Gap, FileNotFoundError):
+            # Only where records were lost that were not durable, or the file was changed by hand.
+            log.warning("%s is gone or shorter than the journal says; what the journal adds to it is left out", path)
+    return set(todo)
+
+
+class Gap(OSError):
+    """A file ends before the place to which something is to be added."""
+
+
+def _write(path: str, step: Write, again: bool) -> None:
+    fd = _open(path, step)
+    try:
+        size = os.fstat(fd).st_size
+        if size < step.at:
+            raise Gap(errno.ESTALE, f"{path} is shorter than it was")
+        if again and os.pread(fd, len(step.data), step.at) == step.data:
+            return
+        write_at(fd, step.data, step.at)
+        if size > step.at + len(step.data):
+            os.ftruncate(fd, step.at + len(step.data))
+    finally:
+        os.close(fd)
+
+
+def _open(path: str, step: Write) -> int:
+    if step.at > 0:
+        return os.open(path, os.O_RDWR)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError:
+        os.mkdir(os.path.dirname(path))  # noqa: PTH102, PTH120  # all calls of the disk are of `os`
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+
+
+def _replace(path: Path, by: Path) -> None:
+    try:
+        os.replace(by, path)  # noqa: PTH105
+    except FileNotFoundError:
+        if not path.exists():
+            raise
+        # It was done before.
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        os.rmdir(folder)  # noqa: PTH106
+    except OSError as exc:
+        if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise

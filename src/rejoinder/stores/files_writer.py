@@ -1,0 +1,238 @@
+"""What the writer's thread does: commits to the journal, then brings the files of the sessions up to it.
+
+What has been committed and could not be written to its file (the disk is full, say) is remembered and written before
+anything else is done; until then no reader sees any of it, and nobody is told that it was done.
+"""
+
+import errno
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from rejoinder.abc import Append, AppendResult, Lease
+from rejoinder.entities import Key
+from rejoinder.stores.batch import check_number, lost
+from rejoinder.stores.files_batch import Batch
+from rejoinder.stores.files_compaction import Compacted
+from rejoinder.stores.files_disk import replace_file, unavailable
+from rejoinder.stores.files_journal import Journal, Remove, Replace, Step, record_of
+from rejoinder.stores.files_names import path_of
+from rejoinder.stores.files_replay import Gap, replay, take_step
+from rejoinder.stores.files_state import State
+
+log = logging.getLogger(__name__)
+
+ROTATE_BYTES = 32 << 20
+"""Of a journal, before a new one is begun: bounds what a start after a crash has to do again, to a second or so."""
+
+ROTATE_FILES = 1_000
+"""Files written since, for the same: each has to be made durable before a journal can go."""
+
+ERASE_AFTER = 5.0
+"""Seconds after which what was deleted leaves the journal as well."""
+
+
+Dirty: TypeAlias = dict[str, Key | None]
+"""Paths of session files that may not be durable yet, with their keys where there is still a session."""
+
+
+class _Held(Struct):
+    """A lease, and the last batch under it. Opening a store revokes every lease, so this need not outlive the process."""
+
+    worker: str
+    number: int = 0
+    results: tuple[AppendResult, ...] = ()
+
+
+class _Committed(Struct):
+    """Steps that are in the journal, and what becomes true once they are taken."""
+
+    steps: Sequence[Step]
+    publish: Callable[[], None]
+
+
+class FilesWriter:
+    """All of it runs in one thread, but for `leases`, which may be looked at from others."""
+
+    def __init__(self, folder: Path, state: State, journal: Journal, epoch: int, dirty: Dirty) -> None:
+        self._folder = folder
+        self.state = state
+        self._journal = journal
+        self._epoch = epoch
+        self._behind: deque[_Committed] = deque()
+        self._dirty = dict(dirty)
+        # What a crash left in older journals is made durable soon.
+        self._erase = 0.0 if journal.older() else None
+        self._again = False
+        self._temporary = count(1)
+        self.leases: dict[int, _Held] = {}
+
+    # leases
+
+    def acquire(self, worker: str) -> Lease:
+        with unavailable("written"):
+            replace_file(self._folder / "epoch", b"%d\n" % (self._epoch + 1))
+        self._epoch += 1
+        self.leases[self._epoch] = _Held(worker)
+        return Lease(worker, self._epoch)
+
+    def release(self, lease: Lease) -> None:
+        held = self.leases.get(lease.epoch)
+        if held is not None and held.worker == lease.worker:
+            del self.leases[lease.epoch]
+
+    def held(self, lease: Lease) -> _Held:
+        held = self.leases.get(lease.epoch)
+        if held is None or held.worker != lease.worker:
+            raise lost(lease)
+        return held
+
+    # writing
+
+    def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        held = self.held(lease)
+        check_number(lease, number, held.number)
+        self._catch_up()
+        if number > held.number:
+            batch = Batch(self.state, appends)
+            if steps := batch.steps():
+                self._commit(steps, batch.publish)
+            # It is committed, whatever becomes of the files now: asked again, it is not done again.
+            held.number, held.results = number, tuple(batch.results)
+            self._dirty.update(batch.keys)
+            self._catch_up()
+        return list(held.results)
+
+    def delete(self, key: Key, version: int) -> bool:
+        self._catch_up()
+        with self.state.lock:
+            entry = self.state.entry(key)
+        if entry is None:
+            return True
+        if entry.version != version:
+            return False
+
+        def publish() -> None:
+            self.state.catalogue.drop(key)
+            self.state.logs.drop(key)
+
+        self._commit([Remove(path_of(key))], publish)
+        self._changed_file(key)
+        return True
+
+    def compact(self, compacted: Compacted) -> bool:
+        """Puts a file that was made meanwhile in the place of a session's. False: it has to be made again."""
+        self._catch_up()
+        entry = self.state.catalogue.get(compacted.key)
+        if entry is not compacted.entry or entry is None:
+            return False
+        with unavailable("written"):
+            new = compacted.finish(self.state, entry)
+
+        def publish() -> None:
+            self.state.catalogue.put(new.entry)
+            self.state.logs.put(new.log)
+
+        self._commit([Replace(path_of(compacted.key), compacted.name)], publish)
+        compacted.committed = True
+        self._changed_file(compacted.key)
+        return True
+
+    def ping(self) -> None:
+        self._catch_up()
+        self._commit([], lambda: None)
+
+    def _changed_file(self, key: Key) -> None:
+        self._dirty[path_of(key)] = key
+        self._erase = self._erase or time.monotonic() + ERASE_AFTER
+        self._catch_up()
+
+    def _commit(self, steps: Sequence[Step], publish: Callable[[], None]) -> None:
+        with unavailable("written"):
+            self._journal.commit(record_of(steps))
+        self._behind.append(_Committed(steps, publish))
+
+    def _catch_up(self) -> None:
+        """Brings the files up to the journal. Raises StoreUnavailable."""
+        if self._again:
+            with unavailable("written"):
+                replay(self.state.sessions, [*self._journal.older(), self._journal.path], rewrite=True)
+            self._again = False
+        while self._behind:
+            committed = self._behind[0]
+            with unavailable("written"):
+                self._take(committed)
+            self._behind.popleft()
+
+    def _take(self, committed: _Committed) -> None:
+        if any(isinstance(step, (Remove, Replace)) for step in committed.steps):
+            # A file changes its content as its entry does: no reader may come between.
+            with self.state.lock:
+                for step in committed.steps:
+                    take_step(self.state.sessions, step)
+                committed.publish()
+            return
+        for step in committed.steps:
+            try:
+                take_step(self.state.sessions, step)
+            except (FileNotFoundError, Gap):
+                self._spoilt(step)
+        with self.state.lock:
+            committed.publish()
+
+    def _spoilt(self, step: Step) -> None:
+        """One session's file was changed by something else, which must not keep all others from being written."""
+        self._journal.check_place()
+        path = self.state.sessions / step.path
+        if not path.parent.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent.parent}")
+        log.error("%s was removed or cut by something else: its session is given up", path)
+        with self.state.lock:
+            self.state.give_up(step.path, f"{path} was removed or cut by something else.")
+
+    # the journal's end
+
+    @property
+    def wants_keeping(self) -> bool:
+        return self.wants_rotation or self._journal.wants_sync
+
+    @property
+    def wants_rotation(self) -> bool:
+        erase = self._erase is not None and time.monotonic() > self._erase
+        return erase or self._journal.size > ROTATE_BYTES or len(self._dirty) > ROTATE_FILES
+
+    def keep(self) -> tuple[list[Path], Dirty]:
+        """Begins a new journal, where it is time. The older ones may go when these files are durable."""
+        self._catch_up()
+        with unavailable("written"):
+            if self._journal.wants_sync:
+                self._journal.sync()
+            if not self.wants_rotation:
+                return [], {}
+            self._journal.start()
+        dirty, self._dirty, self._erase = self._dirty, {}, None
+        return self._journal.older(), dirty
+
+    def not_kept(self, dirty: Dirty) -> None:
+        """What was to be made durable was not. The system may have let go of it, so it is written again first."""
+        self._dirty = dirty | self._dirty
+        self._again = True
+
+    def close(self) -> tuple[list[Path], Dirty]:
+        """As `keep`, and nothing is written any more. Raises StoreUnavailable."""
+        try:
+            self._catch_up()
+        finally:
+            self._journal.close()
+        return [*self._journal.older(), self._journal.path], self._dirty
+
+    def temporary(self, key: Key) -> str:
+        """A name beside a session's file that nothing has, below the folder of sessions."""
+        return f"{path_of(key)}.{os.getpid()}-{time.time_ns():x}-{next(self._temporary)}.tmp"

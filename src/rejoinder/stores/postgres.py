@@ -1,0 +1,230 @@
+"""The store in a Postgres database, that any number of processes share.
+
+Read `sql/postgres/migrations/` for the tables, and for the function that does a batch in one round trip;
+`postgres_connections.py` for what happens when the database is away, and `postgres_schema.py` for how it is opened.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import msgspec
+from msgspec import structs
+
+from rejoinder.abc import Append, AppendResult, Found, Lease, Row, SessionCursor, Store
+from rejoinder.entities import Header, Key, OpenReply
+from rejoinder.errors import StoreUnavailable
+from rejoinder.events import Event
+from rejoinder.postgres_link import Place, parse
+from rejoinder.stores.batch import lost
+from rejoinder.stores.postgres_batch import arrays, keys_of, results, wanted
+from rejoinder.stores.postgres_connections import Connections
+from rejoinder.stores.postgres_schema import bring_up_to_date
+from rejoinder.stores.sql import statements
+
+WRITERS = 2
+"""Connections that write: one for the batches of this process, one for leases and deletions beside them."""
+
+READERS = 6
+"""Connections that read. The questions are short, and one process asks no faster than it can read the answers."""
+
+LAST = (1 << 63) - 1
+"""The greatest number that Postgres keeps."""
+
+TRIES = 5
+"""Times that a batch is asked again because another process made one of its sessions at the same moment."""
+
+OVER, MADE_JUST_NOW = "RJ001", "RJ002"
+"""What `append_batch` raises."""
+
+
+class PostgresStore(Store):
+    exclusive = False
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._opened: tuple[Connections, Connections] | None = None
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`postgresql://user:password@host:port/database`, with options. Raises Misconfigured for anything else."""
+        return cls(parse(url))
+
+    async def __aenter__(self) -> Self:
+        await bring_up_to_date(self._place)
+        self._opened = Connections(self._place, WRITERS), Connections(self._place, READERS)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._opened is not None:
+            for connections in self._opened:
+                await connections.close()
+
+    async def _write(self, name: str, *args: Any) -> list[Any]:
+        if self._opened is None:
+            raise StoreUnavailable("The store is not open.")
+        return await self._opened[0].fetch(_writes()[name], *args)
+
+    async def _read(self, name: str, *args: Any) -> list[Any]:
+        if self._opened is None:
+            raise StoreUnavailable("The store is not open.")
+        return await self._opened[1].fetch(_reads()[name], *args, again=True)
+
+    # leases
+
+    async def acquire_lease(self, worker: str, ttl: float) -> Lease:
+        [(epoch,)] = await self._write("give_lease", worker, ttl)
+        return Lease(worker, epoch)
+
+    async def renew_lease(self, lease: Lease, ttl: float) -> None:
+        if not await self._write("renew_lease", lease.epoch, lease.worker, ttl):
+            raise lost(lease)
+
+    async def release_lease(self, lease: Lease) -> None:
+        await self._write("drop_lease", lease.epoch, lease.worker)
+
+    async def revoke_expired(self) -> None:
+        await self._write("revoke_expired")
+
+    # writing
+
+    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        columns = arrays(appends)
+        for _ in range(TRIES):
+            try:
+                [(said,)] = await self._write("append", lease.epoch, lease.worker, number, *columns)
+            except StoreUnavailable as away:
+                told = getattr(away.__cause__, "sqlstate", None)
+                if told == OVER:
+                    raise ValueError(f"Batch {number} of epoch {lease.epoch} is over: {away.__cause__}.") from away
+                if told != MADE_JUST_NOW:
+                    raise
+            else:
+                if said is None:
+                    raise lost(lease)
+                return results(said)
+        raise StoreUnavailable("Other processes make the same sessions all the time.")
+
+    async def delete(self, key: Key, version: int) -> bool:
+        [(done,)] = await self._write("delete", *key, version)
+        return bool(done)
+
+    # compaction
+
+    async def ripe(self, before: str, limit: int) -> list[tuple[Key, str]]:
+        return [(Key(owner, session_id), id) for owner, session_id, id in await self._read("ripe", before, limit)]
+
+    async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
+        await self._write("compact", *key, list(message_ids), list(types))
+
+    # reading: the session
+
+    async def header(self, key: Key) -> Header | None:
+        found = await self._read("header", *key)
+        return _header(found[0]) if found else None
+
+    async def sessions(
+        self, owner: str, *, after: SessionCursor | None, limit: int, words: Sequence[str] = ()
+    ) -> list[Header]:
+        behind = (after.updated_at, after.session_id) if after else ()
+        if words:
+            found = await self._read("search_sessions", owner, wanted(owner, words), *(behind or (None, None)), limit)
+        else:
+            found = await self._read("sessions_after" if behind else "sessions", owner, limit, *behind)
+        return [_header(record) for record in found]
+
+    async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
+        found = await self._read("orphans", limit)
+        return [(Key(owner, session_id), _replies.decode(reply)) for owner, session_id, reply in found]
+
+    async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
+        return [_header(record) for record in await self._read("writing", owner, after or "", limit)]
+
+    async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
+        found = await self._read("search", owner, wanted(owner, words), limit)
+        return [Found(Key(owner, session_id), message_id) for session_id, message_id in found]
+
+    async def keys(self, *, after: Key | None, limit: int) -> list[Key]:
+        return keys_of(await self._read("keys_after", limit, *after) if after else await self._read("keys", limit))
+
+    async def idle(self, before: str, limit: int) -> list[Key]:
+        return keys_of(await self._read("idle", before, limit))
+
+    # reading: the log
+
+    async def events(
+        self,
+        key: Key,
+        *,
+        after: int,
+        until: int | None = None,
+        message_ids: Collection[str] | None = None,
+        limit: int = 1_000,
+        max_bytes: int = 1 << 20,
+    ) -> list[Event]:
+        last = LAST if until is None else _number(until)
+        asked = (*key, _number(after), last, limit, max_bytes)
+        if message_ids is None:
+            found = await self._read("events", *asked)
+        else:
+            found = await self._read("events_of", *asked, list(message_ids))
+        return [Event(*record) for record in found]
+
+    async def events_at(self, key: Key, seqs: Iterable[int]) -> list[Event]:
+        return [Event(*record) for record in await self._read("events_at", *key, [_number(seq) for seq in seqs])]
+
+    # reading: the index
+
+    async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
+        return {row.id: row for row in _rows(await self._read("rows", *key, list(ids)))}
+
+    async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
+        named = [parent for parent in parents if parent is not None]
+        found: dict[str | None, list[Row]] = {}
+        for row in _rows(await self._read("children", *key, named, None in parents)):
+            found.setdefault(row.parent_id, []).append(row)
+        return found
+
+    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
+        return _rows(await self._read("lane", *key, lane, _number(low), _number(high)))
+
+    async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
+        asked = (*key, _number(after), _number(before), limit)
+        found = _rows(await self._read("created_newest" if newest else "created", *asked))
+        return found[::-1] if newest else found
+
+    # health
+
+    async def ping(self) -> None:
+        await self._write("ping")
+
+
+# --- from records and to parameters ------------------------------------------------------------------------------
+
+
+def _header(record: Any) -> Header:
+    data, last_seq = record
+    kept = _headers.decode(data)
+    return structs.replace(kept, session=structs.replace(kept.session, last_seq=last_seq))
+
+
+def _rows(records: Iterable[Any]) -> list[Row]:
+    return [
+        Row(id=id, parent_id=parent_id, lane=lane, depth=depth, created=created, ended=ended)
+        for id, parent_id, lane, depth, created, ended in records
+    ]
+
+
+def _number(asked: int) -> int:
+    return max(-LAST, min(asked, LAST))
+
+
+def _reads() -> Mapping[str, str]:
+    return statements("postgres", "read")
+
+
+def _writes() -> Mapping[str, str]:
+    return statements("postgres", "write")
+
+
+_headers = msgspec.json.Decoder(Header)
+_replies = msgspec.json.Decoder(OpenReply)

@@ -1,0 +1,78 @@
+"""A batch of appends as the arrays that `append_batch` takes: everything of it in one round trip."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from rejoinder.abc import Append, Appended, AppendResult, Refused, Text
+from rejoinder.entities import Header, Key
+
+REFUSED = {-1: Refused("version"), -2: Refused("missing"), -3: Refused("exists")}
+
+WIDTHS = {"a": 4, "h": 3, "e": 5, "m": 7, "d": 4, "o": 4, "t": 5}
+"""Columns of each list of the function, the place of the append included."""
+
+INDEXED = 900_000
+"""Bytes of the words of one text that are indexed: somewhat less than a tsvector can hold. What is behind is not found."""
+
+
+def arrays(appends: Sequence[Append]) -> list[list[Any]]:
+    """The lists of `append_batch` behind the number of the batch. Raises ValueError for an append that contradicts itself."""
+    keys = sorted({append.key for append in appends})
+    places = {key: place for place, key in enumerate(keys, 1)}
+    rows: dict[str, list[tuple[Any, ...]]] = {letter: [] for letter in WIDTHS}
+    for place, append in enumerate(appends, 1):
+        header = append.header
+        version = None if header is None else _version(append, header)
+        rows["a"].append((places[append.key], append.expect, version, len(append.drafts)))
+        rows["e"] += ((place, at, said.type, said.message_id, said.data) for at, said in enumerate(append.drafts))
+        if header is not None:
+            rows["h"].append((place, header.session.updated_at, msgspec.json.encode(header)))
+            rows["o"] += ((place, reply.id, reply.epoch, msgspec.json.encode(reply)) for reply in header.open)
+        rows["m"] += ((place, new.at, new.id, new.parent_id, new.lane, new.depth, new.ended) for new in append.created)
+        rows["d"] += ((place, end.at, end.id, end.ended_at) for end in append.ended)
+        rows["t"] += ((place, *_indexed(text), mark(append.key.owner)) for text in append.texts)
+    columns = [[key.owner for key in keys], [key.session_id for key in keys]]
+    for letter, width in WIDTHS.items():
+        columns += map(list, zip(*rows[letter], strict=True)) if rows[letter] else [[] for _ in range(width)]
+    return columns
+
+
+def results(said: Iterable[int]) -> list[AppendResult]:
+    return [REFUSED[number] if number < 0 else Appended(number) for number in said]
+
+
+def _version(append: Append, header: Header) -> int:
+    if header.version != (append.expect or 0) + 1:
+        raise ValueError(f"A header of version {header.version} was decided at version {append.expect}.")
+    return header.version
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+def mark(owner: str) -> str:
+    """A word that all texts of an owner have, and no text can hold."""
+    return "_" + hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+
+def wanted(key_owner: str, words: Sequence[str]) -> str:
+    """A question for texts of this owner that have, for each of the words, a word that begins with it."""
+    return " & ".join([f"'{mark(key_owner)}'", *(f"{_quoted(word)}:*" for word in words)])
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _indexed(text: Text) -> tuple[str, str, str]:
+    words = text.words
+    if len(words) > INDEXED // 4 and len(encoded := words.encode()) > INDEXED:
+        words = encoded[:INDEXED].decode(errors="ignore").rpartition(" ")[0]
+    return text.message_id or "", text.at, words
+
+
+def keys_of(records: Iterable[Any]) -> list[Key]:
+    return [Key(owner, session_id) for owner, session_id in records]

@@ -1,0 +1,119 @@
+"""Opening a store in Redis: that it is ours and of our schema, and what its settings mean for the promise."""
+
+import logging
+
+from redis.exceptions import RedisError
+
+from rejoinder.errors import Misconfigured
+from rejoinder.redis_link import RedisUrl, code_of, redis_opening
+from rejoinder.stores.redis_client import RedisClient
+
+log = logging.getLogger(__name__)
+
+SCHEMA = 1
+OLDEST = (7, 0)
+LOOKED_THROUGH = 200
+"""Pages of 1,000 keys of others that a first opening looks through for something under our prefix."""
+
+
+async def open_redis(client: RedisClient, url: RedisUrl) -> None:
+    """Raises Misconfigured where this Redis or what is in it is not for us, and logs what weakens the promise."""
+    with redis_opening(url):
+        await _check_version(client, url)
+        await _check_schema(client, url)
+        await _warn(client, url)
+
+
+async def _check_version(client: RedisClient, url: RedisUrl) -> None:
+    info = await _ask_if_allowed(client, "INFO", "server")
+    version = info.get("redis_version") if isinstance(info, dict) else None
+    if version and tuple(int(part) for part in str(version).split(".")[:2] if part.isdigit()) < OLDEST:
+        raise Misconfigured(f"Redis at {url} is of version {version}; Rejoinder needs 7.0 or later.")
+
+
+async def _check_schema(client: RedisClient, url: RedisUrl) -> None:
+    key = client.key("schema")
+    kind = await client.get("TYPE", key)
+    if kind == b"none" and await _is_taken(client, url):
+        # Unless another process has made it meanwhile.
+        kind = await client.get("TYPE", key)
+        if kind == b"none":
+            raise Misconfigured(f"Redis at {url} holds something else under {url.names}: choose another ?prefix=.")
+    if kind == b"none":
+        await client.set("SET", key, f"rejoinder {SCHEMA}", "NX")
+    kept = await client.get("GET", key) if kind in (b"none", b"string") else b""
+    name, _, number = (kept or b"").partition(b" ")
+    if name != b"rejoinder" or not number.isdigit():
+        raise Misconfigured(f"Redis at {url} holds something else under {url.names}: choose another ?prefix=.")
+    if int(number) > SCHEMA:
+        raise Misconfigured(
+            f"Redis at {url} was written by a later version of Rejoinder (schema {int(number)}, this one knows {SCHEMA})."
+        )
+
+
+async def _is_taken(client: RedisClient, url: RedisUrl) -> bool:
+    cursor = b"0"
+    for _ in range(LOOKED_THROUGH):
+        found = await client.get("SCAN", cursor, "MATCH", f"{url.names}*", "COUNT", 1_000)
+        cursor, keys = found
+        if keys:
+            return True
+        if cursor in (b"0", 0):
+            break
+    return False
+
+
+# --- what its settings mean --------------------------------------------------------------------------------------
+
+
+async def _warn(client: RedisClient, url: RedisUrl) -> None:
+    asked = ("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")
+    kept: dict[str, str] = {}
+    for name in asked:
+        answer = await _ask_if_allowed(client, "CONFIG", "GET", name)
+        if answer is None:
+            log.warning(
+                "Redis at %s does not tell its settings: see to it that it has appendonly yes, appendfsync always and "
+                "maxmemory-policy noeviction, or replies can be lost",
+                url,
+            )
+            return
+        kept |= _settings(answer)
+    for warning in _warnings(kept):
+        log.warning("Redis at %s: %s", url, warning)
+
+
+def _warnings(kept: dict[str, str]) -> list[str]:
+    found = []
+    if kept.get("appendonly") == "no":
+        found.append("appendonly is off: when it restarts, all is lost since its last snapshot, and replies with it")
+    elif (fsync := kept.get("appendfsync", "always")) != "always":
+        found.append(
+            f"appendfsync is {fsync}: when its machine dies, the last acknowledged moments can be lost; only always keeps them"
+        )
+    if (policy := kept.get("maxmemory-policy", "noeviction")) != "noeviction":
+        found.append(
+            f"maxmemory-policy is {policy}: when its memory is full it forgets replies; noeviction refuses new ones"
+        )
+    return found
+
+
+def _settings(answer: object) -> dict[str, str]:
+    if isinstance(answer, dict):
+        return {_text(name): _text(value) for name, value in answer.items()}
+    values = [_text(value) for value in answer] if isinstance(answer, list) else []
+    return dict(zip(values[::2], values[1::2], strict=False))
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+async def _ask_if_allowed(client: RedisClient, *command: str) -> object:
+    """None where this user, or this service of a cloud, may not ask."""
+    try:
+        return await client.ask(*command)
+    except RedisError as refused:
+        if code_of(refused) in ("NOPERM", "ERR"):
+            return None
+        raise

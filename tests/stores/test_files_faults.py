@@ -1,0 +1,202 @@
+"""Flat files when things break: nothing acknowledged is lost, nothing is half done, and the store recovers by itself."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from files_script import SCRIPT, snapshot, take
+from pens import KEY, OTHER, Pen, create, delta, log
+from rejoinder.abc import Store
+from rejoinder.entities import Key
+from rejoinder.errors import Misconfigured, StoreUnavailable
+from rejoinder.stores import open_store
+
+CHILDREN = Path(__file__).with_name("files_children.py")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "chat"
+
+
+def at(folder: Path, option: str = "") -> Store:
+    return open_store(f"files:///{folder}{option}")
+
+
+def child(*args: object) -> str:
+    done = subprocess.run(
+        [sys.executable, str(CHILDREN), *map(str, args)], capture_output=True, text=True, check=False, timeout=280
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+# --- killed ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("option", ["?fsync=never", pytest.param("", marks=pytest.mark.full)])
+def test_a_kill_between_any_two_steps_loses_nothing_and_leaves_nothing_half_done(tmp_path: Path, option: str) -> None:
+    steps = int(child("kill_everywhere", tmp_path, option))
+    assert steps > 50
+
+
+# --- torn --------------------------------------------------------------------------------------------------------
+
+
+async def before_and_after(folder: Path) -> tuple[Path, Path, list[object]]:
+    """Copies of a store before and after a batch over two sessions, as a kill would leave them, and what they show."""
+    copies = folder.with_name("before"), folder.with_name("after")
+    shown = []
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        for step in SCRIPT[:-1]:
+            await take(store, pen, step)
+        for copy in copies:
+            shutil.copytree(folder, copy)
+            shown.append(await snapshot(store))
+            await pen.made(delta("x"), delta("ÿ", OTHER))
+    return *copies, shown
+
+
+def only_journal(folder: Path) -> Path:
+    [journal] = folder.glob("journal/*")
+    return journal
+
+
+async def shows(folder: Path, scratch: Path) -> object:
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(folder, scratch)
+    async with at(scratch, "?fsync=never") as store:
+        return await snapshot(store)
+
+
+async def test_a_batch_whose_record_is_torn_anywhere_is_not_done_in_any_session(folder: Path, tmp_path: Path) -> None:
+    before, after, (shown_before, shown_after) = await before_and_after(folder)
+    whole = only_journal(after).read_bytes()
+    journal = only_journal(before)
+    for size in range(journal.stat().st_size, len(whole) + 1):
+        journal.write_bytes(whole[:size])
+        expected = shown_after if size == len(whole) else shown_before
+        assert await shows(before, tmp_path / "scratch") == expected
+    # Whatever stands there instead.
+    journal.write_bytes(whole[:-5] + b"\0\0\0\0\n")
+    assert await shows(before, tmp_path / "scratch") == shown_before
+
+
+async def test_a_line_that_is_torn_anywhere_is_written_again_from_the_journal(folder: Path, tmp_path: Path) -> None:
+    _, after, (_, shown) = await before_and_after(folder)
+    for name in ("ses_1", "ses_2"):
+        file = after / f"sessions/ann/{name}.jsonl"
+        whole = file.read_bytes()
+        for size in range(whole[:-1].rindex(b"\n"), len(whole)):
+            file.write_bytes(whole[:size])
+            assert await shows(after, tmp_path / "scratch") == shown
+        file.write_bytes(whole)
+
+
+async def test_without_a_journal_a_torn_last_line_is_cut_off_and_the_session_goes_on(folder: Path) -> None:
+    async with at(folder) as store:
+        await (await Pen.of(store)).made(create(), delta("a"), delta("b"))
+    file = folder / "sessions/ann/ses_1.jsonl"
+    whole = file.read_bytes()
+    last = whole[:-1].rindex(b"\n") + 1
+    for size in range(last, len(whole)):
+        file.write_bytes(whole[:size])
+        async with at(folder, "?fsync=never") as store:
+            assert len(await log(store)) == 2
+            assert file.read_bytes() == whole[:last]
+    async with at(folder) as store:
+        assert await (await Pen.of(store)).made(delta("b")) == [3]
+    assert file.read_bytes() == whole
+
+
+# --- damaged -----------------------------------------------------------------------------------------------------
+
+
+async def three(folder: Path) -> Path:
+    """A store with three sessions; the file of the second."""
+    async with at(folder) as store:
+        keys = [Key("ann", f"ses_{number}") for number in range(3)]
+        await (await Pen.of(store)).made(*map(create, keys), *(delta(key=key) for key in keys))
+    return folder / "sessions/ann/ses_1.jsonl"
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+async def test_a_damaged_file_is_told_and_left_and_all_others_are_served(folder: Path, place: str) -> None:
+    file = await three(folder)
+    lines = file.read_bytes().splitlines(keepends=True)
+    lines[{"first": 0, "middle": 1, "last": 2}[place]] = b'{"events":[{"seq":1\xff\n'
+    file.write_bytes(b"".join(lines))
+    async with at(folder) as store:
+        for reading in (store.header(KEY), log(store), store.rows(KEY, ["msg_1"])):
+            with pytest.raises(StoreUnavailable, match=r"ses_1\.jsonl is damaged"):
+                await reading
+        pen = await Pen.of(store)
+        with pytest.raises(Misconfigured, match="damaged"):
+            await pen.write(create(KEY))
+        listed = await store.sessions("ann", after=None, limit=9)
+        assert [header.session.id for header in listed] == ["ses_2", "ses_0"]
+        await pen.made(delta(key=OTHER))
+    assert file.read_bytes() == b"".join(lines)
+
+
+async def test_a_file_that_vanishes_keeps_no_other_session_from_being_written(folder: Path) -> None:
+    file = await three(folder)
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        file.unlink()
+        await pen.write(delta("lost"), delta(key=OTHER))
+        assert len(await log(store, OTHER)) == 3
+        with pytest.raises(StoreUnavailable, match="something else"):
+            await store.header(KEY)
+        await pen.made(delta(key=OTHER))
+    async with at(folder) as store:
+        assert await store.header(KEY) is None
+        assert len(await log(store, OTHER)) == 4
+
+
+# --- full, read-only, away ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["journal", "sessions"])
+def test_a_full_disk_is_told_and_gone_when_there_is_room_again(folder: Path, where: str) -> None:
+    child("fill", f"files:///{folder}", where)
+
+
+def move(folder: Path, to: Path) -> None:
+    folder.rename(to)
+
+
+async def test_a_folder_that_is_moved_away_is_told_and_nothing_is_lost_when_it_is_back(folder: Path) -> None:
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(), delta("a"))
+        move(folder, folder.with_name("away"))
+        pen.number += 1
+        for call in (pen.again(delta("b")), store.ping(), log(store), store.acquire_lease("b", 9)):
+            with pytest.raises(StoreUnavailable):
+                await call
+        move(folder.with_name("away"), folder)
+        await store.ping()
+        await pen.again(delta("b"))
+        await pen.again(delta("b"))
+        assert len(await log(store)) == 3
+    async with at(folder) as store:
+        assert len(await log(store)) == 3
+
+
+async def test_closing_waits_for_what_was_begun(folder: Path) -> None:
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        await pen.write(create())
+        writing = [asyncio.create_task(pen.made(delta(str(number)))) for number in range(20)]
+        await asyncio.sleep(0.001)
+    assert len(await asyncio.gather(*writing)) == 20
+    async with at(folder) as store:
+        assert len(await log(store)) == 21
