@@ -5,6 +5,16 @@ import time
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
 RECORD_VIOLATIONS = """
   window.violations = [];
   addEventListener("securitypolicyviolation", (event) => violations.push(`${event.effectiveDirective}: ${event.blockedURI}`));
@@ -41,11 +51,17 @@ class Chat:
     def stop(self) -> None:
         self.page.get_by_role("button", name="Stop").click()
 
+    def delete(self, title: str) -> None:
+        """Deletes a session of the list for good, without waiting until it can be undone no more."""
+        self.page.get_by_role("button", name=f"Delete {title}").click()
+        with self.page.expect_response(lambda response: response.request.method == "DELETE"):
+            self.page.get_by_role("button", name="Delete it now").click()
+
     # what one sees
 
     @property
     def field(self) -> Locator:
-        return self.page.get_by_role("textbox", name="Message")
+        return self.page.get_by_role("textbox", name="Message", exact=True)
 
     @property
     def session(self) -> str:
@@ -56,6 +72,11 @@ class Chat:
     @property
     def said(self) -> Locator:
         return self.page.get_by_role("article", name="You")
+
+    @property
+    def words(self) -> Locator:
+        """What was said, without the buttons around it."""
+        return self.said.locator(".said")
 
     @property
     def replies(self) -> Locator:
@@ -70,6 +91,10 @@ class Chat:
     def end(self) -> Locator:
         """How the last reply ended, where it did not simply come to its end."""
         return self.replies.last.locator(".end")
+
+    def versions(self, message: Locator) -> Locator:
+        """Which of its versions a message is, as in `2/3`."""
+        return message.get_by_role("group", name="Versions").get_by_role("img")
 
     @property
     def listed(self) -> Locator:

@@ -1,36 +1,60 @@
 """A real server and a real Chromium. Every test also holds the page to its promises: see `Chat.check`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 import tools
-from chat_page import Chat
+from chat_page import FLAGS, Chat
 from server_process import Server
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
+FOLDER = Path(__file__).parent
+
+_shared = ExitStack()
+"""The browser and the server of all tests here. They end with the last of these tests and not with the run, since
+Playwright's loop would be in the way of tests elsewhere that have a loop of their own."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("server")) as server:
-        yield server
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or not nextitem.path.is_relative_to(FOLDER):
+            _shared.close()
+            _server.cache_clear()
+            _browser.cache_clear()
+
+
+@cache
+def _server() -> Server:
+    folder = _shared.enter_context(TemporaryDirectory(ignore_cleanup_errors=True))
+    return _shared.enter_context(Server(Path(folder)))
+
+
+@cache
+def _browser() -> Browser:
+    path = tools.chromium()
+    playwright = _shared.enter_context(sync_playwright())
+    browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+    _shared.callback(browser.close)
+    return browser
+
+
+@pytest.fixture
+def process() -> Server:
+    return _server()
 
 
 @pytest.fixture
@@ -40,17 +64,12 @@ def server(process: Server) -> Server:
     return process
 
 
-# Not for the whole run: Playwright's loop would be in the way of tests that have a loop of their own.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+@pytest.fixture
+def browser() -> Browser:
     try:
-        path = tools.chromium()
+        return _browser()
     except tools.ToolMissing as missing:
         pytest.skip(str(missing))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -75,7 +94,8 @@ def open_chat(context: BrowserContext, server: Server) -> Iterator[Callable[...,
 
     yield open_chat
     for chat in opened:
-        chat.check()
+        if not chat.page.is_closed():
+            chat.check()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The service as a process of its own, which can be killed and started again at the same address."""
 
 import signal
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,8 @@ from serving import ServerProcess
 
 class Server:
     def __init__(self, folder: Path) -> None:
-        self._process = ServerProcess(f"sqlite:///{folder}/chat.db", folder / "server.log", lease=2)
+        store, models = f"sqlite:///{folder}/chat.db", "scripted:echo,scripted:story"
+        self._process = ServerProcess(store, folder / "server.log", lease=2, model=models, title_model="off")
 
     def __enter__(self) -> Self:
         self.start()
@@ -59,6 +61,42 @@ class Server:
         )
         answer.raise_for_status()
         return answer.json()
+
+    def sessions(self, number: int) -> None:
+        """Makes so many of them."""
+        for place in range(number):
+            self._http.post("/v1/sessions", json={"title": f"session {place}"}).raise_for_status()
+
+    def change(self, sid: str, **fields: Any) -> None:
+        self._http.patch(f"/v1/sessions/{sid}", json=fields).raise_for_status()
+
+    def delete(self, sid: str) -> None:
+        self._http.delete(f"/v1/sessions/{sid}").raise_for_status()
+
+    def wait_until_gone(self, sid: str) -> None:
+        deadline = time.monotonic() + 10
+        while self._http.get(f"/v1/sessions/{sid}").status_code != 404:
+            assert time.monotonic() < deadline, "it was not deleted"
+            time.sleep(0.02)
+
+    def start_reply(self, sid: str, content: str) -> None:
+        """Sends a message and leaves its reply to be written."""
+        self.post(f"/v1/sessions/{sid}/messages", {"content": content}, prefer="respond-async")
+
+    def stop_reply(self, sid: str) -> None:
+        """Ends the newest reply."""
+        self.post(f"/v1/sessions/{sid}/messages/{self.reply(sid)['id']}/stop", {})
+
+    def post(self, path: str, body: Any, **headers: str) -> Any:
+        answer = self._http.post(path, json=body, headers={"accept": "application/json", **headers})
+        answer.raise_for_status()
+        return answer.json()
+
+    def again(self, sid: str) -> None:
+        """Asks for another reply to the last message of a session, and waits for it."""
+        asked = self.messages(sid)[-2]["id"]
+        answer = self._http.post(f"/v1/sessions/{sid}/messages/{asked}/replies", headers={"accept": "application/json"})
+        answer.raise_for_status()
 
     def messages(self, sid: str) -> list[Any]:
         found: list[Any] = self.get(f"/v1/sessions/{sid}/messages")["data"]

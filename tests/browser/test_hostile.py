@@ -74,15 +74,23 @@ def test_the_policy_forbids_what_gets_past_the_other_walls(context: BrowserConte
     tab.open()
     page.evaluate(
         """() => {
-          const add = (name, properties) => document.body.append(Object.assign(document.createElement(name), properties));
+          const add = (name, properties) => {
+            try {
+              document.body.append(Object.assign(document.createElement(name), properties));
+            } catch {} // what Trusted Types forbid throws
+          };
           add("script", { textContent: "window.hacked = 1" });
           add("script", { src: "https://tracker.example/s.js" });
           add("img", { src: "https://tracker.example/pixel.png" });
           add("iframe", { src: "https://tracker.example/frame" });
           add("style", { textContent: "body { display: none }" });
-          add("div", { innerHTML: "<a href='javascript:window.hacked = 1' id='bait'>x</a>" });
-          document.getElementById("bait").click();
+          add("div", { innerHTML: "<b id='bait'>x</b>" });
+          add("a", { href: "javascript:window.hacked = 1", id: "link" });
+          document.getElementById("link").click();
           fetch("https://tracker.example/tell").catch(() => {});
+          try {
+            trustedTypes.createPolicy("another", { createHTML: (html) => html });
+          } catch {}
           // Later, since what the test itself evaluates is exempt from the policy.
           setTimeout(() => eval("window.hacked = 1"));
         }"""
@@ -90,7 +98,11 @@ def test_the_policy_forbids_what_gets_past_the_other_walls(context: BrowserConte
     expect(tab.field).to_be_visible()
     tab.wait_until("violations.length >= 8")
     forbidden = {violation.partition(":")[0] for violation in page.evaluate("violations")}
-    assert forbidden >= {"script-src-elem", "script-src", "img-src", "frame-src", "style-src-elem", "connect-src"}
+    assert forbidden >= {
+        *("script-src-elem", "img-src", "frame-src", "style-src-elem", "connect-src"),
+        *("require-trusted-types-for", "trusted-types"),
+    }
+    assert page.locator("#bait").count() == 0
     assert page.evaluate("window.hacked") is None
     assert left == []  # nothing left the browser
     with pytest.raises(AssertionError):

@@ -11,12 +11,22 @@ from serving import ServerProcess, ServerThread, processes, serving
 from store_urls import STORE_URLS
 from wire import Api
 
+ON_EVERY_STORE = (
+    "test_http_sending",
+    "test_http_history",
+    "test_http_branches",
+    "test_http_tools",
+    "test_http_streams",
+)
+"""Modules that run on every store each time; with `--full` all do, which takes some minutes more."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """What any server can be held to, a server on each kind of store is held to."""
     if "base_url" in metafunc.fixturenames:
-        stores = ["url"] if metafunc.config.getoption("--url") else list(STORE_URLS)
-        metafunc.parametrize("base_url", stores, indirect=True, scope="session")
+        option, module = metafunc.config.getoption, metafunc.module.__name__
+        stores = list(STORE_URLS) if option("--full") or module in ON_EVERY_STORE else ["memory"]
+        metafunc.parametrize("base_url", ["url"] if option("--url") else stores, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

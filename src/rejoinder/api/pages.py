@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 FOLDER = Path(__file__).parent.parent / "page"
 
@@ -12,6 +15,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
     "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+PAGE_POLICY = f"{POLICY}; require-trusted-types-for 'script'; trusted-types rejoinder"
+"""Text becomes HTML by one function of the page alone: see `page/text/safe.js`."""
 REFERENCE_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 """The reference is Swagger UI, which sets styles on its elements."""
 
@@ -33,9 +38,9 @@ class PageFiles(StaticFiles):
 
 
 def install(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(FOLDER / "index.html", headers=HEADERS | {"content-security-policy": POLICY})
+    # Streams are never compressed, so the page's files have this each for themselves.
+    app.router.routes.append(Route("/", GZipMiddleware(_page), methods=["GET"]))
+    app.mount("/page", GZipMiddleware(PageFiles(directory=FOLDER), compresslevel=6))
 
     @app.get("/docs", include_in_schema=False)
     async def reference() -> Response:
@@ -46,4 +51,7 @@ def install(app: FastAPI) -> None:
     async def schema() -> Response:
         return JSONResponse(app.openapi(), headers=HEADERS)
 
-    app.mount("/page", PageFiles(directory=FOLDER))
+
+async def _page(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = HEADERS | {"content-security-policy": PAGE_POLICY}
+    await FileResponse(FOLDER / "index.html", headers=headers)(scope, receive, send)

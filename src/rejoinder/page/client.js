@@ -1,5 +1,5 @@
 /**
- * The reference client: send, follow, resume, stop. No dependencies, for browsers and Node 20 or later; copy it.
+ * The reference client: send, follow, resume, stop, ask again. No dependencies, for browsers and Node 20 or later; copy it.
  *
  *     const client = new Client("http://127.0.0.1:8000");
  *     const session = await client.createSession();
@@ -64,6 +64,12 @@ export class Client {
     return this.request("POST", `/v1/sessions/${session}/messages`, { body, headers, signal, tries, onRetry });
   }
 
+  /** Asks for one more reply: another one to a message (`how` is "replies"), or one that goes on with a reply ("continue"). */
+  further(session, message, how, { id = newId("msg"), signal, tries, onRetry, ...fields } = {}) {
+    const headers = { prefer: "respond-async" };
+    return this.request("POST", `/v1/sessions/${session}/messages/${message}/${how}`, { body: { id, ...fields }, headers, signal, tries, onRetry });
+  }
+
   /**
    * Yields the events of a session behind the seq `after`, for ever, or of one `reply` to its end. Reconnects by itself.
    * `onState` hears "open", and "waiting" (with the error) while the line is down. Aborting `signal` ends it quietly.
@@ -72,6 +78,11 @@ export class Client {
   follow(session, { reply, after, signal, onState } = {}) {
     const of = reply ? `/messages/${reply}` : "";
     return this.#read(`/v1/sessions/${session}${of}/events`, { after, once: Boolean(reply), signal, onState });
+  }
+
+  /** Yields what happens in all sessions, for ever: a `snapshot` of those that are writing at each connection, then the events. */
+  overview({ signal, onState } = {}) {
+    return this.#read("/v1/events", { signal, onState });
   }
 
   /** Ends a reply. Returns it once it has ended. */
@@ -124,9 +135,11 @@ export class Client {
           if (!frame.data) continue;
           // Where a browser may not see the header, the same POST asks again: its id attaches it to the same turn.
           if (post && response.headers.get("location")) [path, post] = [response.headers.get("location"), undefined];
-          const event = { type: frame.event, seq: Number(frame.id), data: JSON.parse(frame.data) };
+          const data = JSON.parse(frame.data);
+          const event = { type: frame.event, seq: data.seq, data };
           proof.check(event);
-          [after, failures] = [event.seq, 0];
+          failures = 0;
+          if (frame.id) after = event.seq; // the overview has no cursor
           yield event;
           if (once && event.type === "message.ended") return;
         }

@@ -1,16 +1,21 @@
 /**
- * The page's state and what one can do with it. It knows nothing of how it is drawn: it calls `changed` and that is all.
+ * The page's state. It knows nothing of how it is drawn: it calls `changed` and that is all. What one does with the open
+ * conversation is in `steering`.
  *
  * The address holds the open session (`#ses_…`), so that a reload, a bookmark and the back button lead to it. A new
  * chat gets its session with its first message, under an id made here, so that no empty sessions are left about.
  */
 
-import { newId } from "../client.js";
 import { Conversation } from "./conversation.js";
-import { drafts } from "./kept.js";
+import { Deletions } from "./deletions.js";
+import { drafts, newOptions } from "./kept.js";
 import { Outbox } from "./outbox.js";
+import { importFile, isSession } from "./moving.js";
+import { Overview } from "./overview.js";
+import { addressOf, MOST } from "./pictures.js";
+import { Search } from "./search.js";
 import { Sessions } from "./sessions.js";
-import { beginning } from "./titles.js";
+import { Steering } from "./steering.js";
 
 const SESSION = /^#(ses_[0-9a-f]{32})$/;
 /** Milliseconds after which a tab that nobody sees lets go of its stream. */
@@ -20,21 +25,30 @@ export class Chat {
   #client;
   #changed;
   conversation = null; // none: a new chat
-  draft = "";
+  draft = drafts.of(null);
   notice = null; // what went wrong with something that was asked for here
   menu = false; // whether the list is open, where it does not fit beside the conversation
+  over = null; // what lies over the page: "options", "help"
+  editing = null; // the id of the message that is being edited
+  target = null; // the id of the message to go to
   models = [];
 
   constructor(client, changed) {
     [this.#client, this.#changed] = [client, changed];
     this.outbox = new Outbox(client, changed);
     this.sessions = new Sessions(client, changed);
+    this.search = new Search(client, changed);
+    this.overview = new Overview(client, (event) => this.sessions.apply(event));
+    this.steering = new Steering(client, this);
+    this.deletions = new Deletions(client, changed, (id, problem) => this.#deleted(id, problem));
   }
 
   start() {
     this.outbox.resume();
+    for (const id of this.deletions.resume()) this.sessions.hide(id);
     this.#route();
     this.sessions.load();
+    this.overview.start();
     this.#loadModels();
     addEventListener("hashchange", () => this.#route());
     addEventListener("online", () => this.#wake());
@@ -51,10 +65,13 @@ export class Chat {
     return this.conversation?.id ?? null;
   }
 
+  get session() {
+    return this.conversation?.history?.session ?? this.sessions.items.find(({ id }) => id === this.sessionId) ?? null;
+  }
+
   /** What the open session is called; empty for one without a name and a message. */
   get title() {
-    const session = this.conversation?.history?.session ?? this.sessions.items.find(({ id }) => id === this.sessionId);
-    return (session && this.sessions.titleOf(session)) || this.pending[0]?.title || "";
+    return (this.session && this.sessions.titleOf(this.session)) || this.pending[0]?.title || "";
   }
 
   /** Whether the address names a session that is not there (any more). */
@@ -62,62 +79,112 @@ export class Chat {
     return this.conversation?.phase === "missing";
   }
 
-  /** Messages of the open session that the server has not taken yet. */
+  /** What the server has not taken yet of the open session. */
   get pending() {
     const held = new Set(this.conversation?.history?.messages.map(({ id }) => id));
     return this.outbox.of(this.sessionId).filter(({ id }) => !held.has(id));
   }
 
-  /** Whether the next message has to wait. */
+  /** The messages to show: of the branch, up to where what is pending will stand. */
+  get shown() {
+    const branch = this.conversation?.branch ?? [];
+    const at = this.pending.findLast((ask) => ask.at !== undefined)?.at;
+    return at === undefined ? branch : branch.slice(0, branch.findIndex(({ id }) => id === at) + 1);
+  }
+
+  /** Whether the next message has to wait for a reply. */
   get busy() {
     return this.pending.length > 0 || Boolean(this.conversation?.running);
   }
 
-  setDraft(text) {
-    this.draft = text;
-    drafts.keep(this.sessionId, text);
+  /** `{model, system_prompt, params}` of the open session, or of the one that the next message makes. */
+  get options() {
+    const { model = null, system_prompt = null, params = {} } = this.conversation ? (this.session ?? {}) : newOptions.get();
+    return { model, system_prompt, params };
+  }
+
+  async setOptions(options) {
+    if (this.conversation) await this.try(() => this.sessions.change(this.sessionId, options));
+    else newOptions.keep(options);
     this.#changed();
   }
 
-  /** Sends a message to the open session, or to a new one where none is open or it is not there any more. */
-  async send(text) {
-    const create = !this.conversation || this.missing;
-    const session = create ? newId("ses") : this.sessionId;
-    const untitled = !create && this.conversation.history?.messages.length === 0 && !this.title;
-    const title = beginning(text);
-    this.notice = null;
-    const sent = this.outbox.send({ id: newId("msg"), session, content: text, title, create });
-    if (create) location.hash = session;
-    try {
-      await sent;
-      if (untitled) await this.sessions.rename(session, title);
-      else this.sessions.tell();
-    } catch (problem) {
-      if (!drafts.of(session)) drafts.keep(session, text);
-      if (this.sessionId === session) this.draft = drafts.of(session);
-      this.tell(problem);
-    }
+  setDraft(change) {
+    this.draft = { ...this.draft, ...change };
+    drafts.keep(this.sessionId, this.draft);
+    this.#changed();
   }
 
-  /** Asks again what the last reply did not answer to its end. */
-  again = () => {
-    const [asked] = this.conversation.branch.slice(-2);
-    if (!this.busy) this.send(asked.content);
+  /** Sends the draft. */
+  send(busy) {
+    const { draft } = this;
+    if (!draft.text.trim() && !draft.pictures.length) return;
+    this.setDraft({ text: "", pictures: [] });
+    this.steering.send(draft, busy);
+  }
+
+  /** What was not taken is a draft again, unless there is another by now. */
+  giveBack(session, draft) {
+    const had = drafts.of(session);
+    if (had.text || had.pictures.length) return;
+    drafts.keep(session, draft);
+    if (this.sessionId === session) this.draft = draft;
+  }
+
+  /** Adds the pictures among these files to the draft. */
+  attach = (files) =>
+    this.try(async () => {
+      const room = MOST - this.draft.pictures.length;
+      if (files.length > room) throw new Error(`A message may have ${MOST} pictures.`);
+      const addresses = await Promise.all([...files].map(addressOf));
+      this.setDraft({ pictures: [...this.draft.pictures, ...addresses] });
+    });
+
+  /** Files that were chosen or dropped: sessions are imported, all others are meant as pictures. */
+  take = async (files) => {
+    const sessions = files.filter(isSession);
+    const pictures = files.filter((file) => !isSession(file));
+    if (pictures.length) await this.attach(pictures);
+    await this.try(async () => {
+      for (const file of sessions) {
+        const session = await importFile(file);
+        this.sessions.put(session);
+        location.hash = session.id;
+      }
+    });
   };
 
-  async stop() {
-    const { running } = this.conversation;
-    await this.try(() => this.conversation.stop(running));
+  /** Opens a session at a message. */
+  async open(session, message) {
+    location.hash = session;
+    this.#route();
+    this.set({ target: message, menu: false });
+    await this.try(async () => {
+      const { conversation } = this;
+      await conversation.ready;
+      while (!conversation.holds(message) && (await conversation.loadOlder()));
+      if (!conversation.holds(message)) await this.steering.show(message);
+    });
   }
+
+  /** Opens a message of one's own for other words; none closes it. */
+  edit = (id) => this.set({ editing: id });
 
   rename(id, title) {
     return this.try(() => this.sessions.rename(id, title.trim() || null));
   }
 
-  async delete(id) {
-    drafts.keep(id, "");
-    if (this.sessionId === id) location.hash = "";
-    await this.try(() => this.sessions.delete(id));
+  /** Takes a session away; for a few seconds it can be brought back. */
+  delete(session) {
+    this.sessions.hide(session.id);
+    this.deletions.add({ ...session, title: this.sessions.titleOf(session), open: this.sessionId === session.id });
+    if (this.sessionId === session.id) location.hash = "";
+  }
+
+  undoDelete() {
+    const { id, open } = this.deletions.undo();
+    this.sessions.unhide(id);
+    if (open) location.hash = id;
   }
 
   /** Does something that was asked for, and tells what came of it only where it failed. */
@@ -129,13 +196,16 @@ export class Chat {
     }
   }
 
-  tell(problem) {
-    this.notice = problem;
-    this.#changed();
+  setMenu(menu) {
+    this.set({ menu });
   }
 
-  setMenu(open) {
-    this.menu = open;
+  tell(problem) {
+    this.set({ notice: problem });
+  }
+
+  set(state) {
+    Object.assign(this, state);
     this.#changed();
   }
 
@@ -145,18 +215,21 @@ export class Chat {
     this.conversation?.close();
     this.conversation = id && new Conversation(this.#client, id, () => this.#follow());
     this.conversation?.open(this.outbox.created(id));
-    this.draft = drafts.of(id);
-    this.menu = false;
-    this.notice = null;
-    this.#changed();
+    this.set({ draft: drafts.of(id), menu: false, notice: null, editing: null });
   }
 
   /** The list learns from the open conversation. */
   #follow() {
     const { history, phase, id } = this.conversation;
-    if (phase === "missing") this.sessions.drop(id);
+    if (phase === "missing") this.sessions.hide(id);
     else if (history?.session) this.sessions.put(history.session);
     this.#changed();
+  }
+
+  #deleted(id, problem) {
+    if (!problem) return this.sessions.tell();
+    this.sessions.unhide(id);
+    this.tell(problem);
   }
 
   #wake() {

@@ -17,11 +17,14 @@ export class Conversation {
   #line = null;
   #resting = false;
   #awaken = null;
+  #loaded;
+  #older = null; // the page of older messages that is being fetched
   history = null;
   phase = "loading"; // or "ready", "missing", "failed"
   line = "open"; // or "waiting", while the stream is down
   problem = null;
   loadingOlder = false;
+  ready = new Promise((resolve) => (this.#loaded = resolve));
   fresh = false; // whether this page is making the session
 
   constructor(client, id, changed) {
@@ -75,13 +78,37 @@ export class Conversation {
     return branch.reverse();
   }
 
+  /** The reply that is being written, or the first of those that wait for their turn. */
   get running() {
-    return this.branch.findLast(({ status }) => LIVE.includes(status)) ?? null;
+    return this.branch.find(({ status }) => LIVE.includes(status)) ?? null;
   }
 
-  async loadOlder() {
+  /** The newest message of those below one: the end of the branch through it that was written to last. */
+  async newestBelow(id) {
+    const below = new Set([id]);
+    let newest = id;
+    for (let [after, more] = [id, true]; more; ) {
+      const page = await this.#get(`/messages?branch=all&after=${after}`, { tries: 3 });
+      for (const message of page.data) if (below.has(message.parent_id)) below.add((newest = message.id));
+      [after, more] = [page.data.at(-1)?.id, page.has_more];
+    }
+    return newest;
+  }
+
+  /** Whether the branch that is shown has this message, as far as it is held. */
+  holds(id) {
+    return this.branch.some((message) => message.id === id);
+  }
+
+  /** Fetches a page of what came before. Returns whether there was one. */
+  loadOlder() {
+    this.#older ??= this.#fetchOlder().finally(() => (this.#older = null));
+    return this.#older;
+  }
+
+  async #fetchOlder() {
     const [oldest] = this.branch;
-    if (this.loadingOlder || !oldest?.parent_id) return;
+    if (!oldest?.parent_id) return false;
     this.#set({ loadingOlder: true });
     try {
       const query = `?limit=${PAGE}&before=${oldest.id}&branch=${oldest.id}`;
@@ -89,13 +116,10 @@ export class Conversation {
       const held = new Set(this.history.messages.map(({ id }) => id));
       const older = data.filter(({ id }) => !held.has(id));
       this.history = { ...this.history, messages: [...older, ...this.history.messages] };
+      return older.length > 0;
     } finally {
       this.#set({ loadingOlder: false });
     }
-  }
-
-  stop(reply) {
-    return this.#client.stop(this.id, reply.id);
   }
 
   async #load() {
@@ -103,6 +127,7 @@ export class Conversation {
     // Behind `as_of` the stream tells all; a session from before it has to be fetched again.
     const fresh = session.last_seq < page.as_of ? await this.#get("") : session;
     this.#set({ history: newHistory(fresh, page.data, page.as_of), phase: "ready" });
+    this.#loaded();
   }
 
   #get(path, options) {
@@ -117,12 +142,18 @@ export class Conversation {
       const signal = AbortSignal.any([this.#leave.signal, this.#line.signal]);
       const onState = (line) => this.#set({ line });
       for await (const event of this.#client.follow(this.id, { after: this.history.as_of, signal, onState })) {
-        this.history = fold(this.history, event);
+        this.history = this.#concerns(event) ? fold(this.history, event) : { ...this.history, as_of: event.seq };
         this.#changed();
         if (event.type === "session.updated" && !this.#holds(event.data.session.head)) return;
       }
       if (this.#resting) await new Promise((resolve) => (this.#awaken = resolve));
     }
+  }
+
+  /** A reply of another branch, which nobody looks at, may be written meanwhile. */
+  #concerns({ type, data }) {
+    const id = type === "message.ended" ? data.message.id : data.message_id;
+    return type === "message.created" || id === undefined || this.#holds(id);
   }
 
   #holds(id) {

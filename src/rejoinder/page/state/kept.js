@@ -1,46 +1,71 @@
 /**
- * What this browser keeps so that nothing is lost before the server has it: drafts, and messages on their way. Each has
- * a key of its own, so that two tabs never write over each other. Where storage is refused, memory stands in.
+ * What this browser keeps so that nothing is lost before the server has it: drafts, and what is on its way. Each has a
+ * key of its own, so that two tabs never write over each other. Where storage is refused or full, memory stands in.
  */
 
-const DRAFT = "rejoinder.draft.";
-const SEND = "rejoinder.send.";
+/** Of one kind of thing, by name. */
+class Shelf {
+  #prefix;
+  #memory = new Map();
 
-const storage = (() => {
-  try {
-    localStorage.setItem("rejoinder.test", "");
-    localStorage.removeItem("rejoinder.test");
-    return localStorage;
-  } catch {
-    const map = new Map();
-    return {
-      getItem: (key) => map.get(key) ?? null,
-      setItem: (key, value) => map.set(key, value),
-      removeItem: (key) => map.delete(key),
-      get length() {
-        return map.size;
-      },
-      key: (index) => [...map.keys()][index],
-    };
+  constructor(kind) {
+    this.#prefix = `rejoinder.${kind}.`;
   }
-})();
 
-export const drafts = {
-  /** The draft of a session; of a chat that has no session yet under "new". */
-  of: (session) => storage.getItem(DRAFT + (session ?? "new")) ?? "",
-  keep(session, text) {
-    if (text) storage.setItem(DRAFT + (session ?? "new"), text);
-    else storage.removeItem(DRAFT + (session ?? "new"));
-  },
-};
+  of(name) {
+    const text = this.#memory.get(name) ?? stored((storage) => storage.getItem(this.#prefix + name));
+    return text ? JSON.parse(text) : null;
+  }
 
-/** Messages on their way: `{id, session, content, title, create}`, the body of each being the same at every attempt. */
-export const sends = {
+  keep(name, value) {
+    this.drop(name);
+    const text = JSON.stringify(value);
+    const done = stored((storage) => (storage.setItem(this.#prefix + name, text), true));
+    if (!done) this.#memory.set(name, text);
+  }
+
+  drop(name) {
+    this.#memory.delete(name);
+    stored((storage) => storage.removeItem(this.#prefix + name));
+  }
+
+  /** Every value, in the order of their names. */
   all() {
-    const keys = Array.from({ length: storage.length }, (_, index) => storage.key(index));
-    const kept = keys.filter((key) => key.startsWith(SEND)).map((key) => JSON.parse(storage.getItem(key)));
-    return kept.sort((one, other) => (one.id < other.id ? -1 : 1)); // ids sort by time
+    const keys = stored((storage) => Array.from({ length: storage.length }, (_, index) => storage.key(index))) ?? [];
+    const names = keys.filter((key) => key.startsWith(this.#prefix)).map((key) => key.slice(this.#prefix.length));
+    return [...new Set([...names, ...this.#memory.keys()])].sort().map((name) => this.of(name));
+  }
+}
+
+/** What the browser's storage makes of a request; undefined where it refuses. */
+function stored(request) {
+  try {
+    return request(localStorage);
+  } catch {
+    return undefined;
+  }
+}
+
+const NOTHING = { text: "", pictures: [] };
+const draftShelf = new Shelf("draft");
+const optionShelf = new Shelf("options");
+
+/** What is written and not sent, `{text, pictures}`, by session; of a chat that has no session yet under "new". */
+export const drafts = {
+  of: (session) => draftShelf.of(session ?? "new") ?? NOTHING,
+  keep(session, draft) {
+    if (draft.text || draft.pictures.length) draftShelf.keep(session ?? "new", draft);
+    else draftShelf.drop(session ?? "new");
   },
-  keep: (send) => storage.setItem(SEND + send.id, JSON.stringify(send)),
-  drop: (send) => storage.removeItem(SEND + send.id),
 };
+
+/** What a chat that has no session yet is to be made with: `{model?, system_prompt?, params?}`. */
+export const newOptions = {
+  get: () => optionShelf.of("new") ?? {},
+  keep: (options) => optionShelf.keep("new", options),
+};
+
+/** What is on its way to the server, see `outbox`. Its ids sort by time. */
+export const asks = new Shelf("ask");
+/** Sessions that are about to be deleted, see `deletions`. */
+export const doomed = new Shelf("doomed");

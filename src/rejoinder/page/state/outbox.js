@@ -1,11 +1,15 @@
 /**
- * Messages on their way to the server. Each is kept before the first attempt and dropped only when the server has said
- * yes or a clear no; until then it is sent again under the same id, also after a reload and by another tab. The same id
- * never makes a second message, so a doubt is always answered by one more attempt.
+ * What is on its way to the server: messages, and requests for another reply. Each is kept before the first attempt and
+ * dropped only when the server has said yes or a clear no; until then it is sent again under the same id, also after a
+ * reload and by another tab. The same id never makes a second message, so a doubt is always answered by one more attempt.
+ *
+ * An ask is `{id, session, how, to, at, fields, title, create}`: `how` is "messages", or "replies" or "continue" of the
+ * message `to`; `at` is the message below which it will stand, absent for the end; `fields` are the same at every attempt;
+ * `create` holds what its session is to be made with, where it is the first, and `title` what to call that until it has a name.
  */
 
 import { Problem } from "../client.js";
-import { sends } from "./kept.js";
+import { asks } from "./kept.js";
 
 export class Outbox {
   #client;
@@ -19,13 +23,15 @@ export class Outbox {
 
   /** Takes up what an earlier life of this page, or another tab, left. */
   resume() {
-    for (const send of sends.all()) if (!this.items.some(({ id }) => id === send.id)) this.#deliver({ ...send });
+    for (const ask of asks.all()) {
+      if (!this.items.some(({ id }) => id === ask.id)) this.#deliver({ ...ask }).catch(() => {});
+    }
   }
 
-  /** Sends a message. Settles once the server has taken it; rejects with its Problem where it will not. */
-  send(message) {
-    sends.keep(message);
-    return this.#deliver({ ...message });
+  /** Sends something. Settles once the server has taken it; rejects with its Problem where it will not. */
+  send(ask) {
+    asks.keep(ask.id, ask);
+    return this.#deliver({ ...ask });
   }
 
   of(session) {
@@ -43,13 +49,12 @@ export class Outbox {
     const onRetry = (problem) => Object.assign(item, { problem }) && this.#changed();
     try {
       if (item.create) await this.#create(item, onRetry);
-      const turn = await this.#client.start(item.session, item.content, { id: item.id, onRetry });
-      sends.drop(item);
-      item.taken = turn;
+      const turn = await this.#ask(item, onRetry);
+      asks.drop(item.id);
       return turn;
     } catch (problem) {
       // Nothing but a clear no ends the attempts.
-      if (problem instanceof Problem) sends.drop(item);
+      if (problem instanceof Problem) asks.drop(item.id);
       throw problem;
     } finally {
       this.items = this.items.filter((other) => other !== item);
@@ -57,8 +62,14 @@ export class Outbox {
     }
   }
 
-  async #create({ session, title }, onRetry) {
-    const created = this.#client.createSession({ id: session, title }, { onRetry });
+  #ask({ session, id, how, to, fields }, onRetry) {
+    if (how !== "messages") return this.#client.further(session, to, how, { id, onRetry, ...fields });
+    const { content, ...others } = fields;
+    return this.#client.start(session, content, { id, onRetry, ...others });
+  }
+
+  async #create({ session, create }, onRetry) {
+    const created = this.#client.createSession({ id: session, ...create }, { onRetry });
     this.#created.set(session, created.catch(() => {}));
     await created;
     this.#created.delete(session);

@@ -1,5 +1,6 @@
 /** The list of sessions, newest activity first, as far as it has been scrolled. */
 
+import { countOpen } from "./overview.js";
 import { beginning } from "./titles.js";
 
 const PAGE = 50;
@@ -11,12 +12,18 @@ export class Sessions {
   #loading = null;
   #beginnings = new Map(); // by session without a title: what is shown instead, empty while it is fetched
   #gone = new Set(); // deleted: an answer or an event that was already on its way must not bring one back
+  #writing = new Map(); // by session in which replies are being written: their ids
   items = [];
+  version = 0; // another one whenever something in the list changed
   failed = null;
   loaded = false;
 
   constructor(client, changed) {
-    [this.#client, this.#changed] = [client, changed];
+    this.#client = client;
+    this.#changed = () => {
+      this.version++;
+      changed();
+    };
     // Another tab of this browser made, renamed or deleted something.
     this.tabs = new BroadcastChannel("rejoinder.sessions");
     this.tabs.onmessage = () => this.load();
@@ -41,10 +48,46 @@ export class Sessions {
   /** Takes in what is known of a session from elsewhere, at its place in the order. */
   put(session) {
     const had = this.items.find(({ id }) => id === session.id);
-    if (this.#gone.has(session.id) || (had?.updated_at === session.updated_at && had.title === session.title)) return;
-    this.items = unique([session, ...this.items]);
-    this.#changed();
+    if (this.#gone.has(session.id) || had?.last_seq > session.last_seq) return;
+    if (had?.updated_at === session.updated_at && had.title === session.title && had.head === session.head) return;
+    this.#take([session, ...this.items]);
     this.#readBeginnings();
+  }
+
+  #take(items) {
+    this.items = unique(items).filter(({ id }) => !this.#gone.has(id));
+    this.#changed();
+  }
+
+  writes(id) {
+    return this.#writing.has(id);
+  }
+
+  /** Takes in an event of the overview. What is not held is fetched, since it is the newest now. */
+  async apply({ type, data }) {
+    if (countOpen(this.#writing, type, data)) this.#changed();
+    if (type === "snapshot") return this.load();
+    const id = data.session_id;
+    if (type === "session.deleted") return this.hide(id);
+    if (type === "session.created") this.#gone.delete(id); // it may have come again
+    if (data.session) return this.put({ ...data.session, last_seq: data.seq });
+    const had = this.items.find((item) => item.id === id);
+    const updated_at = type === "message.created" ? data.message.created_at : data.message?.ended_at;
+    if (had && updated_at) this.put({ ...had, head: type === "message.created" ? data.message.id : had.head, updated_at, last_seq: data.seq });
+    if (!had && updated_at) this.#fetchOne(id);
+  }
+
+  async #fetchOne(id) {
+    try {
+      this.put(await this.#client.request("GET", `/v1/sessions/${id}`, { tries: 2 }));
+    } catch (problem) {
+      if (problem.status !== 404) console.warn("A session is missing from the list:", problem);
+    }
+  }
+
+  /** Says what a session is called until it has a name: how it begins. */
+  begins(id, title) {
+    this.#beginnings.set(id, title);
   }
 
   /** What to call a session; empty for one without a title and a message. */
@@ -52,30 +95,25 @@ export class Sessions {
     return title || this.#beginnings.get(id) || "";
   }
 
-  async rename(id, title) {
-    this.put(await this.#client.request("PATCH", `/v1/sessions/${id}`, { body: { title }, tries: 3 }));
+  rename(id, title) {
+    return this.change(id, { title });
+  }
+
+  /** Changes what is known of a session: title, model, params, system_prompt. */
+  async change(id, fields) {
+    this.put(await this.#client.request("PATCH", `/v1/sessions/${id}`, { body: fields, tries: 3 }));
     this.tell();
   }
 
-  /** It is gone from the list at once, and back where the server would not delete it. */
-  async delete(id) {
-    this.drop(id);
-    try {
-      await this.#client.request("DELETE", `/v1/sessions/${id}`, { tries: 3 });
-    } catch (problem) {
-      if (problem.status !== 404) {
-        this.#gone.delete(id);
-        this.load();
-        throw problem;
-      }
-    }
-    this.tell();
-  }
-
-  drop(id) {
+  /** Takes a session out of the list: it is gone, or will be. */
+  hide(id) {
     this.#gone.add(id);
-    this.items = this.items.filter((item) => item.id !== id);
-    this.#changed();
+    this.#take(this.items);
+  }
+
+  unhide(id) {
+    this.#gone.delete(id);
+    this.load();
   }
 
   tell() {
@@ -92,12 +130,12 @@ export class Sessions {
     try {
       const page = await this.#client.request("GET", `/v1/sessions?limit=${PAGE}${cursor}`, { tries: 2 });
       if (after !== null || !this.loaded || !this.hasMore) this.#next = page.next ?? null;
-      this.items = unique(merge(page.data)).filter(({ id }) => !this.#gone.has(id));
       [this.failed, this.loaded] = [null, true];
+      this.#take(merge(page.data));
     } catch (problem) {
       this.failed = problem;
+      this.#changed();
     }
-    this.#changed();
     this.#readBeginnings();
   }
 

@@ -1,20 +1,16 @@
 /**
  * Markdown that grows, cut into blocks. Only the last block of a text can still change its meaning when more text comes
  * (a line becomes a table, a list goes on), so all others are read once and keep their identity: whoever draws them
- * has nothing to do for them. A reply of a hundred pages costs no more per token than a short one.
+ * has nothing to do for them. A reply of a hundred pages costs no more per token than a short one, since a block that
+ * grows beyond measure is cut as well, and code whose end is yet to come is not read again.
  */
 
-import { Lexer, Marked } from "../vendor/marked/marked.js";
+import { Lexer } from "../vendor/marked/marked.js";
+import { marked } from "./grammar.js";
 
-/** Tags that pass as they are written here, without any attribute. All other HTML is shown as the text that it is. */
-const PLAIN_TAG = /&#60;(\/?(?:b|br|del|em|i|ins|kbd|mark|s|small|strong|sub|sup|u))\s*\/?&#62;/gi;
-
-const escaped = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
-
-const marked = new Marked({
-  gfm: true,
-  renderer: { html: ({ text }) => escaped(text.replace(/<!--.*?-->/gs, "")).replace(PLAIN_TAG, "<$1>") },
-});
+/** Characters of a paragraph and items of a list after which what follows is a block of its own. */
+const LONG = 4000;
+const MANY = 40;
 
 export class Blocks {
   #text = "";
@@ -27,20 +23,25 @@ export class Blocks {
   read(text, done) {
     const source = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
     if (!source.startsWith(this.#text) || done) [this.#settled, this.#length, this.#links] = [[], 0, {}];
-    const blocks = [...this.#settled, ...this.#lex(source.slice(this.#length))];
+    const rest = done ? source : copyOf(source.slice(this.#length));
+    const blocks = [...this.#settled, ...(openCode(rest, this.#shown[this.#settled.length]) ?? this.#lex(rest))];
     if (!done) this.#settle(blocks);
     this.#text = source;
     this.#shown = blocks.map((fresh, place) => same(this.#shown[place], fresh) ?? fresh);
     return this.#shown;
   }
 
-  /** A block is `{token, raw, links}`: the lexer's token, its source, and how many definitions it was read with. */
+  /** A block is `{token, raw, links, more}`: the lexer's token, its source, how many definitions it was read with, and
+   *  whether the next one goes on with it. */
   #lex(source) {
-    const lexer = new Lexer(marked.defaults);
-    Object.assign(lexer.tokens.links, this.#links);
-    const tokens = lexer.lex(source);
+    const tokens = lex(source, this.#links);
     const links = Object.keys(tokens.links).length;
-    return tokens.map((token) => ({ token, raw: token.raw, links }));
+    const block = (token, more = false) => ({ token, raw: token.raw, links, more });
+    return tokens.flatMap((token) => {
+      const pieces = piecesOf(token);
+      if (pieces.length < 2) return [block(token)];
+      return pieces.flatMap((piece, place) => lex(piece, tokens.links).map((part) => block(part, place < pieces.length - 1)));
+    });
   }
 
   /** Everything before the last block that is more than white space is settled. */
@@ -54,9 +55,46 @@ export class Blocks {
   }
 }
 
+/** A part of a text would keep the whole of it in memory, at each of its lengths; a copy does not. */
+const copyOf = (text) => `${text} `.slice(0, -1);
+
+function lex(source, links) {
+  const lexer = new Lexer(marked.defaults);
+  Object.assign(lexer.tokens.links, links);
+  return lexer.lex(source);
+}
+
+/** The one block of a rest that is code whose closing fence has not come: found without reading it all again. */
+function openCode(rest, had) {
+  const fence = had?.token.type === "code" && /^(`{3,}|~{3,})[^\n]*\n/.exec(rest);
+  if (!fence || !rest.startsWith(had.raw)) return null;
+  const unread = rest.lastIndexOf("\n", had.raw.length - 1) + 1;
+  const sign = fence[1][0];
+  if (new RegExp(`^ {0,3}${sign}{${fence[1].length},}`, "m").test(rest.slice(unread))) return null;
+  const text = rest.slice(fence[0].length).replace(/\n$/, "");
+  return [{ ...had, raw: rest, token: { ...had.token, raw: rest, text } }];
+}
+
+/** The sources of the parts of a token that is too long to be read again for every word that is added to it. */
+function piecesOf({ type, raw, items }) {
+  if (type === "list" && items.length > MANY) {
+    const groups = Array.from({ length: Math.ceil(items.length / MANY) }, (_, part) => items.slice(part * MANY, (part + 1) * MANY));
+    return groups.map((group) => group.map((item) => item.raw).join(""));
+  }
+  const pieces = [];
+  while (type === "paragraph" && raw.length > LONG) {
+    // Where a letter follows, what follows is a paragraph again.
+    const gap = /\s(?=\p{L})/u.exec(raw.slice(LONG));
+    if (!gap) break;
+    pieces.push(raw.slice(0, LONG + gap.index + 1));
+    raw = raw.slice(LONG + gap.index + 1);
+  }
+  return [...pieces, raw];
+}
+
 /** A block that would be drawn the same. Only what has a bracket may mean something else once a definition came. */
 function same(had, fresh) {
-  if (!had || had.raw !== fresh.raw || had.token.type !== fresh.token.type) return null;
+  if (!had || had.raw !== fresh.raw || had.more !== fresh.more || had.token.type !== fresh.token.type) return null;
   return had.links === fresh.links || !fresh.raw.includes("[") ? had : null;
 }
 

@@ -1,3 +1,6 @@
+/** Milliseconds. */
+const LONGEST_REST = 300;
+
 /**
  * One drawing per frame, however many events came in between. A drawing that takes long makes the next one wait in
  * proportion, so that however long a reply grows, three quarters of the time are left for the reader's own doings.
@@ -10,7 +13,7 @@ export function batched(draw) {
     const began = performance.now();
     draw();
     const took = performance.now() - began;
-    rest = took > 8 ? 3 * took : 0;
+    rest = took > 8 ? Math.min(3 * took, LONGEST_REST) : 0;
   };
   return function changed() {
     if (waiting) return;

@@ -1,59 +1,106 @@
-/** Where one writes. Enter sends, Shift and Enter make a new line; while a reply is written the button stops it. */
+/**
+ * Where one writes. Enter sends, Shift and Enter make a new line. While a reply is written, what is sent waits for its
+ * end, or with Ctrl and Enter interrupts it. Pictures come by the button, by pasting, or by dropping them on the page.
+ */
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { MOST, KINDS } from "../state/pictures.js";
+import { IconButton } from "./buttons.js";
+import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { icon } from "./icons.js";
 
 export function Composer({ chat }) {
   const area = useRef();
-  const [hint, setHint] = useState("");
   const running = chat.conversation?.running;
-  const stopping = running && chat.conversation.history.stopping.includes(running.id);
+  const { text, pictures } = chat.draft;
+  const something = Boolean(text.trim() || pictures.length);
 
   useEffect(() => {
     // On a phone the keyboard would cover half of what one came to read.
     if (matchMedia("(hover: hover)").matches) area.current.focus();
   }, [chat.sessionId]);
-  useEffect(() => setHint(""), [running?.id, chat.sessionId]);
   useLayoutEffect(() => {
     area.current.style.height = "auto";
     area.current.style.height = `${area.current.scrollHeight}px`;
-  }, [chat.draft]);
+  }, [text]);
 
-  const send = () => {
-    if (!chat.draft.trim()) return;
-    if (chat.busy) setHint("A reply is still being written. Stop it, or send this when it is done.");
-    else {
-      const text = chat.draft;
-      chat.setDraft("");
-      chat.send(text);
-    }
+  const send = (busy) => {
+    chat.send(busy);
+    area.current.focus({ preventScroll: true }); // the button may be about to go, and the focus with it
   };
   const stop = () => {
-    chat.stop();
-    area.current.focus({ preventScroll: true }); // the button is about to go, and the focus with it
+    chat.steering.stop();
+    area.current.focus({ preventScroll: true });
   };
   const onKeyDown = (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.isComposing) return;
+    if (event.key === "ArrowUp" && !text && !event.altKey) editLast(chat, event);
+    if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
-    send();
+    send(event.ctrlKey || event.metaKey ? "interrupt" : "queue");
+  };
+  const onPaste = (event) => {
+    const files = [...event.clipboardData.files];
+    if (!files.length) return;
+    event.preventDefault();
+    chat.attach(files);
   };
   return html`
     <div class="composer">
       <div class="field">
-        <textarea ref=${area} rows="1" dir="auto" value=${chat.draft} placeholder="Write a message" aria-label="Message"
-          enterkeyhint="send" onInput=${(event) => chat.setDraft(event.target.value)} onKeyDown=${onKeyDown} />
-        ${running
-          ? html`<button type="button" class="round stop" onClick=${stop} disabled=${stopping} aria-label="Stop" title="Stop">${icon("stop")}</button>`
-          : html`<button type="button" class="round" onClick=${send} disabled=${chat.busy || !chat.draft.trim()} aria-label="Send" title="Send">${icon("up")}</button>`}
+        ${pictures.length > 0 && html`<${Attached} chat=${chat} pictures=${pictures} />`}
+        <${Attach} onFiles=${(files) => chat.attach(files)} full=${pictures.length >= MOST} />
+        <textarea ref=${area} rows="1" dir="auto" value=${text} placeholder="Write a message" aria-label="Message" enterkeyhint="send"
+          onInput=${({ target }) => chat.setDraft({ text: target.value })} onKeyDown=${onKeyDown} onPaste=${onPaste} />
+        ${running && html`<${Stop} chat=${chat} running=${running} onClick=${stop} />`}
+        ${(something || !running) && html`<button type="button" class="round" onClick=${() => send("queue")} disabled=${!something} aria-label=${running ? "Send next" : "Send"} title=${running ? "Send it when the reply is done" : "Send"}>${icon("up")}</button>`}
       </div>
-      <p class="hint" role="status">${hint || aboutModel(chat)}</p>
+      <${Hint} chat=${chat} waiting=${Boolean(running) && something} onInterrupt=${() => send("interrupt")} />
     </div>
   `;
 }
 
+function Stop({ chat, running, onClick }) {
+  const stopping = chat.conversation.history.stopping.includes(running.id);
+  return html`<button type="button" class="round stop" onClick=${onClick} disabled=${stopping} aria-label="Stop" title="Stop (Esc)">${icon("stop")}</button>`;
+}
+
+function Attach({ onFiles, full }) {
+  const input = useRef();
+  const onChange = ({ target }) => {
+    onFiles([...target.files]);
+    target.value = "";
+  };
+  return html`
+    <${IconButton} icon="picture" label="Attach pictures" class="attach" disabled=${full} onClick=${() => input.current.click()} />
+    <input ref=${input} type="file" hidden multiple accept=${KINDS.join(",")} onChange=${onChange} />
+  `;
+}
+
+const Attached = ({ chat, pictures }) => html`
+  <ul class="pictures attached" aria-label="Attached pictures">
+    ${pictures.map((url, place) => html`
+      <li key=${url}>
+        <img src=${url} alt=${`Picture ${place + 1}`} />
+        <${IconButton} icon="close" label=${`Remove picture ${place + 1}`} onClick=${() => chat.setDraft({ pictures: pictures.filter((other) => other !== url) })} />
+      </li>`)}
+  </ul>
+`;
+
+function Hint({ chat, waiting, onInterrupt }) {
+  if (!waiting) return html`<p class="hint">${aboutModel(chat)}</p>`;
+  return html`<p class="hint">It will be sent when the reply is done, or <button type="button" class="link" onClick=${onInterrupt}>interrupt and send</button></p>`;
+}
+
 function aboutModel(chat) {
-  const named = chat.conversation?.history?.session?.model;
+  const named = chat.options.model;
   const model = (Array.isArray(named) ? named[0] : named) ?? chat.models.find((one) => one.default)?.id ?? "";
   if (model.split(":")[0] === "local") return "You are talking to a tiny demo model: quick, polite and often wrong.";
   return model && `You are talking to ${model}.`;
+}
+
+function editLast(chat, event) {
+  const last = chat.shown.findLast(({ role }) => role === "user");
+  if (!last) return;
+  event.preventDefault();
+  chat.set({ editing: last.id });
 }

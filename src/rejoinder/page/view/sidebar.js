@@ -1,27 +1,49 @@
 /** The list of sessions: newest activity first, in groups by day; each can be opened, renamed and deleted. */
 
+import { Found } from "./found.js";
 import { html, memo, useEffect, useRef, useState } from "./html.js";
 import { icon } from "./icons.js";
 
-export function Sidebar({ chat, onDelete }) {
+export function Sidebar({ chat }) {
   const { sessions } = chat;
   return html`
     <nav class="sidebar" aria-label="Chats" inert=${useNarrow() && !chat.menu}>
       <header>
         <span class="brand">Rejoinder</span>
-        <a class="button" href="#" onClick=${() => chat.setMenu(false)}>${icon("plus")} New chat</a>
+        <a class="button" href="#" title="New chat (Alt N)" onClick=${() => chat.setMenu(false)}>${icon("plus")} New chat</a>
       </header>
+      <input type="search" class="search" value=${chat.search.text} placeholder="Search" aria-label="Search in all chats" title="Search in all chats (Alt K)"
+        onInput=${({ target }) => chat.search.set(target.value)} onKeyDown=${(event) => onSearchKey(chat, event)} />
       <div class="list">
-        ${groups(sessions.items).map(
-          ([day, items]) => html`
-            <section key=${day} aria-label=${day}>
-              <h2>${day}</h2>
-              <ul>
-                ${items.map((session) => html`<${Item} key=${session.id} session=${session} title=${sessions.titleOf(session) || "Untitled chat"} open=${session.id === chat.sessionId} chat=${chat} onDelete=${onDelete} />`)}
-              </ul>
-            </section>
-          `,
-        )}
+        ${chat.search.text.trim() ? html`<${Found} chat=${chat} />` : html`<${All} chat=${chat} />`}
+      </div>
+      <footer><a href="/docs">HTTP interface</a><${Import} onFiles=${chat.take} /></footer>
+    </nav>
+  `;
+}
+
+function onSearchKey(chat, event) {
+  if (event.key !== "Escape" || !chat.search.text) return;
+  event.preventDefault(); // it stops no reply
+  chat.search.set("");
+}
+
+function Import({ onFiles }) {
+  const input = useRef();
+  const onChange = ({ target }) => {
+    onFiles([...target.files]);
+    target.value = "";
+  };
+  return html`
+    <button type="button" class="link" onClick=${() => input.current.click()}>Import a chat</button>
+    <input ref=${input} type="file" hidden multiple accept=".jsonl" aria-label="Exported chats" onChange=${onChange} />
+  `;
+}
+
+function All({ chat }) {
+  const { sessions } = chat;
+  return html`
+        <${List} chat=${chat} version=${sessions.version} open=${chat.sessionId} />
         ${sessions.failed && html`
           <div class="note" role="alert">
             <p>The list could not be fetched: ${sessions.failed.message}</p>
@@ -29,13 +51,22 @@ export function Sidebar({ chat, onDelete }) {
           </div>`}
         ${sessions.loaded && !sessions.items.length && html`<p class="note">Your chats will be listed here.</p>`}
         ${sessions.hasMore && html`<${More} key=${sessions.items.length} onSeen=${() => sessions.more()} />`}
-      </div>
-      <footer><a href="/docs">HTTP interface</a></footer>
-    </nav>
   `;
 }
 
-const Item = memo(({ session, title, open, chat, onDelete }) => {
+/** It may be thousands long: it is drawn again only when `version` says that something in it changed. */
+const List = memo(({ chat, open }) => {
+  const { sessions } = chat;
+  return groups(sessions.items).map(([day, items]) => html`
+    <section key=${day} aria-label=${day}>
+      <h2>${day}</h2>
+      <ul>
+        ${items.map((session) => html`<${Item} key=${session.id} session=${session} title=${sessions.titleOf(session) || "Untitled chat"} open=${session.id === open} writing=${sessions.writes(session.id)} chat=${chat} />`)}
+      </ul>
+    </section>`);
+});
+
+const Item = memo(({ session, title, open, writing, chat }) => {
   const [renaming, setRenaming] = useState(false);
   const link = useRef();
   const refocus = useRef(false);
@@ -49,11 +80,17 @@ const Item = memo(({ session, title, open, chat, onDelete }) => {
     setRenaming(false);
     if (wanted !== null && wanted.trim() !== (session.title ?? "")) chat.rename(session.id, wanted);
   }
+  function remove({ currentTarget }) {
+    const item = currentTarget.closest("li");
+    const next = (item.nextElementSibling ?? item.previousElementSibling)?.querySelector("a");
+    (next ?? document.querySelector(".composer textarea")).focus({ preventScroll: true });
+    chat.delete(session);
+  }
   return html`
     <li>
-      <a ref=${link} href=${`#${session.id}`} title=${title} aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}</a>
+      <a ref=${link} href=${`#${session.id}`} title=${title} aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}${writing && html`<span class="mark" role="img" aria-label="A reply is being written" />`}</a>
       <button type="button" class="quiet" aria-label=${`Rename ${title}`} title="Rename" onClick=${() => setRenaming(true)}>${icon("pencil")}</button>
-      <button type="button" class="quiet" aria-label=${`Delete ${title}`} title="Delete" onClick=${() => onDelete(session)}>${icon("trash")}</button>
+      <button type="button" class="quiet" aria-label=${`Delete ${title}`} title="Delete" onClick=${remove}>${icon("trash")}</button>
     </li>
   `;
 });

@@ -28,13 +28,32 @@ export class Thread extends Component {
   getSnapshotBeforeUpdate({ messages }) {
     // What is older grows above the reader, who must not notice.
     const older = messages[0]?.id !== this.props.messages[0]?.id;
-    return older && messages.length ? this.scroller.scrollHeight - this.scroller.scrollTop : null;
+    const fromEnd = older && messages.length ? this.scroller.scrollHeight - this.scroller.scrollTop : null;
+    return { fromEnd, focus: placeOf(document.activeElement) };
   }
 
-  componentDidUpdate(before, _, fromEnd) {
-    if (this.props.pending.length > before.pending.length) this.#follow();
+  componentDidUpdate(before, _, { fromEnd, focus }) {
+    if (this.props.pending.some(({ id, at }) => at === undefined && before.pending.every((had) => had.id !== id))) this.#follow();
     if (fromEnd !== null && !this.#along) this.scroller.scrollTop = this.scroller.scrollHeight - fromEnd;
     if (this.#along) this.#toEnd();
+    if (this.props.target) this.#goTo(this.props.target);
+    if (focus && document.activeElement === document.body) this.#refocus(focus);
+  }
+
+  #goTo(id) {
+    const message = this.scroller.querySelector(`[data-message="${id}"]`);
+    if (!message) return;
+    this.#along = false;
+    message.scrollIntoView({ block: "center" });
+    message.focus({ preventScroll: true });
+    this.props.onTarget();
+  }
+
+  /** Where another version took the place of the message that had the focus, it goes to the same button there. */
+  #refocus({ place, label }) {
+    const message = this.scroller.querySelectorAll(".message")[place];
+    const button = [...(message?.querySelectorAll("button") ?? [])].find((one) => one.ariaLabel === label && !one.disabled);
+    (button ?? message)?.focus({ preventScroll: true });
   }
 
   #toEnd() {
@@ -58,18 +77,31 @@ export class Thread extends Component {
     if (this.state.away === this.#along) this.setState({ away: !this.#along });
   };
 
-  render({ messages, pending, stopping, loadingOlder, onAgain }, { away }) {
-    const [asked, last] = messages.slice(-2);
-    const again = asked?.role === "user" && typeof asked.content === "string" && !pending.length ? onAgain : null;
+  render({ messages, pending, stopping, loadingOlder, steering, editing, onEdit }, { away }) {
+    const last = pending.length ? null : messages.at(-1);
     return html`
       <div class="scroll" ref=${(place) => (this.scroller = place)} onScroll=${this.#scrolled} onClick=${copyCode}>
         <div class="messages">
           ${loadingOlder && html`<p class="note">Fetching what came before…</p>`}
-          ${messages.map((message) => html`<${Message} key=${message.id} message=${message} stopping=${stopping.includes(message.id)} again=${message === last ? again : null} />`)}
-          ${pending.map((send) => html`<${Pending} key=${send.id} send=${send} />`)}
+          ${messages.map((message, place) => html`<${Message} key=${message.id} message=${message} stopping=${stopping.includes(message.id)} last=${message === last}
+            steering=${steering} editing=${editing === message.id} onEdit=${onEdit} called=${message.role === "tool" ? calledOf(messages, place) : null} />`)}
+          ${pending.map((ask) => html`<${Pending} key=${ask.id} ask=${ask} />`)}
         </div>
       </div>
-      ${away && html`<button type="button" class="to-end" onClick=${this.#follow} aria-label="To the end">${icon("down")}</button>`}
+      ${away && html`<button type="button" class="to-end" onClick=${this.#follow} aria-label="To the newest" title="To the newest">${icon("down")}</button>`}
     `;
   }
+}
+
+/** Which message has the focus, and in which of its buttons. */
+function placeOf(element) {
+  const message = element?.closest(".message");
+  return message && { place: [...document.querySelectorAll(".messages .message")].indexOf(message), label: element.ariaLabel };
+}
+
+/** The name of the tool whose answer stands at a place: that of the call before it with the same id. */
+function calledOf(messages, place) {
+  const { tool_call_id } = messages[place];
+  const calls = messages.slice(0, place).flatMap(({ tool_calls }) => tool_calls ?? []);
+  return calls.findLast(({ id }) => id === tool_call_id)?.function.name ?? "";
 }

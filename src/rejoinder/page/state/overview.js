@@ -1,0 +1,72 @@
+/**
+ * What happens in all sessions, for the list and its marks: one stream (`GET /v1/events`) for all tabs of a browser, which
+ * has six connections to a server and no more. The tab that gets the lock reads the stream and passes on what comes; when
+ * it goes, the browser gives the lock to another, whose connection begins with a snapshot, so that nothing is missed.
+ */
+
+const NAME = "rejoinder.overview";
+
+export class Overview {
+  #client;
+  #told;
+  #tabs = new BroadcastChannel(NAME);
+  #writing = new Map(); // by session with open replies: their ids; what a tab that comes later is told first
+  #reads = false; // whether this tab holds the stream
+
+  /** `told` hears each event, in every tab. */
+  constructor(client, told) {
+    [this.#client, this.#told] = [client, told];
+    this.#tabs.onmessage = ({ data }) => {
+      if (data !== "new") this.#told(data);
+      else if (this.#reads) this.#pass(this.#snapshot());
+    };
+  }
+
+  start() {
+    this.#tabs.postMessage("new");
+    // Pages that are not served over TLS or loopback have no locks: there each tab reads for itself.
+    if (navigator.locks) navigator.locks.request(NAME, () => this.#read());
+    else this.#read();
+  }
+
+  async #read() {
+    this.#reads = true;
+    try {
+      for await (const event of this.#client.overview()) {
+        this.#count(event);
+        this.#told(event);
+        this.#pass(event);
+      }
+    } catch (problem) {
+      console.warn("The list is not kept up to date:", problem);
+    }
+  }
+
+  #pass(event) {
+    if (navigator.locks) this.#tabs.postMessage(event);
+  }
+
+  #count({ type, data }) {
+    countOpen(this.#writing, type, data);
+  }
+
+  #snapshot() {
+    const writing = [...this.#writing].map(([session_id, ids]) => ({ session_id, replies: [...ids].map((id) => ({ id })) }));
+    return { type: "snapshot", data: { writing } };
+  }
+}
+
+/** Keeps a map of open replies by session true to an event. Returns whether a mark may have changed. */
+export function countOpen(writing, type, data) {
+  if (type === "snapshot") {
+    writing.clear();
+    for (const { session_id, replies } of data.writing) writing.set(session_id, new Set(replies.map(({ id }) => id)));
+    return true;
+  }
+  const id = data.session_id;
+  if (type === "session.deleted") return writing.delete(id);
+  const open = writing.get(id) ?? new Set();
+  if (type === "message.created" && ["queued", "streaming"].includes(data.message.status)) writing.set(id, open.add(data.message.id));
+  if (type === "message.ended" && open.delete(data.message.id) && !open.size) writing.delete(id);
+  return type.startsWith("message.");
+}

@@ -1,0 +1,113 @@
+/**
+ * What one can do with a conversation beyond reading it: send, stop, ask again, go on, edit, switch between branches, fork.
+ * None of it changes what is shown: the server is asked, and what comes of it comes by the session's stream, as it does
+ * to every other reader.
+ */
+
+import { newId } from "../client.js";
+import { newOptions } from "./kept.js";
+import { beginning } from "./titles.js";
+
+const BROKE_OFF = ["stopped", "failed", "interrupted"];
+
+export class Steering {
+  #client;
+  #chat;
+
+  constructor(client, chat) {
+    [this.#client, this.#chat] = [client, chat];
+  }
+
+  /** Sends a draft to the open session, or to a new one where none is open. `busy` says what to do while a reply is written. */
+  async send(draft, busy = "queue") {
+    const chat = this.#chat;
+    const create = (!chat.conversation || chat.missing) && newOptions.get();
+    const session = create ? newId("ses") : chat.sessionId;
+    const content = contentOf(draft);
+    const title = beginning(content);
+    const sent = this.#ask({ session, how: "messages", fields: { content, if_busy: busy }, title, create });
+    if (create || !chat.title) chat.sessions.begins(session, title);
+    if (create) {
+      newOptions.keep({});
+      location.hash = session;
+    }
+    try {
+      await sent;
+      chat.sessions.tell();
+    } catch (problem) {
+      chat.giveBack(session, draft);
+      chat.tell(problem);
+    }
+  }
+
+  /** Asks the same again in other words: a branch beside the message. */
+  edit({ parent_id, session_id }, content) {
+    // What runs below the old words runs on; what runs above has to end first.
+    const fields = { content, parent_id, if_busy: "queue" };
+    return this.#try(() => this.#ask({ session: session_id, how: "messages", at: parent_id, fields }));
+  }
+
+  /** Asks for another reply beside this one. */
+  again = ({ parent_id, session_id, status }) => {
+    const live = status === "streaming" || status === "queued";
+    const fields = { if_busy: live ? "interrupt" : "queue" };
+    return this.#try(() => this.#ask({ session: session_id, how: "replies", to: parent_id, at: parent_id, fields }));
+  };
+
+  /** Goes on with a reply that broke off. */
+  goOn = ({ id, parent_id, session_id }) =>
+    this.#try(() => this.#ask({ session: session_id, how: "continue", to: id, at: parent_id, fields: {} }));
+
+  /** Shows another branch: the one through this message that was written to last. */
+  show(id) {
+    const { conversation, sessionId } = this.#chat;
+    return this.#try(async () => {
+      const head = await conversation.newestBelow(id);
+      await this.#client.request("PATCH", `/v1/sessions/${sessionId}`, { body: { head }, tries: 3 });
+    });
+  }
+
+  /** Begins a new session with everything up to this message, and opens it. */
+  fork({ id, session_id }) {
+    return this.#try(async () => {
+      const body = { at: id, id: newId("ses") };
+      const fork = await this.#client.request("POST", `/v1/sessions/${session_id}/fork`, { body, tries: 3 });
+      this.#chat.sessions.put(fork);
+      this.#chat.sessions.tell();
+      location.hash = fork.id;
+    });
+  }
+
+  /** Ends a reply: the one that is being written, where none is named. */
+  stop(reply = this.#chat.conversation?.running) {
+    return reply ? this.#try(() => this.#client.stop(reply.session_id, reply.id)) : undefined;
+  }
+
+  #ask(ask) {
+    this.#chat.tell(null);
+    return this.#chat.outbox.send({ id: newId("msg"), ...ask });
+  }
+
+  #try(action) {
+    return this.#chat.try(action);
+  }
+}
+
+/** Whether a reply broke off where it can be gone on with. */
+export const brokeOff = ({ role, status, finish_reason, content, tool_calls }) =>
+  role === "assistant" && Boolean(content) && !tool_calls.length &&
+  (BROKE_OFF.includes(status) || (status === "completed" && finish_reason === "length"));
+
+/** What is sent for a draft: a text, or parts where there are pictures. */
+export function contentOf({ text, pictures }) {
+  if (!pictures.length) return text;
+  const parts = pictures.map((url) => ({ type: "image_url", image_url: { url } }));
+  return text.trim() ? [{ type: "text", text }, ...parts] : parts;
+}
+
+/** The draft that a message was sent as. */
+export function draftOf(content) {
+  if (typeof content === "string") return { text: content, pictures: [] };
+  const text = content.filter(({ type }) => type === "text").map((part) => part.text).join("\n");
+  return { text, pictures: content.filter(({ type }) => type === "image_url").map((part) => part.image_url.url) };
+}

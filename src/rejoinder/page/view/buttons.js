@@ -1,0 +1,33 @@
+/** The small buttons that stand under messages and elsewhere. */
+
+import { copy } from "../text/copy.js";
+import { html, useState } from "./html.js";
+import { icon } from "./icons.js";
+
+export const IconButton = ({ icon: name, label, class: classes = "", ...rest }) =>
+  html`<button type="button" class=${`quiet ${classes}`} aria-label=${label} title=${label} ...${rest}>${icon(name)}</button>`;
+
+export function CopyButton({ text }) {
+  const [copied, setCopied] = useState(false);
+  const press = async () => {
+    await copy(text);
+    setCopied(true);
+    setTimeout(() => setCopied(false), 1500);
+  };
+  return html`<${IconButton} icon=${copied ? "check" : "copy"} label=${copied ? "Copied" : "Copy"} class="copy-message" onClick=${press} />`;
+}
+
+/** Which of the messages with the same parent this is, and the way to its neighbours. */
+export function Siblings({ message: { id, siblings }, onShow }) {
+  if (siblings.length < 2) return null;
+  const place = siblings.indexOf(id);
+  const neighbour = (step, name, label) =>
+    html`<${IconButton} icon=${name} label=${label} disabled=${!siblings[place + step]} onClick=${() => onShow(siblings[place + step])} />`;
+  return html`
+    <span class="siblings" role="group" aria-label="Versions">
+      ${neighbour(-1, "left", "Previous version")}
+      <span aria-label=${`Version ${place + 1} of ${siblings.length}`} role="img">${place + 1}/${siblings.length}</span>
+      ${neighbour(1, "right", "Next version")}
+    </span>
+  `;
+}

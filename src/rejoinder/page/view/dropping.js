@@ -1,0 +1,28 @@
+/** Files that are dropped anywhere on the page are meant for the message; without this the browser would leave for them. */
+
+import { html, useEffect, useState } from "./html.js";
+
+export function Dropping({ onFiles }) {
+  const [over, setOver] = useState(false);
+  useEffect(() => {
+    const files = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
+    const onDragOver = (event) => {
+      if (!files(event)) return;
+      event.preventDefault();
+      setOver(true);
+    };
+    const onDragLeave = ({ relatedTarget }) => !relatedTarget && setOver(false);
+    const onDrop = (event) => {
+      setOver(false);
+      if (!files(event)) return;
+      event.preventDefault();
+      onFiles([...event.dataTransfer.files]);
+    };
+    const listeners = { dragover: onDragOver, dragleave: onDragLeave, drop: onDrop };
+    for (const [name, listener] of Object.entries(listeners)) addEventListener(name, listener);
+    return () => {
+      for (const [name, listener] of Object.entries(listeners)) removeEventListener(name, listener);
+    };
+  }, [onFiles]);
+  return over && html`<div class="dropping">Drop pictures to attach them, or exported chats to import them</div>`;
+}

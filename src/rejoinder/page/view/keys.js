@@ -1,0 +1,94 @@
+/** What the keyboard does: one table, which the page obeys and the overlay of help shows. */
+
+import { Dialog } from "./dialog.js";
+import { html } from "./html.js";
+
+/** `code` is the place of a key, so that Alt with a letter works where it writes another sign; `key` is the sign itself. */
+export const KEYS = [
+  { shown: "Enter", does: "Send; while a reply is written: send it next" },
+  { shown: "Shift Enter", does: "A new line" },
+  { shown: "Ctrl Enter", does: "Interrupt the reply and send" },
+  { shown: "Esc", does: "Stop the reply" },
+  { shown: "↑", does: "In an empty field: edit what you said last" },
+  { shown: "Alt N", code: "KeyN", does: "New chat", run: () => (location.hash = "") },
+  { shown: "Alt W", code: "KeyW", does: "Write: into the field", run: () => field().focus() },
+  { shown: "Alt R", code: "KeyR", does: "Ask again", run: (chat) => on(chat, "assistant", chat.steering.again) },
+  { shown: "Alt C", code: "KeyC", does: "Continue a reply that broke off", run: (chat) => press(chat, "assistant", "Continue") },
+  { shown: "Alt E", code: "KeyE", does: "Edit a message of yours", run: (chat) => on(chat, "user", ({ id }) => chat.set({ editing: id })) },
+  { shown: "Alt ,", code: "Comma", does: "Previous version of a message", run: (chat) => press(chat, null, "Previous version") },
+  { shown: "Alt .", code: "Period", does: "Next version of a message", run: (chat) => press(chat, null, "Next version") },
+  { shown: "Alt Y", code: "KeyY", does: "Copy a reply", run: (chat) => press(chat, "assistant", "Copy") },
+  { shown: "Alt F", code: "KeyF", does: "Fork the chat at a reply", run: (chat) => on(chat, "assistant", (reply) => chat.steering.fork(reply)) },
+  { shown: "Alt ↑", code: "ArrowUp", does: "To the message before", run: (chat) => move(chat, -1) },
+  { shown: "Alt ↓", code: "ArrowDown", does: "To the message behind", run: (chat) => move(chat, 1) },
+  { shown: "Alt M", code: "KeyM", does: "Model and instructions", run: (chat) => chat.set({ over: "options" }) },
+  { shown: "Alt L", code: "KeyL", does: "To the list of chats", run: (chat) => toList(chat) },
+  { shown: "Alt K", code: "KeyK", does: "Search in all chats", run: (chat) => toSearch(chat) },
+  { shown: "?", key: "?", does: "This help (Ctrl / in the field)", run: (chat) => chat.set({ over: "help" }) },
+];
+
+export function onKeyDown(chat, event) {
+  if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
+  if (event.key === "Escape") return chat.conversation?.running && chat.steering.stop();
+  const key = KEYS.find((one) => one.run && matches(one, event));
+  if (!key) return;
+  event.preventDefault();
+  key.run(chat);
+}
+
+function matches({ code, key }, event) {
+  if (key) return (event.key === key && !isField(event.target)) || (event.key === "/" && (event.ctrlKey || event.metaKey));
+  return event.code === code && event.altKey && !event.ctrlKey && !event.metaKey && !event.shiftKey;
+}
+
+const isField = ({ localName }) => ["input", "textarea", "select"].includes(localName);
+const field = () => document.querySelector(".composer textarea");
+const elementOf = (id) => document.querySelector(`[data-message="${id}"]`);
+const focused = () => document.activeElement?.closest("[data-message]")?.dataset.message;
+
+/** The message that the focus is in, else the last of this role; without a role the last that has versions. */
+function current(chat, role) {
+  const fits = (message) => (role ? message.role === role : message.siblings.length > 1);
+  const { shown } = chat;
+  return shown.find((message) => message.id === focused() && fits(message)) ?? shown.findLast(fits);
+}
+
+function on(chat, role, action) {
+  const message = current(chat, role);
+  if (message) action(message);
+}
+
+/** What a button of the message would do, where it has that button. */
+function press(chat, role, label) {
+  on(chat, role, ({ id }) => {
+    const buttons = [...elementOf(id).querySelectorAll("button")];
+    buttons.find((button) => (button.ariaLabel ?? button.textContent.trim()) === label && !button.disabled && !button.closest("figure"))?.click();
+  });
+}
+
+function move(chat, step) {
+  const ids = chat.shown.map(({ id }) => id);
+  const place = ids.indexOf(focused());
+  const next = place < 0 ? ids.at(-1) : ids[place + step];
+  if (!next) return step > 0 && field().focus();
+  elementOf(next).focus({ preventScroll: true });
+  elementOf(next).scrollIntoView({ block: "nearest" });
+}
+
+function toSearch(chat) {
+  chat.setMenu(true);
+  requestAnimationFrame(() => document.querySelector(".search").focus());
+}
+
+function toList(chat) {
+  chat.setMenu(true);
+  requestAnimationFrame(() => (document.querySelector(".sidebar [aria-current]") ?? document.querySelector(".sidebar a"))?.focus());
+}
+
+export const Help = ({ onClose }) => html`
+  <${Dialog} title="Keys" onClose=${onClose}>
+    <dl class="keys">
+      ${KEYS.map(({ shown, does }) => html`<div key=${shown}><dt>${shown.split(" ").map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${does}</dd></div>`)}
+    </dl>
+  <//>
+`;

@@ -1,0 +1,130 @@
+"""Everyone can use the page: a judge of such things (axe) finds nothing serious, whatever is shown and in either light."""
+
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import tools
+from chat_page import Chat
+from server_process import Server
+
+RUN = """async () => {
+  const found = await axe.run(document, { resultTypes: ["violations"] });
+  return found.violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
+    .map(({ id, nodes }) => [id, ...nodes.map(({ html, failureSummary }) => `${html.slice(0, 200)} ${failureSummary}`)]);
+}"""
+
+EVERYTHING = r"""
+# A heading
+
+Text with `code`, a [link](https://good.example/) and $x^2$.
+
+- [x] done
+- [ ] not done
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+```python
+print("good evening")  # a comment
+```
+
+> said by someone
+"""
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    try:
+        return (tools.node_packages() / "node_modules/axe-core/axe.min.js").read_text()
+    except tools.ToolMissing as missing:
+        pytest.skip(str(missing))
+
+
+def serious(page: Page, axe: str) -> list[Any]:
+    page.evaluate(axe)
+    found: list[Any] = page.evaluate(RUN)
+    return found
+
+
+@pytest.mark.parametrize("size", [(1200, 800), (390, 780)], ids=["desktop", "phone"])
+@pytest.mark.parametrize("light", ["light", "dark"])
+def test_nothing_serious(browser: Browser, server: Server, axe: str, light: Any, size: tuple[int, int]) -> None:
+    sid = server.session(f"/script reasoning=3 calls=1\n{EVERYTHING}", "/script tokens=9 fail=upstream_error@3")
+    server.again(sid)
+    window: Any = {
+        "viewport": {"width": size[0], "height": size[1]},
+        "reduced_motion": "reduce",
+    }  # nothing half-way faded
+    with browser.new_context(color_scheme=light, **window) as context:
+        chat = Chat(context.new_page(), server.url)
+        chat.open()
+        assert serious(chat.page, axe) == []  # a new chat
+
+        chat.open(sid)
+        expect(chat.versions(chat.replies.last)).to_have_text("2/2")
+        for summary in chat.page.locator("summary").all():
+            summary.click()
+        chat.page.keyboard.press("Alt+e")
+        chat.say("/script tokens=500 pace=0.02")
+        chat.expect_writing("t3")
+        chat.say("and this next")
+        expect(chat.page.get_by_text("Waiting for its turn")).to_be_visible()
+        assert serious(chat.page, axe) == []  # a chat with everything in it
+
+        chat.page.keyboard.press("Alt+m")
+        expect(chat.page.get_by_role("dialog")).to_be_visible()
+        assert serious(chat.page, axe) == []
+        chat.page.keyboard.press("Escape")
+        chat.page.keyboard.press("Control+/")
+        expect(chat.page.get_by_role("dialog", name="Keys")).to_be_visible()
+        assert serious(chat.page, axe) == []
+        chat.page.keyboard.press("Escape")
+        chat.page.keyboard.press("Alt+l")
+        chat.page.get_by_role("button", name="Delete").first.click()
+        expect(chat.page.get_by_role("button", name="Undo")).to_be_visible()
+        assert serious(chat.page, axe) == []  # the list, and what can be undone
+        chat.check()
+
+
+def listen(chat: Chat) -> None:
+    """Keeps, from now on, everything that the page tells a screen reader."""
+    chat.page.evaluate(
+        """() => {
+          window.heard = [];
+          const told = document.querySelector("main > .unseen[role=status]");
+          new MutationObserver(() => heard.push(told.textContent)).observe(told, { characterData: true, childList: true, subtree: true });
+        }"""
+    )
+
+
+SENTENCES = " ".join(f"This is sentence number {number}, and it is said." for number in range(12))
+
+
+def test_a_screen_reader_hears_sentences_and_no_flood(chat: Chat) -> None:
+    chat.say("hello")
+    chat.expect_written()
+    listen(chat)
+    chat.say(f"/script echo pace=0.04\n**{SENTENCES}** `code`")
+    chat.expect_written(2)
+    chat.wait_until("heard.at(-1).includes('complete') || heard.at(-1).includes('End of the reply')")
+    told = chat.page.evaluate("heard")
+    assert told[0] == "A reply is being written."
+    assert told[1].startswith("This is sentence number 0, and it is said.")
+    assert all(re.search(r"[.:]\s*$", text) for text in told)  # nothing is cut in the middle of a sentence
+    assert not any("*" in text or "`" in text for text in told)
+    assert len(told) < 10
+    assert sum(map(len, told)) < 1200
+
+
+def test_less_motion_where_it_is_asked_for(chat: Chat) -> None:
+    chat.page.emulate_media(reduced_motion="reduce")
+    chat.say("/script tokens=500 pace=0.02")
+    chat.expect_writing("t3")
+    moving = "document.getAnimations().filter((it) => it.effect.getComputedTiming().duration > 1).length"
+    assert chat.page.evaluate(moving) == 0
+    chat.page.emulate_media(reduced_motion="no-preference")
+    chat.wait_until(f"{moving} > 0")

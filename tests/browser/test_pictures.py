@@ -1,0 +1,111 @@
+"""Pictures in messages: chosen, pasted or dropped, seen before and after they are sent."""
+
+import base64
+import struct
+import zlib
+
+from playwright.sync_api import expect
+
+from chat_page import Chat
+from server_process import Server
+
+
+def png(width: int, height: int) -> bytes:
+    """A picture of noise, which no compression makes small."""
+    rows = b"".join(b"\0" + bytes((x * x * 7 + y * 131 + x * y) % 251 for x in range(width * 3)) for y in range(height))
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+
+
+SMALL = png(40, 30)
+
+GIVE = """(field, [way, name, type, data]) => {
+  const file = new File([Uint8Array.from(atob(data), (sign) => sign.charCodeAt(0))], name, { type });
+  const transfer = new DataTransfer();
+  transfer.items.add(file);
+  const fields = { bubbles: true, cancelable: true };
+  if (way === "paste") field.dispatchEvent(new ClipboardEvent("paste", { ...fields, clipboardData: transfer }));
+  else for (const type of ["dragover", "drop"]) field.dispatchEvent(new DragEvent(type, { ...fields, dataTransfer: transfer }));
+}"""
+
+
+def attach(chat: Chat, data: bytes = SMALL, name: str = "lamp.png", kind: str = "image/png") -> None:
+    with chat.page.expect_file_chooser() as chooser:
+        chat.page.get_by_role("button", name="Attach pictures").click()
+    chooser.value.set_files({"name": name, "mimeType": kind, "buffer": data})
+
+
+def attached(chat: Chat) -> int:
+    return chat.page.get_by_role("list", name="Attached pictures").get_by_role("img").count()
+
+
+def test_a_picture_is_attached_sent_and_kept(chat: Chat, server: Server) -> None:
+    attach(chat)
+    expect(chat.page.get_by_role("img", name="Picture 1")).to_be_visible()
+    chat.page.reload()  # it is a part of the draft
+    expect(chat.page.get_by_role("img", name="Picture 1")).to_be_visible()
+    chat.say("What is on it?")
+    chat.expect_written()
+    expect(chat.reply).to_have_text("What is on it?")
+    [said, _] = server.messages(chat.session)
+    text, picture = said["content"]
+    assert text == {"type": "text", "text": "What is on it?"}
+    assert base64.b64decode(picture["image_url"]["url"].removeprefix("data:image/png;base64,")) == SMALL
+    chat.page.reload()
+    thumbnail = chat.said.get_by_role("img")
+    expect(thumbnail).to_be_visible()
+    assert thumbnail.evaluate("image => image.naturalWidth") == 40
+
+    chat.said.get_by_role("button", name="Enlarge the picture").click()
+    expect(chat.page.get_by_role("dialog", name="Picture")).to_be_visible()
+    chat.page.keyboard.press("Escape")
+    expect(chat.page.get_by_role("dialog", name="Picture")).to_be_hidden()
+
+
+def test_pictures_are_pasted_and_dropped_and_removed(chat: Chat, server: Server) -> None:
+    data = base64.b64encode(SMALL).decode()
+    chat.field.evaluate(GIVE, ["paste", "a.png", "image/png", data])
+    expect(chat.page.get_by_role("img", name="Picture 1")).to_be_visible()
+    chat.field.evaluate(GIVE, ["drop", "b.png", "image/png", base64.b64encode(png(20, 20)).decode()])
+    expect(chat.page.get_by_role("img", name="Picture 2")).to_be_visible()
+    chat.page.get_by_role("button", name="Remove picture 1").click()
+    expect(chat.page.get_by_role("img", name="Picture 2")).to_be_hidden()
+    chat.page.get_by_role("button", name="Send").click()  # a picture says enough
+    chat.expect_written()
+    [said, _] = server.messages(chat.session)
+    assert [part["type"] for part in said["content"]] == ["image_url"]
+    expect(chat.listed).to_have_text("A picture")
+
+
+def test_a_large_picture_is_made_small_enough(chat: Chat, server: Server) -> None:
+    attach(chat, png(2600, 700))
+    chat.say("large")
+    chat.expect_written()
+    url = server.messages(chat.session)[0]["content"][1]["image_url"]["url"]
+    assert url.startswith("data:image/jpeg;base64,")
+    assert len(url) < 1_250_000
+    assert chat.said.get_by_role("img").evaluate("image => image.naturalWidth") <= 2048
+
+
+def test_what_is_no_picture_is_refused(chat: Chat) -> None:
+    attach(chat, b"<svg onload='window.hacked=1'/>", "evil.svg", "image/svg+xml")
+    expect(chat.page.get_by_role("alert")).to_contain_text("“evil.svg” is no picture that can be sent")
+    attach(chat, b"not a picture", "broken.png")
+    expect(chat.page.get_by_role("alert")).to_contain_text("“broken.png” cannot be read")
+    assert attached(chat) == 0
+
+
+def test_an_edit_keeps_the_pictures(chat: Chat, server: Server) -> None:
+    attach(chat)
+    chat.say("first")
+    chat.expect_written()
+    chat.field.press("ArrowUp")
+    area = chat.page.get_by_role("textbox", name="Edit the message")
+    area.fill("second")
+    area.press("Enter")
+    expect(chat.reply).to_have_text("second")
+    assert [part["type"] for part in server.messages(chat.session)[0]["content"]] == ["text", "image_url"]

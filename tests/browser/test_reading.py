@@ -1,0 +1,169 @@
+"""What a reply may hold and how it reads: code, tables, formulas, however long and however fast."""
+
+import time
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from chat_page import Chat
+from server_process import Server
+
+FORMULAS = r"""
+The roots are $x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}$; that costs $5 and not $6. And \(\vec{v} \cdot \widehat{ab}\).
+
+$$
+\int_0^\infty e^{-x^2}\,dx = \frac{\sqrt{\pi}}{2} \quad \overbrace{a+b}^{n} \quad \cancel{x}
+$$
+
+\[ \begin{pmatrix} a & b \\ c & d \end{pmatrix} \fcolorbox{red}{white}{$x$} \pmb{y} \oiint \xrightarrow{abc} \]
+
+Not one: `$x$`, $\frac{a$, \$5.
+"""
+
+HOSTILE_FORMULAS = r"""
+$\href{javascript:window.hacked=1}{a}$ $\includegraphics{https://tracker.example/x.png}$ $\htmlStyle{position:fixed}{b}$
+$\htmlClass{composer}{c}$ $\url{javascript:window.hacked=1}$ $\text{<img src=x onerror=window.hacked=1>}$
+$\def\a{\a\a}\a$ $\rule{900em}{900em}$ $\raisebox{-90em}{over}$
+"""
+
+CODE = """
+```python
+def f(x: int) -> str:  # <b>not bold</b>
+    return f"{x} &amp;"
+```
+
+- in a list
+  ```js
+  const answer = 42;
+  ```
+
+```nonsense
+x < y
+```
+"""
+
+WATCH = """() => {
+  window.tasks = [];
+  new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
+  window.frames = 0;
+  const frame = () => { frames++; requestAnimationFrame(frame); };
+  requestAnimationFrame(frame);
+}"""
+
+MEASURED = "[frames, Math.max(0, ...tasks), tasks.reduce((sum, one) => sum + one, 0)]"
+
+
+@pytest.mark.parametrize("pace", ["", " pace=0.002"], ids=["at once", "bit by bit"])
+def test_formulas_are_set(chat: Chat, pace: str) -> None:
+    chat.say(f"/script echo{pace}\n{FORMULAS}")
+    chat.expect_written()
+    expect(chat.reply.locator(".katex")).to_have_count(4)
+    expect(chat.reply.locator(".katex-display")).to_have_count(2)
+    expect(chat.reply).to_contain_text("that costs $5 and not $6")
+    expect(chat.reply.locator("code")).to_have_text(["$x$", r"\frac{a"])  # code, and what nobody can set
+    expect(chat.reply).to_contain_text(", $5.")
+    # In the fonts that belong to it, and once for the eye and once for the ear.
+    assert chat.page.evaluate("document.fonts.check('16px KaTeX_Main')")
+    assert chat.reply.locator(".katex-mathml").first.evaluate("e => getComputedStyle(e).position") == "absolute"
+    assert chat.reply.locator("svg").first.evaluate("svg => svg.getBoundingClientRect().width") < 100
+
+
+def test_hostile_formulas_are_harmless(chat: Chat) -> None:
+    chat.say(f"/script echo\n{HOSTILE_FORMULAS}")
+    chat.expect_written()
+    expect(chat.reply.locator(".katex").first).to_be_visible()
+    assert chat.page.evaluate("window.hacked") is None
+    assert chat.reply.locator("[href], img, .composer, [style*=fixed]").count() == 0
+    expect(chat.field).to_be_in_viewport()
+    on_top = """field => {
+      const { left, top } = field.getBoundingClientRect();
+      return document.elementFromPoint(left + 5, top + 5) === field;
+    }"""
+    assert chat.field.evaluate(on_top)
+
+
+def test_code_is_coloured_and_copied(chat: Chat, context: BrowserContext) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    chat.say(f"/script echo pace=0.002\n{CODE}")
+    chat.expect_written()
+    expect(chat.reply.locator(".hljs-keyword")).to_have_text(["def", "return", "const"])
+    figures = chat.reply.get_by_role("figure")
+    expect(figures.locator("figcaption > span")).to_have_text(["python", "js", "nonsense"])
+    expect(figures.last.locator("pre")).to_have_text("x < y")
+    figures.first.get_by_role("button", name="Copy").click()
+    expect(figures.first.get_by_role("button", name="Copied")).to_be_visible()
+    copied = chat.page.evaluate("navigator.clipboard.readText()")
+    assert copied == 'def f(x: int) -> str:  # <b>not bold</b>\n    return f"{x} &amp;"'
+
+
+def test_long_code_is_whole_while_it_grows(chat: Chat) -> None:
+    lines = [f"value_{number} = compute({number})  # line" for number in range(400)]
+    code = "\n".join(lines)
+    chat.say(f"/script echo pace=0.0005\n```python\n{code}\n```\nand on")
+    expect(chat.reply.locator("pre")).to_contain_text("value_30 ")
+    seen = chat.reply.locator("pre").text_content() or ""
+    assert code.startswith(seen)
+    chat.expect_written()
+    assert chat.reply.locator("pre").text_content() == code
+    expect(chat.reply.locator(".hljs-number")).to_have_count(400)
+    expect(chat.reply.locator("p")).to_have_text("and on")
+
+
+def test_long_lists_and_paragraphs_are_read_as_one(chat: Chat) -> None:
+    items = "\n".join(f"{number}. item {number}" for number in range(1, 131))
+    chat.say(f"/script echo pace=0.0005\n{items}\n\n{'word ' * 3000}")
+    chat.expect_written()
+    last = chat.reply.get_by_role("listitem").last
+    expect(last).to_have_text("item 130")
+    assert last.evaluate("item => item.parentNode.start + item.parentNode.children.length - 1") == 130
+    gaps = "pieces => pieces.map((piece) => piece.nextElementSibling.getBoundingClientRect().top - piece.getBoundingClientRect().bottom)"
+    assert set(chat.reply.locator(".more").evaluate_all(gaps)) == {0}
+    assert (chat.reply.text_content() or "").count("word") == 3000
+
+
+def test_a_hundred_thousand_tokens_at_ten_thousand_a_second(chat: Chat) -> None:
+    chat.page.evaluate(WATCH)
+    began = time.monotonic()
+    chat.say("/script tokens=100000 pace=0.0001 burst=50")  # 200 updates a second
+    chat.expect_writing("t30000 ")
+    chat.field.press_sequentially("a thought in the middle of it")
+    assert chat.page.locator(".scroll").evaluate("p => p.scrollHeight - p.clientHeight - p.scrollTop") < 100
+    expect(chat.replies.last).to_have_attribute("aria-busy", "false", timeout=40_000)
+    seconds = time.monotonic() - began
+    frames, longest, blocked = chat.page.evaluate(MEASURED)
+    assert frames > 15 * seconds
+    assert longest < 700
+    assert blocked < 0.2 * seconds * 1000
+    assert (chat.reply.text_content() or "").count("t") == 100_000
+    expect(chat.field).to_have_value("a thought in the middle of it")
+
+
+def test_the_memory_of_a_long_reply_is_a_few_times_its_text(chat: Chat) -> None:
+    devtools = chat.page.context.new_cdp_session(chat.page)
+
+    def heap() -> float:
+        devtools.send("HeapProfiler.collectGarbage")
+        used: float = devtools.send("Runtime.getHeapUsage")["usedSize"] / 1e6
+        return used
+
+    before = heap()
+    chat.say("/script tokens=50000 pace=0.0001 burst=50")
+    chat.expect_writing("t25000 ")
+    assert heap() - before < 15
+    expect(chat.replies.last).to_have_attribute("aria-busy", "false", timeout=40_000)
+    assert heap() - before < 15
+
+
+def test_answers_of_tools_stand_below_their_calls(chat: Chat, server: Server) -> None:
+    chat.say("/script calls=2")
+    chat.expect_written()
+    calls = server.reply(chat.session)["tool_calls"]
+    results = [{"tool_call_id": call["id"], "content": f"found {place}"} for place, call in enumerate(calls)]
+    server.post(f"/v1/sessions/{chat.session}/messages", {"role": "tool", "results": results})
+    answers = chat.page.get_by_role("article", name="Answer of a tool")
+    expect(answers).to_have_count(2)
+    expect(answers.first).to_contain_text("lookup answered")
+    expect(answers.first.get_by_text("found 0")).to_be_hidden()
+    answers.first.get_by_text("answered").click()
+    expect(answers.first.get_by_text("found 0")).to_be_visible()
+    expect(chat.reply).to_have_text("The tools said: found 0, found 1")

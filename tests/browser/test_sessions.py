@@ -1,0 +1,174 @@
+"""The list of sessions: true without being asked for again, in every tab, however long; searched, taken out and brought in."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.sync_api import Browser, BrowserContext, Request, expect
+
+from chat_page import Chat
+from server_process import Server
+
+MARK = "A reply is being written"
+
+
+def streams(context: BrowserContext) -> list[Request]:
+    """From now on, the requests of all tabs for the overview."""
+    asked: list[Request] = []
+    context.on("request", lambda request: asked.append(request) if request.url.endswith("/v1/events") else None)
+    return asked
+
+
+def test_one_stream_keeps_all_tabs_up_to_date(
+    context: BrowserContext, open_chat: Callable[..., Chat], server: Server
+) -> None:
+    asked = streams(context)
+    tabs = [open_chat() for _ in range(3)]
+    sid = server.session("Good evening")
+    for tab in tabs:
+        expect(tab.listed).to_have_text(["Good evening"])
+    assert len(asked) == 1
+
+    server.change(sid, title="Lamps")
+    for tab in tabs:
+        expect(tab.listed).to_have_text(["Lamps"])
+    other = server.session("another")
+    server.start_reply(sid, "/script tokens=1000 pace=0.02")
+    for tab in tabs:
+        expect(tab.listed).to_have_text(["Lamps", "another"])
+        expect(tab.listed.first.get_by_role("img", name=MARK)).to_be_visible()
+    late = open_chat()  # it is told by the tab that knows
+    expect(late.listed.first.get_by_role("img", name=MARK)).to_be_visible()
+    assert len(asked) == 1
+
+    for tab in tabs:
+        tab.page.close()  # whoever held the stream
+    tabs.clear()
+    server.stop_reply(sid)
+    expect(late.listed.first.get_by_role("img", name=MARK)).to_be_hidden()
+    server.delete(other)
+    expect(late.listed).to_have_text(["Lamps"])
+    assert len(asked) <= 4  # each that goes hands the stream on
+
+
+def test_the_list_is_right_after_the_server_was_away(chat: Chat, server: Server) -> None:
+    sid = server.session("one")
+    server.start_reply(sid, "/script tokens=1000 pace=0.05")
+    expect(chat.listed.first.get_by_role("img", name=MARK)).to_be_visible()
+    server.kill()
+    server.start()
+    server.change(sid, title="renamed")
+    expect(chat.listed).to_have_text(["renamed"])
+    expect(chat.listed.first.get_by_role("img", name=MARK)).to_be_hidden()
+
+
+def test_another_browser_sees_titles_as_they_come(chat: Chat, browser: Browser) -> None:
+    with browser.new_context() as context:
+        other = Chat(context.new_page(), chat.url)
+        other.open()
+        chat.say("Where do swallows sleep?")
+        expect(other.listed).to_have_text(["Where do swallows sleep?"])
+        chat.page.get_by_role("button", name="Rename").click()
+        chat.page.get_by_role("textbox", name="Name of the chat").fill("Swallows")
+        chat.page.keyboard.press("Enter")
+        expect(other.listed).to_have_text(["Swallows"])
+        other.check()
+
+
+def test_a_deletion_can_be_undone_and_otherwise_happens(chat: Chat, server: Server) -> None:
+    chat.say("to be kept")
+    chat.expect_written()
+    sid = chat.session
+    chat.page.get_by_role("button", name="Delete to be kept").click()
+    expect(chat.page.get_by_text("Deleted “to be kept”")).to_be_visible()
+    expect(chat.listed).to_have_count(0)
+    chat.page.get_by_role("button", name="Undo").click()
+    expect(chat.listed).to_have_text(["to be kept"])
+    expect(chat.reply).to_have_text("to be kept")  # it is open again
+
+    chat.page.get_by_role("button", name="Delete to be kept").click()
+    expect(chat.page.get_by_text("Deleted “to be kept”")).to_be_visible()
+    chat.page.goto("about:blank")  # whoever leaves has meant it
+    server.wait_until_gone(sid)
+
+
+def test_messages_are_found_by_their_words(chat: Chat, server: Server) -> None:
+    long = server.session("The lamplighter of Quay Street", *(f"message {number}." for number in range(60)))
+    server.change(long, title="Lamps <b>")
+    server.session("Nothing of the kind")
+    chat.page.keyboard.press("Alt+k")
+    expect(chat.page.get_by_role("searchbox")).to_be_focused()
+    chat.page.keyboard.type("LAMPLI quay")
+    found = chat.page.locator(".found").get_by_role("link")
+    expect(found).to_have_count(2)  # what was said, and its echo
+    expect(found.first.locator("mark")).to_have_text(["lamplighter", "Quay"])
+    expect(found.first).to_contain_text("Lamps <b>")
+    found.last.click()
+    # It is opened where it was said, far above the newest.
+    there = chat.words.get_by_text("The lamplighter of Quay Street")
+    expect(there).to_be_in_viewport()
+    assert chat.session == long
+    chat.page.get_by_role("searchbox").fill("nowhere")
+    expect(chat.page.get_by_text("No message has these words.")).to_be_visible()
+    chat.page.get_by_role("searchbox").press("Escape")
+    expect(chat.listed).to_have_count(2)
+
+
+def test_what_stands_on_another_branch_is_found_as_well(chat: Chat, server: Server) -> None:
+    chat.say("the first wording")
+    chat.expect_written()
+    chat.field.press("ArrowUp")
+    area = chat.page.get_by_role("textbox", name="Edit the message")
+    area.fill("the second")
+    area.press("Enter")
+    expect(chat.reply).to_have_text("the second")
+    chat.page.get_by_role("searchbox").fill("wording")
+    chat.page.locator(".found").get_by_role("link").last.click()
+    expect(chat.words).to_have_text(["the first wording"])
+
+
+def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: Path) -> None:
+    chat.say("to be carried elsewhere")
+    chat.expect_written()
+    sid = chat.session
+    with chat.page.expect_download() as download:
+        chat.page.get_by_role("link", name="Export this chat").click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    assert file.name == f"{sid}.jsonl"
+
+    def bring() -> None:
+        with chat.page.expect_file_chooser() as chooser:
+            chat.page.get_by_role("button", name="Import a chat").click()
+        chooser.value.set_files(file)
+
+    bring()
+    expect(chat.page.get_by_role("alert")).to_contain_text("There is a session")
+    chat.delete("to be carried elsewhere")
+    expect(chat.listed).to_have_count(0)
+    bring()
+    expect(chat.reply).to_have_text("to be carried elsewhere")
+    expect(chat.listed).to_have_text(["to be carried elsewhere"])
+    file.write_text("{}\n")
+    bring()
+    expect(chat.page.get_by_role("alert")).to_contain_text("cannot be imported")
+
+
+def test_hundreds_of_sessions_are_no_burden(open_chat: Callable[..., Chat], server: Server) -> None:
+    server.sessions(600)
+    chat = open_chat()
+    while chat.listed.count() < 600:
+        before = chat.listed.count()
+        chat.listed.last.scroll_into_view_if_needed()
+        chat.wait_until(f"document.querySelectorAll('.list li').length > {before} || {before} === 600")
+    chat.page.evaluate(
+        """() => {
+          window.tasks = [];
+          new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
+        }"""
+    )
+    chat.say("/script tokens=300 pace=0.01")
+    chat.expect_writing("t50")
+    chat.field.press_sequentially("a thought")
+    chat.expect_written()
+    expect(chat.listed).to_have_count(601)
+    assert chat.page.evaluate("tasks.reduce((sum, one) => sum + one, 0)") < 1500

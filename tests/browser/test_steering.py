@@ -1,0 +1,252 @@
+"""Who talks steers: stops, goes on, asks again, in other words, or further; and all of it by the keyboard as well."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from chat_page import Chat
+from server_process import Server
+
+LONG = "/script tokens=1000 pace=0.02"
+
+
+def button(chat: Chat, name: str) -> None:
+    """Presses a button of the last reply."""
+    chat.replies.last.hover()
+    chat.replies.last.get_by_role("button", name=name, exact=True).click()
+
+
+def edit(chat: Chat, place: int, text: str) -> None:
+    chat.said.nth(place).hover()
+    chat.said.nth(place).get_by_role("button", name="Edit").click()
+    area = chat.page.get_by_role("textbox", name="Edit the message")
+    expect(area).to_be_focused()
+    area.fill(text)
+    area.press("Enter")
+
+
+def texts(server: Server, sid: str) -> list[str]:
+    """What the branch says that the session shows."""
+    return [message["content"] for message in server.messages(sid)]
+
+
+def test_asking_again_makes_versions_to_switch_between(chat: Chat, open_chat: Callable[..., Chat]) -> None:
+    chat.say("one")
+    chat.expect_written()
+    button(chat, "Ask again")
+    expect(chat.versions(chat.replies.last)).to_have_text("2/2")
+    other = open_chat(chat.session)
+    button(chat, "Ask again")
+    for tab in (chat, other):
+        expect(tab.versions(tab.replies.last)).to_have_text("3/3")
+
+    button(chat, "Previous version")
+    for tab in (chat, other):
+        expect(tab.versions(tab.replies.last)).to_have_text("2/3")
+    # The button under the finger is still there, and has the focus.
+    expect(chat.replies.last.get_by_role("button", name="Previous version")).to_be_focused()
+    chat.page.keyboard.press("Enter")
+    expect(chat.versions(chat.replies.last)).to_have_text("1/3")
+    expect(chat.replies.last.get_by_role("button", name="Previous version")).to_be_disabled()
+    chat.page.reload()
+    expect(chat.versions(chat.replies.last)).to_have_text("1/3")
+
+
+def test_an_edit_is_a_branch_and_the_old_one_is_kept(chat: Chat, server: Server) -> None:
+    for text in ("one", "two", "three"):
+        chat.say(text)
+        expect(chat.reply).to_have_text(text)
+    edit(chat, 1, "zwei")
+    expect(chat.reply).to_have_text("zwei")
+    expect(chat.words).to_have_text(["one", "zwei"])
+    expect(chat.versions(chat.said.last)).to_have_text("2/2")
+    assert texts(server, chat.session) == ["one", "one", "zwei", "zwei"]
+
+    chat.said.last.hover()
+    chat.said.last.get_by_role("button", name="Previous version").click()
+    expect(chat.words).to_have_text(["one", "two", "three"])  # with all that followed it
+    expect(chat.versions(chat.said.nth(1))).to_have_text("1/2")
+    chat.say("four")
+    expect(chat.reply).to_have_text("four")
+    assert texts(server, chat.session) == ["one", "one", "two", "two", "three", "three", "four", "four"]
+
+
+def test_an_edit_that_is_given_up_changes_nothing(chat: Chat) -> None:
+    chat.say("as it is")
+    chat.expect_written()
+    chat.field.press("ArrowUp")
+    area = chat.page.get_by_role("textbox", name="Edit the message")
+    expect(area).to_have_value("as it is")
+    area.fill("otherwise")
+    area.press("Escape")
+    expect(area).to_be_hidden()
+    expect(chat.words).to_have_text("as it is")
+
+
+def test_a_first_message_can_be_edited_while_its_answer_is_written(chat: Chat, server: Server) -> None:
+    chat.say(LONG)
+    chat.expect_writing("t5")
+    edit(chat, 0, "shorter")
+    expect(chat.reply).to_have_text("shorter")
+    expect(chat.words).to_have_text("shorter")
+    chat.page.reload()  # the other branch is still written to, and does not disturb
+    expect(chat.reply).to_have_text("shorter")
+    chat.say("and on")
+    expect(chat.reply).to_have_text("and on")
+    everything = server.get(f"/v1/sessions/{chat.session}/messages?branch=all")["data"]
+    assert [message["status"] for message in everything].count("streaming") == 1
+
+
+def test_a_stopped_reply_goes_on_where_it_broke_off(chat: Chat, server: Server) -> None:
+    chat.say("/script tokens=120 pace=0.02")
+    chat.expect_writing("t10")
+    chat.page.keyboard.press("Escape")
+    expect(chat.end).to_contain_text("Stopped")
+    kept = chat.reply.inner_text()
+    button(chat, "Continue")
+    expect(chat.versions(chat.replies.last)).to_have_text("2/2")
+    expect(chat.reply).to_have_text(re.compile(f"^{kept} .*t119\\s*$"))
+    assert server.reply(chat.session)["content"] == " ".join(f"t{number}" for number in range(120))
+
+
+def test_a_reply_that_failed_is_asked_for_again_and_not_said_again(chat: Chat, server: Server) -> None:
+    chat.say("/script tokens=20 fail=upstream_error@10 times=1")
+    expect(chat.end).to_contain_text("Failed")
+    button(chat, "Try again")
+    expect(chat.reply).to_have_text(re.compile(r"t19\s*$"))
+    expect(chat.versions(chat.replies.last)).to_have_text("2/2")
+    assert len(server.messages(chat.session)) == 2
+
+
+def test_what_is_sent_meanwhile_waits_for_its_turn(chat: Chat, server: Server) -> None:
+    chat.say("/script tokens=60 pace=0.02")
+    chat.expect_writing("t3")
+    chat.field.fill("next")
+    expect(chat.page.get_by_text("It will be sent when the reply is done")).to_be_visible()
+    chat.field.press("Enter")
+    expect(chat.page.get_by_text("Waiting for its turn")).to_have_count(1)
+    chat.say("never mind")
+    expect(chat.page.get_by_text("Waiting for its turn")).to_have_count(2)
+    button(chat, "Take back")
+    expect(chat.end).to_contain_text("Stopped")
+    chat.replies.nth(0).get_by_text("t59").wait_for()
+    expect(chat.replies.nth(1)).to_contain_text("next")
+    expect(chat.replies.nth(1)).to_have_attribute("aria-busy", "false")
+    assert [message["status"] for message in server.messages(chat.session)] == [*["completed"] * 5, "stopped"]
+
+
+def test_what_cannot_wait_interrupts(chat: Chat, server: Server) -> None:
+    chat.say(LONG)
+    chat.expect_writing("t3")
+    chat.field.fill("stop, this first")
+    chat.page.get_by_role("button", name="interrupt and send").click()
+    expect(chat.reply).to_have_text("stop, this first")
+    chat.say(LONG)
+    chat.expect_writing("t3")
+    chat.field.fill("and this")
+    chat.field.press("Control+Enter")
+    expect(chat.reply).to_have_text("and this")
+    assert [message["status"] for message in server.messages(chat.session)[1::2]] == ["stopped", "completed"] * 2
+
+
+def test_a_fork_is_a_chat_of_its_own(chat: Chat, server: Server) -> None:
+    chat.say("one")
+    chat.expect_written()
+    chat.say("two")
+    chat.expect_written(2)
+    origin = chat.session
+    chat.replies.first.hover()
+    chat.replies.first.get_by_role("button", name="Fork").click()
+    expect(chat.words).to_have_text(["one"])
+    assert chat.session != origin
+    expect(chat.listed).to_have_count(2)
+    chat.say("zwei")
+    expect(chat.reply).to_have_text("zwei")
+    assert texts(server, origin) == ["one", "one", "two", "two"]
+
+
+def fill_options(page: Page, **values: str) -> None:
+    page.get_by_role("button", name="Model and instructions").click()
+    dialog = page.get_by_role("dialog", name="Model and instructions")
+    dialog.get_by_label("Model", exact=False).first.select_option(values["model"])
+    dialog.get_by_label("Instructions").fill(values["instructions"])
+    dialog.get_by_label("Temperature").fill(values["temperature"])
+    dialog.get_by_label("Most tokens").fill(values["tokens"])
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_be_hidden()
+
+
+def test_model_parameters_and_instructions_are_the_sessions(chat: Chat, server: Server) -> None:
+    fill_options(
+        chat.page, model="scripted:story", instructions="Speak like a lamplighter.", temperature="0.5", tokens="7"
+    )
+    expect(chat.page.get_by_text("You are talking to scripted:story.")).to_be_visible()
+    chat.page.reload()  # nothing of it is lost before there is a session
+    chat.say("Good evening")
+    expect(chat.end).to_contain_text("Cut short")
+    session = server.get(f"/v1/sessions/{chat.session}")
+    assert (session["model"], session["system_prompt"]) == ("scripted:story", "Speak like a lamplighter.")
+    assert session["params"] == {"temperature": 0.5, "max_tokens": 7}
+
+    fill_options(chat.page, model="", instructions="", temperature="", tokens="100")
+    chat.say("Good night")
+    expect(chat.reply).to_have_text("Good night")
+    session = server.get(f"/v1/sessions/{chat.session}")
+    assert (session["model"], session["system_prompt"], session["params"]) == (None, None, {"max_tokens": 100})
+    chat.page.get_by_role("link", name="New chat").click()
+    expect(chat.page.get_by_text("You are talking to scripted:echo.")).to_be_visible()
+
+
+def test_the_keyboard_does_all_of_it(chat: Chat, server: Server) -> None:
+    keyboard = chat.page.keyboard
+    chat.say("one")
+    chat.expect_written()
+    keyboard.press("Alt+r")
+    expect(chat.versions(chat.replies.last)).to_have_text("2/2")
+    keyboard.press("Alt+Comma")
+    expect(chat.versions(chat.replies.last)).to_have_text("1/2")
+    keyboard.press("Alt+Period")
+    expect(chat.versions(chat.replies.last)).to_have_text("2/2")
+    keyboard.press("Alt+e")
+    expect(chat.page.get_by_role("textbox", name="Edit the message")).to_be_focused()
+    keyboard.press("Escape")
+    expect(chat.page.get_by_role("textbox", name="Edit the message")).to_be_hidden()
+    keyboard.press("Alt+w")
+    expect(chat.field).to_be_focused()
+    keyboard.press("Alt+ArrowUp")
+    expect(chat.replies.last).to_be_focused()
+    keyboard.press("Alt+ArrowUp")
+    expect(chat.said.last).to_be_focused()
+    keyboard.press("Alt+m")
+    expect(chat.page.get_by_role("dialog", name="Model and instructions")).to_be_visible()
+    keyboard.press("Escape")
+    keyboard.press("Alt+l")
+    expect(chat.listed.first.get_by_role("link")).to_be_focused()
+    keyboard.press("?")
+    keys = chat.page.get_by_role("dialog", name="Keys")
+    expect(keys.get_by_text("Ask again")).to_be_visible()
+    keyboard.press("Escape")
+    expect(keys).to_be_hidden()
+    expect(chat.listed.first.get_by_role("link")).to_be_focused()
+    keyboard.press("Alt+f")
+    expect(chat.listed).to_have_count(2)
+    keyboard.press("Alt+n")
+    expect(chat.page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
+    expect(chat.field).to_be_focused()
+    keyboard.type("What is a fold?")  # a sign in the field is a sign
+    expect(chat.field).to_have_value("What is a fold?")
+    keyboard.press("Control+/")
+    expect(keys).to_be_visible()
+
+
+def test_a_regeneration_outlives_a_line_that_is_down(chat: Chat, server: Server) -> None:
+    chat.say("one")
+    chat.expect_written()
+    chat.page.route(re.compile(r"/replies$"), lambda route: route.abort("connectionreset"))
+    button(chat, "Ask again")
+    expect(chat.page.get_by_text("The server cannot be reached.")).to_be_visible()
+    chat.page.unroute_all()
+    chat.page.reload()
+    expect(chat.versions(chat.replies.last)).to_have_text("2/2")
+    assert len(server.get(f"/v1/sessions/{chat.session}/messages?branch=all")["data"]) == 3
