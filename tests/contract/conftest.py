@@ -11,7 +11,7 @@ from serving import ServerProcess, ServerThread, processes, serving
 from store_urls import STORE_URLS
 from wire import Api
 
-ON_EVERY_STORE = (
+ON_EVERY_STORE = ("test_http_sending", "test_http_history", "test_http_streams")
     "test_http_sending",
     "test_http_history",
     "test_http_branches",
