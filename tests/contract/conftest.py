@@ -12,12 +12,6 @@ from store_urls import STORE_URLS
 from wire import Api
 
 ON_EVERY_STORE = ("test_http_sending", "test_http_history", "test_http_streams")
-    "test_http_sending",
-    "test_http_history",
-    "test_http_branches",
-    "test_http_tools",
-    "test_http_streams",
-)
 """Modules that run on every store each time; with `--full` all do, which takes some minutes more."""
 
 
