@@ -104,9 +104,9 @@ def test_long_code_is_whole_while_it_grows(chat: Chat) -> None:
     seen = chat.reply.locator("pre").text_content() or ""
     assert code.startswith(seen)
     chat.expect_written()
+    expect(chat.reply.locator("p")).to_have_text("and on", timeout=20_000)  # the last portion is painted a frame later
     assert chat.reply.locator("pre").text_content() == code
     expect(chat.reply.locator(".hljs-number")).to_have_count(400, timeout=20_000)
-    expect(chat.reply.locator("p")).to_have_text("and on")
 
 
 def test_long_lists_and_paragraphs_are_read_as_one(chat: Chat) -> None:
