@@ -4,10 +4,8 @@ All writes and checkpoints are the writer's, one after the other; that also keep
 3.51.3 has where several connections write at once. Readers neither wait for it nor make it wait.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,9 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from rejoinder.errors import StoreUnavailable
 from rejoinder.stores.file_lock import FileLock
 from rejoinder.stores.sqlite_file import BUSY, check_file, open_reader, open_writer, opening
-
-READERS = 4
-"""Threads that read, each with a connection. Reads are short and mostly from memory: more would wait for Python."""
+from rejoinder.stores.threads import READERS, Threads
 
 OURS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 """Errors that say that we asked for something wrong. To ask again never helps, so they are not StoreUnavailable."""
@@ -38,37 +34,32 @@ class SqliteThreads:
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
-        self._writing = ThreadPoolExecutor(1, "sqlite-writer")
-        self._reading = ThreadPoolExecutor(READERS, "sqlite-reader")
+        self._threads = Threads("sqlite")
 
     async def open(self) -> None:
         """Raises as opening a store does, and then leaves nothing open."""
         try:
-            await _run(self._writing, self._open)
+            await self._threads.write(self._open)
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
         """Returns when all work that was begun has ended and the file is let go, also if it is cancelled meanwhile."""
-        ending = asyncio.create_task(asyncio.to_thread(self._end))
-        try:
-            await asyncio.shield(ending)
-        except asyncio.CancelledError:
-            await asyncio.wait({ending})
-            raise
+        # The writer's connection is the last to close: it leaves the database whole, without a write-ahead log beside it.
+        await self._threads.close(lambda: None, self._let_go)
 
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work in a transaction of its own: all of it is committed, or nothing. Raises StoreUnavailable."""
-        return await _run(self._writing, lambda: self._transaction(lambda writer: work(writer, *args, **kwargs)))
+        return await self._threads.write(lambda: self._transaction(lambda writer: work(writer, *args, **kwargs)))
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work that asks one statement, on the state of this moment or a later one. Raises StoreUnavailable."""
-        return await _run(self._reading, lambda: self._query(lambda reader: work(reader, *args, **kwargs)))
+        return await self._threads.read(lambda: self._query(lambda reader: work(reader, *args, **kwargs)))
 
     async def tidy(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Runs what is no change of what is kept, between two transactions. Raises StoreUnavailable."""
-        await _run(self._writing, lambda: self._tidy(work))
+        await self._threads.write(lambda: self._tidy(work))
 
     # in the threads
 
@@ -82,11 +73,8 @@ class SqliteThreads:
                 self._readers.append(reader)
                 self._idle.put(reader)
 
-    def _end(self) -> None:
-        self._reading.shutdown()
-        self._writing.shutdown()
+    def _let_go(self) -> None:
         for connection in (*self._readers, self._writer):
-            # The writer is the last: it leaves the database whole, without a write-ahead log beside it.
             if connection is not None:
                 connection.close()
         self._lock.release()
@@ -128,14 +116,6 @@ class SqliteThreads:
                 return work(reader)
         finally:
             self._idle.put(reader)
-
-
-async def _run(threads: Executor, work: Callable[[], T]) -> T:
-    try:
-        running = asyncio.get_running_loop().run_in_executor(threads, work)
-    except RuntimeError as closed:
-        raise StoreUnavailable("The store is closed.") from closed
-    return await running
 
 
 @contextmanager
