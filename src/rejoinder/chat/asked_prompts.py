@@ -4,12 +4,10 @@ The digest in the log says whether they are the same. They are not where a later
 otherwise, and then this says so.
 """
 
-from collections.abc import AsyncIterator
-
 import msgspec
 from msgspec import Struct, structs
 
-from rejoinder.abc import Prompt, Row
+from rejoinder.abc import Prompt
 from rejoinder.chat import prompt_record
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.history import History
@@ -19,7 +17,7 @@ from rejoinder.chat.starting import Starting
 from rejoinder.chat.wording import LeftOut
 from rejoinder.entities import JsonObject, Key, Message, Status
 from rejoinder.errors import Invalid, NotAReply, ProviderError
-from rejoinder.events import PromptSent, note
+from rejoinder.events import PromptSent
 
 UNRECORDED = (Status.STREAMING, Status.INTERRUPTED)
 """Statuses in which the record of the last attempt may not be there, though it was made."""
@@ -64,7 +62,7 @@ class AskedPromptsReader:
         if reply.role != "assistant":
             raise NotAReply(message_id)
         row = await self._history.row(key, message_id)
-        told = [await self._told(key, reply, sent) async for sent in self._sent(key, row)]
+        told = [await self._told(key, reply, sent) async for sent in self._history.prompts_sent(key, row)]
         if reply.status in UNRECORDED and len(reply.attempts) > (told[-1].attempt if told else 0):
             told.append(await self._told(key, reply, await self._unrecorded(key, reply)))
         return AskedPrompts(message_id=message_id, data=told)
@@ -87,11 +85,6 @@ class AskedPromptsReader:
             composed = Composed(messages=())
         sent = prompt_record.sent(b"", reply, upstream_model, asking, composed)
         return structs.replace(sent, sha256="")
-
-    async def _sent(self, key: Key, row: Row) -> AsyncIterator[PromptSent]:
-        async for event in self._history.events_of(key, row):
-            if isinstance(sent := note(event), PromptSent):
-                yield sent
 
     async def _told(self, key: Key, reply: Message, sent: PromptSent) -> AskedPrompt:
         messages, left_out = await self._prompts.again(key, reply, sent)

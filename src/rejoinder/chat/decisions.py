@@ -73,18 +73,14 @@ def change(
     open_replies: tuple[OpenReply, ...] | None = None,
     created: tuple[NewRow, ...] = (),
     ended: tuple[EndedRow, ...] = (),
+    asides: Asides | None = None,
 ) -> Append:
-    """An append that takes the session from `header` to its next version."""
+    """An append that takes the session from `header` to its next version. What is None stays as it is."""
     after = structs.replace(
         header,
         session=session,
         version=header.version + 1,
         open=header.open if open_replies is None else open_replies,
+        asides=asides or header.asides,
     )
     return Append(key=key, drafts=drafts, expect=header.version, header=after, created=created, ended=ended)
-
-
-def with_aside(append: Append, asides: Asides) -> Append:
-    """The same, with what titles and summaries have cost by then."""
-    assert append.header is not None
-    return structs.replace(append, header=structs.replace(append.header, asides=asides))

@@ -9,7 +9,7 @@ from rejoinder.chat import branches
 from rejoinder.chat.decisions import Decisions
 from rejoinder.entities import Header, Key, Message
 from rejoinder.errors import InvalidCursor, MessageNotFound
-from rejoinder.events import Event, MessageCreated, MessageEnded, Note, fact, note
+from rejoinder.events import Event, MessageCreated, MessageEnded, Note, PromptSent, fact, note
 from rejoinder.fold import ReplyFold, siblings_of
 
 NEWEST = "end"
@@ -97,6 +97,12 @@ class History:
     async def plain(self, key: Key, rows: Sequence[Row]) -> list[Message]:
         """The messages of these rows as they are now, without `siblings`, which cost a read of their own."""
         return await self._found(key, rows, NEVER)
+
+    async def prompts_sent(self, key: Key, row: Row) -> AsyncIterator[PromptSent]:
+        """The records of all prompts of a reply, in order. Reads all of its events."""
+        async for event in self.events_of(key, row):
+            if isinstance(said := note(event), PromptSent):
+                yield said
 
     async def first_notes(self, key: Key, row: Row) -> list[tuple[int, Note]]:
         """What the log notes of a reply by itself right after its beginning, with the seqs."""

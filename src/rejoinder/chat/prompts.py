@@ -61,7 +61,7 @@ class Prompts:
     def __init__(self, decisions: Decisions, history: History, models: Models) -> None:
         self._history = history
         self._models = models
-        self.summaries = Summaries(decisions, history, models)
+        self._summaries = Summaries(decisions, history, models)
 
     async def compose(self, key: Key, reply: Message, asking: Asking, *, summarise: bool = True) -> Composed:
         """The prompt for a reply as the policy has it. Without `summarise` no summary is made, but one that is there is used.
@@ -75,7 +75,7 @@ class Prompts:
         surely = end.whole and (room is None or (end.total + fixed) * SURE <= room)
         if surely and asking.shorter is None:
             return _composed(end, asking, context.Kept(0), None)
-        end, fixed = await counted(self._history, self.summaries, key, end, asking.model, fixed)
+        end, fixed = await counted(self._history, self._summaries, key, end, asking.model, fixed)
         room = _bounded(room, asking, end, fixed)
         if end.whole and end.total + fixed <= room:
             return _composed(end, asking, context.Kept(0), None)
@@ -96,7 +96,7 @@ class Prompts:
         places = {row.id: at for at, row in enumerate(rows)}
         first = places[sent.first] if sent.first else 0
         also = [rows[places[sent.also]]] if sent.also else []
-        summary = await self.summaries.at(key, sent.summary) if sent.summary else None
+        summary = await self._summaries.at(key, sent.summary) if sent.summary else None
         told = places.get(summary.until, -1) if summary else -1
         before = [
             LeftOut(row.id, wording.SUMMARISED if at <= told else wording.CONTEXT)
@@ -126,7 +126,7 @@ class Prompts:
         self, key: Key, row: Row, reply: Message, model: str, end: BranchEnd, room: float, *, make: bool
     ) -> tuple[Summary | None, BranchEnd]:
         """The summary to send, and the messages behind what it tells."""
-        summary = await self.summaries.latest(key, [row, *(end.rows[at] for at in end.replies())])
+        summary = await self._summaries.latest(key, [row, *(end.rows[at] for at in end.replies())])
         told = (await self._history.row(key, summary.until)).depth if summary else -1
         behind = end.behind(told)
         if summary and behind.whole and behind.total <= room - context.fixed(None, {}, summary.text):
@@ -138,7 +138,7 @@ class Prompts:
             return summary, behind
         older = await self._history.plain(key, await self._history.rows_above(key, upto, told + 1))
         try:
-            summary = await self.summaries.extended(key, reply, model, summary, older, room)
+            summary = await self._summaries.extended(key, reply, model, summary, older, room)
         except ProviderError as fault:
             # The reply matters more: it is asked for with what fits, and the next one tries again.
             log.warning("no summary for reply %s: %s", reply.id, fault.detail)

@@ -17,7 +17,7 @@ from rejoinder.chat.queue import due
 from rejoinder.chat.starting import Start, Starting, broke_off_in_its_text
 from rejoinder.entities import Header, Key, Message, OpenReply, Status, Usage
 from rejoinder.errors import MessageNotFound, SessionNotFound
-from rejoinder.events import MessageEnded, PromptSent, draft, note
+from rejoinder.events import MessageEnded, draft
 from rejoinder.fold import ReplyText
 
 log = logging.getLogger(__name__)
@@ -139,10 +139,8 @@ class Recovery:
         """An estimate of the last attempt: nobody knows any more what the upstream counted."""
         if not written.attempts:
             return NOTHING
-        sent = None
-        async for event in self._history.events_of(key, await self._history.row(key, written.id)):
-            if isinstance(said := note(event), PromptSent):
-                sent = said
+        row = await self._history.row(key, written.id)
+        *_, sent = [None, *[sent async for sent in self._history.prompts_sent(key, row)]]
         asked = await self._starting.created(key, written.id)
         asking = Asking(
             model=written.attempts[-1].model, params=asked.params, system_prompt=header.session.system_prompt

@@ -12,7 +12,7 @@ from msgspec import Struct
 from rejoinder.abc import Row
 from rejoinder.chat import aside
 from rejoinder.chat.context import TOKEN
-from rejoinder.chat.decisions import Decision, Decisions, change, with_aside
+from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.wording import plain_text
@@ -98,8 +98,8 @@ class Summaries:
 
     async def _keep(self, key: Key, made: SummaryMade) -> int:
         async def plan(header: Header) -> Decision[None]:
-            kept = change(key, header, header.session, (draft(made),))
-            return Decision(None, with_aside(kept, header.asides.with_one(made.usage, title=False)))
+            asides = header.asides.with_one(made.usage, title=False)
+            return Decision(None, change(key, header, header.session, (draft(made),), asides=asides))
 
         return (await self._decisions.decide(key, plan)).first
 

@@ -11,7 +11,7 @@ import re
 from msgspec import structs
 
 from rejoinder.chat import aside
-from rejoinder.chat.decisions import Decision, Decisions, change, with_aside
+from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.wording import plain_text
@@ -62,9 +62,10 @@ class Titles:
 
     async def _consider(self, key: Key, reply_id: str) -> None:
         try:
-            header = await self._decisions.header(key)
+            if (await self._decisions.header(key)).session.title is not None:
+                return
             row = await self._history.row(key, reply_id)
-            if header.session.title is not None or row.depth >= FIRST_TURNS:
+            if row.depth >= FIRST_TURNS:
                 return
             rows = await self._history.rows_above(key, row)
             told = await self._history.plain(key, [*rows, row])
@@ -86,8 +87,8 @@ class Titles:
             if session.title is None and title:
                 session = structs.replace(session, title=title, updated_at=self._decisions.now(session))
                 drafts.append(draft(SessionUpdated(session=session)))
-            kept = change(key, header, session, tuple(drafts))
-            return Decision(None, with_aside(kept, header.asides.with_one(made.usage, title=True)))
+            asides = header.asides.with_one(made.usage, title=True)
+            return Decision(None, change(key, header, session, tuple(drafts), asides=asides))
 
         await self._decisions.decide(key, plan)
 

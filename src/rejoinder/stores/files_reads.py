@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heapify, heappop, heapreplace, nlargest
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from msgspec import structs
 
@@ -45,8 +45,20 @@ def sessions(state: State, owner: str, after: SessionCursor | None, limit: int, 
     having = {text.key for text in _matching(state, owner, words)} if words else None
     with state.lock:
         listed = (entry for entry in state.catalogue.listed(owner, after) if having is None or entry.key in having)
-        # As they are now: what is changed meanwhile must not be in the list by one time and in order by another.
-        places = [(entry, entry.header_at, entry.last_seq, entry.size) for entry in islice(listed, limit)]
+        places = _places(islice(listed, limit))
+    return _headers(state, places)
+
+
+_Place: TypeAlias = tuple[Entry, int, int, int]
+"""A session and where its header, its last seq and the end of its file were."""
+
+
+def _places(entries: Iterable[Entry]) -> list[_Place]:
+    """As they are now: what is changed meanwhile must not be in the list by one time and in order by another."""
+    return [(entry, entry.header_at, entry.last_seq, entry.size) for entry in entries]
+
+
+def _headers(state: State, places: Iterable[_Place]) -> list[Header]:
     found = (_header_then(state, *place) for place in places)
     return [header for header in found if header is not None]
 
@@ -81,10 +93,8 @@ def orphans(state: State, held: Collection[int], limit: int) -> list[tuple[Key, 
 
 def writing(state: State, owner: str, after: str | None, limit: int) -> list[Header]:
     with state.lock:
-        found = state.catalogue.writing(owner, after, limit)
-        places = [(entry, entry.header_at, entry.last_seq, entry.size) for entry in found]
-    headers = (_header_then(state, *place) for place in places)
-    return [header for header in headers if header is not None]
+        places = _places(state.catalogue.writing(owner, after, limit))
+    return _headers(state, places)
 
 
 def keys(state: State, after: Key | None, limit: int) -> list[Key]:

@@ -119,9 +119,7 @@ class RedisStore(Store):
             return await self._sessions_with(owner, after, limit, words)
         high = "+" if after is None else b"(" + pack(after.updated_at, after.session_id)
         kept = await self._client.read("sessions", pack(owner), high, limit)
-        return [
-            found for header, last in zip(kept[::2], kept[1::2], strict=True) if (found := values.header(header, last))
-        ]
+        return _headers(kept)
 
     async def _sessions_with(
         self, owner: str, after: SessionCursor | None, limit: int, words: Sequence[str]
@@ -150,9 +148,7 @@ class RedisStore(Store):
     async def writing(self, owner: str, *, after: str | None, limit: int) -> list[Header]:
         low = "-" if after is None else b"(" + pack(after)
         kept = await self._client.read("writing", pack(owner), low, limit)
-        return [
-            found for header, last in zip(kept[::2], kept[1::2], strict=True) if (found := values.header(header, last))
-        ]
+        return _headers(kept)
 
     async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
         texts = await self._texts(owner, words, messages=limit)
@@ -294,3 +290,8 @@ def _pieces(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1_000))
+
+
+def _headers(kept: Sequence[bytes | None]) -> list[Header]:
+    """Of header and last seq in turn; a session that has gone meanwhile is left out."""
+    return [found for header, last in zip(kept[::2], kept[1::2], strict=True) if (found := values.header(header, last))]
