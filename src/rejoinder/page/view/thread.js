@@ -19,6 +19,7 @@ export class Thread extends Component {
     this.#sizes.observe(this.scroller.firstElementChild);
     this.#sizes.observe(this.scroller);
     this.#toEnd();
+    this.#toTarget(); // on a busy machine all was fetched before the first of it is drawn
   }
 
   componentWillUnmount() {
@@ -36,12 +37,14 @@ export class Thread extends Component {
     if (this.props.pending.some(({ id, at }) => at === undefined && before.pending.every((had) => had.id !== id))) this.#follow();
     if (fromEnd !== null && !this.#along) this.scroller.scrollTop = this.scroller.scrollHeight - fromEnd;
     if (this.#along) this.#toEnd();
-    if (this.props.target) this.#goTo(this.props.target);
+    this.#toTarget();
     if (focus && document.activeElement === document.body) this.#refocus(focus);
   }
 
-  #goTo(id) {
-    const message = this.scroller.querySelector(`[data-message="${id}"]`);
+  /** Goes to the message that was asked for, once it is there. */
+  #toTarget() {
+    const { target } = this.props;
+    const message = target && this.scroller.querySelector(`[data-message="${target}"]`);
     if (!message) return;
     this.#along = false;
     message.scrollIntoView({ block: "center" });
