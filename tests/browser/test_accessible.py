@@ -69,6 +69,7 @@ def test_nothing_serious(browser: Browser, server: Server, axe: str, light: Any,
         for summary in chat.page.locator("summary").all():
             summary.click()
         chat.page.keyboard.press("Alt+e")
+        expect(chat.page.get_by_role("textbox", name="Edit the message")).to_be_focused()
         chat.say("/script tokens=500 pace=0.02")
         chat.expect_writing("t3")
         chat.say("and this next")

@@ -31,11 +31,11 @@ export class Blocks {
     return this.#shown;
   }
 
-  /** A block is `{token, raw, links, more}`: the lexer's token, its source, how many definitions it was read with, and
-   *  whether the next one goes on with it. */
+  /** A block is `{token, raw, links, more}`: the lexer's token, its source, the definitions it was read with as one string,
+   *  and whether the next one goes on with it. */
   #lex(source) {
     const tokens = lex(source, this.#links);
-    const links = Object.keys(tokens.links).length;
+    const links = Object.entries(tokens.links).map(([tag, { href, title }]) => `${tag} ${href} ${title}`).join("\n");
     const block = (token, more = false) => ({ token, raw: token.raw, links, more });
     return tokens.flatMap((token) => {
       const pieces = piecesOf(token);
@@ -68,7 +68,8 @@ function lex(source, links) {
 function openCode(rest, had) {
   const fence = had?.token.type === "code" && /^(`{3,}|~{3,})[^\n]*\n/.exec(rest);
   if (!fence || !rest.startsWith(had.raw)) return null;
-  const unread = rest.lastIndexOf("\n", had.raw.length - 1) + 1;
+  // The last line that was not blank is read again: it may be a closing fence, also where its line break had come.
+  const unread = rest.lastIndexOf("\n", had.raw.trimEnd().length - 1) + 1;
   const sign = fence[1][0];
   if (new RegExp(`^ {0,3}${sign}{${fence[1].length},}`, "m").test(rest.slice(unread))) return null;
   const text = rest.slice(fence[0].length).replace(/\n$/, "");
