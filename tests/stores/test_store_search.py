@@ -196,7 +196,7 @@ def test_every_store_finds_what_comparing_word_by_word_finds(opener: Opener) -> 
         store = opener()
         runner.run(store.__aenter__())
 
-        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(said=steps, asked=st.lists(st.one_of(alphabet, st.text(max_size=3)), min_size=1, max_size=6))
         def same(said: list[tuple[int, str | None, str, int]], asked: list[str]) -> None:
             runner.run(play(store, f"owner {next(owners)}", said, asked))
