@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 from rejoinder.abc import Found, SessionCursor, Text
 from rejoinder.entities import Header, Key
