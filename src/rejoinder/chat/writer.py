@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 BATCH = 1_000
 """Appends of one commit at most: bounds how long the first of them waits for the last."""
 
-PACE = 0.01
-"""Seconds from the beginning of a commit to that of the next, where all that is to be committed can wait. No reader sees it:
+PACE = 0.02
+"""Seconds from the beginning of a commit to that of the next, where all that is to be committed can wait. Nobody sees it:
 a screen shows a new picture every 16 ms."""
 
 HEADERS = 2_000
