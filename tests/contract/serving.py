@@ -1,5 +1,6 @@
 """Real servers for tests: in a thread of this process, or as a process of its own."""
 
+import itertools
 import os
 import re
 import signal
@@ -159,10 +160,11 @@ class ServerProcess:
 def processes(folder: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers as processes, on one SQLite file in this folder unless told otherwise; all end when this is left."""
     started: list[ServerProcess] = []
+    numbers = itertools.count()  # some tests start several at once
 
     def start(**settings: Any) -> ServerProcess:
         store = settings.pop("store", f"sqlite:///{folder}/chat.db")
-        process = ServerProcess(store, folder / f"server-{len(started)}.log", **settings)
+        process = ServerProcess(store, folder / f"server-{next(numbers)}.log", **settings)
         started.append(process)
         process.start()
         return process

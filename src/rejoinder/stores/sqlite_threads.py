@@ -56,7 +56,7 @@ class SqliteThreads:
         return await self._threads.write(lambda: self._transaction(lambda writer: work(writer, *args, **kwargs)))
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs work that asks one statement, on the state of this moment or a later one. Raises StoreUnavailable."""
+        """Runs work that asks on one state of the store: of this moment, or a later one. Raises StoreUnavailable."""
         return await self._threads.read(lambda: self._query(lambda reader: work(reader, *args, **kwargs)))
 
     def glance(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
