@@ -12,6 +12,10 @@ CYCLE = "rejoinder.cycle"
 """Where the scope of a request carries it."""
 
 
+BUFFERED = 16 << 10
+"""Bytes that wait for a reader before it is waited for."""
+
+
 def remember(scope: Scope, send: Send) -> None:
     """To be called with the server's own `send`, before anything is wrapped around it."""
     scope[CYCLE] = getattr(send, "__self__", None)
@@ -33,9 +37,12 @@ class Wire:
     """The body of a response that has started, past ASGI: most of what a reader costs is the way there."""
 
     def __init__(self, scope: Scope) -> None:
-        cycle = scope.get(CYCLE)
+        cycle: Any = scope.get(CYCLE)
         direct = getattr(cycle, "chunked_encoding", None) is True and hasattr(cycle, "flow")
-        self._cycle: Any = cycle if direct else None
+        self._cycle = cycle if direct else None
+        if direct:
+            # A reader that takes nothing soon makes us wait, and holds no more than this and one piece of its own.
+            cycle.transport.set_write_buffer_limits(high=BUFFERED)
 
     def write(self, body: bytes) -> bool:
         """Sends the next piece at once. False where that cannot be: then nothing was sent, and ASGI's way is the one."""

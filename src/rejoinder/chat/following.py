@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import TypeAlias
 
 from rejoinder.abc import Signals, Store
-from rejoinder.chat.tails import Frame, Tail, Tails
+from rejoinder.chat.tails import PIECE, Frame, Tail, Tails
 from rejoinder.entities import Key
 from rejoinder.errors import SessionGone, SessionNotFound
 from rejoinder.events import FACTS
@@ -91,7 +91,7 @@ class Following:
     async def _read(self, key: Key, cursor: int, message_ids: Collection[str] | None) -> list[Frame]:
         # A store may answer without ever waiting, and a reader that is far behind must not hold up the others.
         await asyncio.sleep(0)
-        events = await self._store.events(key, after=cursor, message_ids=message_ids)
+        events = await self._store.events(key, after=cursor, message_ids=message_ids, max_bytes=PIECE)
         return [Frame.of(event) for event in events]
 
     async def _last_seq(self, key: Key) -> int:
@@ -114,16 +114,15 @@ class _Reader:
 
     def pushed(self) -> bool:
         """Deals with what was just pushed. False where that needs the reader's own turn."""
-        frames = self._tail.after(self.cursor)
-        if frames is None or self._tail.deleted:
-            return False
-        if chosen := _chosen(frames, self._message_ids):
-            if not self._take(chosen):
-                return False
-            self.last_told = time.monotonic()
-        if frames:
+        while not self._tail.deleted and (frames := self._tail.after(self.cursor)) is not None:
+            if not frames:
+                return True
+            if chosen := _chosen(frames, self._message_ids):
+                if not self._take(chosen):
+                    return False
+                self.last_told = time.monotonic()
             self.cursor = frames[-1].seq
-        return True
+        return False
 
 
 def _gone(key: Key) -> SessionGone:
@@ -132,6 +131,8 @@ def _gone(key: Key) -> SessionGone:
 
 def _chosen(frames: list[Frame], message_ids: Collection[str] | None) -> list[Frame]:
     """Without what is the log's own, and of other messages."""
+    if len(frames) == 1 and frames[0].type == "message.delta":
+        return frames if message_ids is None or frames[0].message_id in message_ids else []
     return [
         frame for frame in frames if frame.type in FACTS and (message_ids is None or frame.message_id in message_ids)
     ]

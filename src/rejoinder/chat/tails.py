@@ -19,6 +19,9 @@ from rejoinder.events import Event, frame
 TAIL_BYTES = 256 << 10
 """Bytes of frames of one session that are kept. A reader further behind is served by the store."""
 
+PIECE = 32 << 10
+"""Bytes with which one write to a reader is full: what a slow one holds of its own."""
+
 
 class Frame(Struct, frozen=True, gc=False):
     """An event as it goes to a reader, with what a stream is chosen by."""
@@ -44,19 +47,25 @@ class Tail:
         self._base: int | None = None
         self._frames: deque[Frame] = deque()
         self._size = 0
+        self._before, self._news = 0, list[Frame]()
+        """What was pushed last, and the cursor of those who had all that came before."""
         self._waiting: list[_Waiter] = []
 
     def after(self, cursor: int) -> list[Frame] | None:
-        """The frames behind a cursor, or None where the tail does not hold all of them."""
+        """The next frames behind a cursor, no more than a piece, or None where the tail does not hold all of them."""
         if self._base is None or cursor < self._base:
             return None
+        if cursor >= self.last:
+            return []
+        if cursor == self._before:
+            return self._news  # one list for all readers that keep up
         found: list[Frame] = []
         for held in reversed(self._frames):
             if held.seq <= cursor:
                 break
             found.append(held)
         found.reverse()
-        return found
+        return _piece(found)
 
     def push(self, wake: Wake) -> None:
         if wake.events:
@@ -91,8 +100,9 @@ class Tail:
             # Another worker wrote in between, or this is the first that is known here.
             self._forget()
             self._base = events[0].seq - 1
-        for event in events:
-            held = Frame.of(event)
+        news = [Frame.of(event) for event in events]
+        self._before, self._news = self.last, _piece(news)
+        for held in news:
             self._frames.append(held)
             self._size += len(held.data)
         self.last = events[-1].seq
@@ -104,6 +114,17 @@ class Tail:
     def _forget(self) -> None:
         self._frames.clear()
         self._size, self._base = 0, None
+        self._before, self._news = -1, []
+
+
+def _piece(frames: list[Frame]) -> list[Frame]:
+    """As many as fill a piece, at least one."""
+    size = 0
+    for place, held in enumerate(frames, 1):
+        size += len(held.data)
+        if size >= PIECE:
+            return frames[:place]
+    return frames
 
 
 class Tails:
