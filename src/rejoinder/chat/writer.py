@@ -124,9 +124,11 @@ class Writer:
         return items
 
     async def _commit(self, gathered: Sequence["_Item"]) -> None:
-        lease = self._lease
-        items = [item for item in gathered if item.epoch == self.epoch]
-        _fail([item for item in gathered if item.epoch != self.epoch], LeaseLost("The lease was lost meanwhile."))
+        lease, epoch = self._lease, self.epoch
+        items = [item for item in gathered if item.epoch == epoch]
+        if len(items) < len(gathered):
+            late = [item for item in gathered if item.epoch != epoch]
+            _fail(late, LeaseLost("The lease was lost meanwhile."))
         if lease is None or not items:
             return
         appends = [item.append for item in items]
@@ -183,11 +185,11 @@ def _wakes(appends: Sequence[Append], results: Sequence[AppendResult]) -> list[W
     wakes = []
     for append, result in zip(appends, results, strict=True):
         if isinstance(result, Appended):
-            events = tuple(
-                Event(result.first + place, draft.type, draft.message_id, draft.data)
-                for place, draft in enumerate(append.drafts)
-            )
-            wakes.append(Wake(append.key, events))
+            events = [
+                Event(seq, draft.type, draft.message_id, draft.data)
+                for seq, draft in enumerate(append.drafts, result.first)
+            ]
+            wakes.append(Wake(append.key, tuple(events)))
     return wakes
 
 
