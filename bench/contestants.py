@@ -7,9 +7,11 @@ another class here and a row in the table at the end.
 import abc
 import importlib.util
 import os
+import resource
 import shutil
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from bench.processes import NotHere, Process, free_port, running
+from bench.stores import StoreServer, postgres, redis, sqlite
 
 MODEL = "benched"
 SSE = {"accept": "text/event-stream"}
@@ -54,10 +57,10 @@ class Contestant(abc.ABC):
 
 
 class Upstream(Contestant):
-    """The scripted upstream, read directly. Everything else is compared with it."""
+    """The upstream of all, read directly (`upstream.py`). Everything else is compared with it."""
 
     def running(self, place: Place) -> AbstractContextManager[Process]:
-        return running("upstream", [sys.executable, "-m", "rejoinder.testing.upstream"], place.folder)
+        return running("upstream", [sys.executable, "-m", "bench.upstream"], place.folder)
 
     def opening(self, session: str) -> bytes:
         return request("GET", "/v1/models")
@@ -110,8 +113,9 @@ http {{
             raise NotHere("no nginx on this machine")
         port, config = free_port(), place.folder / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""  # it may write into our folder
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         config.write_text(
-            self.CONFIG.format(folder=place.folder, user=user, upstream=place.upstream, port=port, files=8192)
+            self.CONFIG.format(folder=place.folder, user=user, upstream=place.upstream, port=port, files=files)
         )
         return running("nginx", [program, "-p", place.folder, "-c", config], place.folder, port=port)
 
@@ -119,20 +123,30 @@ http {{
 class Rejoinder(Contestant):
     """The real service with its durable log: SQLite, synchronous=FULL."""
 
+    name = "rejoinder"
+
     PROGRAM = (
         "from rejoinder.server import serve; from rejoinder.settings import Settings; serve(Settings(_env_file=None))"
     )
     """As `rejoinder serve`, but no `.env` of this machine changes what is measured."""
 
-    def running(self, place: Place) -> AbstractContextManager[Process]:
-        variables = place.variables() | {
-            "REJOINDER_PORT": "0",
-            "REJOINDER_STORE": f"sqlite:///{place.folder}/rejoinder.db",
-            "REJOINDER_MODEL": f"openai:{MODEL}",
-            "REJOINDER_DRAIN": "0",
-            "REJOINDER_TITLE_MODEL": "off",  # the others make none
-        }
-        return running("rejoinder", [sys.executable, "-c", self.PROGRAM], place.folder, variables)
+    def store(self, folder: Path) -> AbstractContextManager[StoreServer]:
+        """Where its words are kept. Raises NotHere."""
+        return sqlite(folder / f"{self.name}.db")
+
+    @contextmanager
+    def running(self, place: Place) -> Iterator[Process]:
+        with self.store(place.folder) as store:
+            variables = place.variables() | {
+                "REJOINDER_PORT": "0",
+                "REJOINDER_STORE": store.url,
+                "REJOINDER_MODEL": f"openai:{MODEL}",
+                "REJOINDER_DRAIN": "0",
+                "REJOINDER_TITLE_MODEL": "off",  # the others make none
+            }
+            with running(self.name, [sys.executable, "-c", self.PROGRAM], place.folder, variables) as process:
+                process.store_pid = store.pid
+                yield process
 
     def opening(self, session: str) -> bytes:
         return request("POST", "/v1/sessions", {"id": f"ses_{session}"})
@@ -144,6 +158,24 @@ class Rejoinder(Contestant):
         return _piece.decode(data).text
 
 
+class RejoinderPostgres(Rejoinder):
+    """The same on Postgres."""
+
+    name = "rejoinder-postgres"
+
+    def store(self, folder: Path) -> AbstractContextManager[StoreServer]:
+        return postgres()
+
+
+class RejoinderRedis(Rejoinder):
+    """The same on Redis."""
+
+    name = "rejoinder-redis"
+
+    def store(self, folder: Path) -> AbstractContextManager[StoreServer]:
+        return redis()
+
+
 class Usual(Contestant):
     """What most people would write, see `usual.py`."""
 
@@ -152,7 +184,7 @@ class Usual(Contestant):
             raise NotHere("sse-starlette is not installed (./dev bench installs it)")
         command = [sys.executable, "-m", "uvicorn", "bench.usual:app", "--port", "0", "--no-access-log"]
         # A stream may wait a few seconds for its turn; by default the connection would be closed meanwhile.
-        command += ["--timeout-keep-alive", "75", "--app-dir", str(Path(__file__).parents[1])]
+        command += ["--timeout-keep-alive", "75"]
         return running("usual", command, place.folder, place.variables())
 
     def opening(self, session: str) -> bytes:
@@ -169,8 +201,12 @@ CONTESTANTS: dict[str, type[Contestant]] = {
     "upstream": Upstream,
     "nginx": Nginx,
     "rejoinder": Rejoinder,
+    "rejoinder-postgres": RejoinderPostgres,
+    "rejoinder-redis": RejoinderRedis,
     "usual": Usual,
 }
+STANDARD = ("upstream", "nginx", "rejoinder", "usual")
+"""Those who take part where nobody is named."""
 
 
 def nginx_program() -> str | None:

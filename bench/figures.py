@@ -5,6 +5,7 @@ from statistics import median
 
 from msgspec import Struct
 
+from bench.loads import Load
 from bench.recording import Seen
 
 
@@ -15,6 +16,7 @@ class Used(Struct, frozen=True):
     server: float
     upstream: float
     load: float
+    store: float
 
     def since(self, before: "Used") -> "Used":
         return Used(
@@ -22,19 +24,23 @@ class Used(Struct, frozen=True):
             self.server - before.server,
             self.upstream - before.upstream,
             self.load - before.load,
+            self.store - before.store,
         )
 
 
 class Round(Struct, kw_only=True):
     """One contestant, once. Times as seen, in milliseconds; `cpu` is server CPU in microseconds for a relayed token.
 
-    `core` is the share of one core that the server used; `upstream_core` and `load_core` are those of the upstream and of
-    the readers meanwhile, which are charged to nobody (the direct upstream is its own server). `whole` counts the replies
-    that had all their tokens, and `firsts` the times to the first token.
+    `core` is the share of one core that the server used; `upstream_core`, `load_core` and `store_core` are those of the
+    upstream, of the readers and of the store's own server meanwhile, which are charged to nobody (the direct upstream is
+    its own server). `whole` counts the replies that had all their tokens, and `firsts` the times to the first token.
+    `memory` is the greatest that the server took, in bytes.
     """
 
     contestant: str
+    load: str
     streams: int
+    pace: float
     round: int
     tokens: int
     whole: int
@@ -45,6 +51,8 @@ class Round(Struct, kw_only=True):
     core: float
     upstream_core: float
     load_core: float
+    store_core: float
+    memory: int
     first_p50: float
     first_p99: float
     firsts: int
@@ -54,7 +62,14 @@ class Round(Struct, kw_only=True):
 
 
 def round_of(
-    contestant: str, number: int, answers: Sequence[Seen], extra: Sequence[Seen], used: Used, began: float
+    contestant: str,
+    number: int,
+    load: Load,
+    answers: Sequence[Seen],
+    extra: Sequence[Seen],
+    used: Used,
+    began: float,
+    memory: int,
 ) -> Round:
     """`extra` are short answers that were asked for afterwards, for more times to the first token."""
     tokens = sum((each.first is not None) + len(each.gaps) for each in answers)
@@ -64,7 +79,9 @@ def round_of(
     last = max(each.last for each in answers)
     return Round(
         contestant=contestant,
-        streams=len(answers),
+        load=load.name,
+        streams=load.streams,
+        pace=load.pace,
         round=number,
         tokens=tokens,
         whole=sum(not each.fault for each in answers),
@@ -75,6 +92,8 @@ def round_of(
         core=used.server / used.at,
         upstream_core=used.upstream / used.at,
         load_core=used.load / used.at,
+        store_core=used.store / used.at,
+        memory=memory,
         first_p50=quantile(firsts, 0.5),
         first_p99=quantile(firsts, 0.99),
         firsts=len(firsts),
@@ -85,14 +104,16 @@ def round_of(
 
 
 class Row(Struct, kw_only=True):
-    """One contestant at one number of streams: medians over the rounds.
+    """One contestant under one load: medians over the rounds.
 
     `added_…` are milliseconds less the median of the direct upstream in the same round, of times to the first token and
     of gaps between tokens. `to` holds ratios of CPU, each taken within a round; empty for the upstream itself.
     """
 
     contestant: str
+    load: str
     streams: int
+    pace: float
     rounds: int
     whole: int
     replies: int
@@ -101,6 +122,8 @@ class Row(Struct, kw_only=True):
     core: float
     upstream_core: float
     load_core: float
+    store_core: float
+    memory: int
     tokens_per_second: float
     added_first_p50: float
     added_first_p99: float
@@ -110,36 +133,52 @@ class Row(Struct, kw_only=True):
 
 def rows_of(rounds: Sequence[Round]) -> list[Row]:
     """In the order in which the contestants ran."""
-    kinds = dict.fromkeys((each.streams, each.contestant) for each in rounds)
+    kinds = dict.fromkeys((each.load, each.contestant) for each in rounds)
     return [_row(rounds, *kind) for kind in kinds]
 
 
-def _row(rounds: Sequence[Round], streams: int, contestant: str) -> Row:
-    at = {(each.contestant, each.round): each for each in rounds if each.streams == streams}
-    own = [each for each in at.values() if each.contestant == contestant]
+def _row(rounds: Sequence[Round], load: str, contestant: str) -> Row:
+    own = [each for each in rounds if (each.load, each.contestant) == (load, contestant)]
 
     def over(figure: Callable[[Round, Round], float], other: str = "upstream") -> float:
-        """The median of a figure that compares each round with another's of the same number."""
-        return median(figure(each, at[other, each.round]) for each in own)
+        return median(compared(rounds, load, contestant, other, figure))
 
-    rivals = [other for other in ("nginx", "usual") if contestant != "upstream" and (other, own[0].round) in at]
+    there = {each.contestant for each in rounds if each.load == load}
+    rivals = [other for other in ("nginx", "usual") if contestant != "upstream" and other in there]
     return Row(
         contestant=contestant,
-        streams=streams,
+        load=load,
+        streams=own[0].streams,
+        pace=own[0].pace,
         rounds=len(own),
         whole=sum(each.whole for each in own),
-        replies=streams * len(own),
+        replies=sum(each.streams for each in own),
         cpu=median(each.cpu for each in own),
-        to={other: over(lambda one, two: one.cpu / two.cpu if two.cpu else 0, other) for other in rivals},
+        to={other: over(times_cpu, other) for other in rivals},
         core=median(each.core for each in own),
         upstream_core=median(each.upstream_core for each in own),
         load_core=median(each.load_core for each in own),
+        store_core=median(each.store_core for each in own),
+        memory=max(each.memory for each in own),
         tokens_per_second=median(each.tokens_per_second for each in own),
         added_first_p50=over(lambda one, two: one.first_p50 - two.first_p50),
         added_first_p99=over(lambda one, two: one.first_p99 - two.first_p50),
         added_gap_p50=over(lambda one, two: one.gap_p50 - two.gap_p50),
         added_gap_p99=over(lambda one, two: one.gap_p99 - two.gap_p50),
     )
+
+
+def compared(
+    rounds: Sequence[Round], load: str, contestant: str, other: str, figure: Callable[[Round, Round], float]
+) -> list[float]:
+    """A figure of each round that compares it with another contestant's round of the same number, where both took part."""
+    at = {(each.contestant, each.round): each for each in rounds if each.load == load}
+    own = [each for each in at.values() if each.contestant == contestant]
+    return [figure(one, at[other, one.round]) for one in own if (other, one.round) in at]
+
+
+def times_cpu(one: Round, two: Round) -> float:
+    return one.cpu / two.cpu if two.cpu else 0
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -7,24 +7,23 @@ was measured.
 import argparse
 import asyncio
 import sqlite3
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from bench import report
 from bench.figures import quantile
 from bench.filling import Filling, Prose
+from bench.frame import Run, framed
 from bench.options import RESULTS
-from rejoinder.abc import SessionCursor, Store
+from rejoinder.abc import Append, SessionCursor, Store
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.growth import DROPPED, PIECE
 from rejoinder.chat.history import History, Window
@@ -46,8 +45,11 @@ TURNS = 20
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """`messages` and `sessions` are the greatest sizes; those below are measured on the way, ten times smaller each."""
+    """`history`, `messages` (of the search) and `sessions` are the greatest sizes; those below are measured on the way, ten
+    times smaller each.
+    """
 
+    history: int = 1_000_000
     messages: int = 100_000
     sessions: int = 1_000_000
     bytes_of: int = 20_000
@@ -56,7 +58,7 @@ class Options(Struct, frozen=True, kw_only=True):
     json: Path | None = None
 
 
-QUICK = {"messages": 1_000, "sessions": 1_000, "bytes_of": 400, "asked": 20}
+QUICK = {"history": 1_000, "messages": 1_000, "sessions": 1_000, "bytes_of": 400, "asked": 20}
 
 
 class Figure(Struct, frozen=True, kw_only=True):
@@ -91,33 +93,28 @@ class Bytes(Struct, frozen=True, kw_only=True):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parsed(arguments)
-    began = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix="rejoinder-bench-") as folder:
-        machine = report.machine(Path(folder))
-        figures, sizes = asyncio.run(measure(options, Path(folder)))
-    print(table(figures, sizes), flush=True)
-    path = options.json or RESULTS / f"{began:%Y-%m-%dT%H%M%SZ}-growth.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {
-        "began": began.isoformat(timespec="seconds"),
-        # A URL may hold a password.
-        "parameters": {
-            **{name: getattr(options, name) for name in QUICK},
-            "store": (options.store or "sqlite").partition(":")[0],
-        },
-        "machine": machine,
-        "goals": GOALS,
-        "figures": figures,
-        "bytes": sizes,
-    }
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-    print(f"Everything that was measured: {path}")
+    return framed("growth", partial(_run, options))
+
+
+def _run(options: Options, run: Run) -> int:
+    report.introduce_machine(run.machine)
+    tell(*asyncio.run(measure(options, run.folder)), options, run)
+    run.write(options.json)
     return 0
+
+
+def tell(figures: Sequence[Figure], sizes: Bytes, options: Options, run: Run) -> None:
+    # A URL may hold a password.
+    store = (options.store or "sqlite").partition(":")[0]
+    run.parameters["growth"] = {name: getattr(options, name) for name in QUICK} | {"store": store}
+    run.found |= {"goals": GOALS, "figures": figures, "bytes": sizes}
+    print(table(figures, sizes), flush=True)
 
 
 def parsed(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m bench growth", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--messages", type=int, help="of the search and of the long session (default: 100,000)")
+    parser.add_argument("--history", type=int, help="messages of the long session (default: 1,000,000)")
+    parser.add_argument("--messages", type=int, help="of the search (default: 100,000)")
     parser.add_argument("--sessions", type=int, help="of the list (default: 1,000,000)")
     parser.add_argument("--bytes-of", type=int, help="messages of which the bytes are measured (default: 20,000)")
     parser.add_argument("--asked", type=int, help="how often each question is asked (default: 200)")
@@ -173,15 +170,14 @@ async def history(filling: Filling, options: Options) -> AsyncIterator[Figure]:
     talk = filling.talk(key, options.messages // 2, deltas=False)
     read = History(_decisions(filling.store))
     known: list[str] = []
-    for size in sizes_up_to(options.messages):
-        turns = [next(talk) for _ in range((size - done) // 2 + (done == 0))]
-        known += [row.id for append in turns for row in append.created]
-        await filling.write(iter(turns))
+    for size in sizes_up_to(options.history):
+        # Without their words: nobody searches here, and they would take most of the time and of the disk.
+        await filling.write(_knowing(known, islice(talk, (size - done) // 2 + (done == 0))), search=False)
         done = size
 
         windows: dict[str, Callable[[], Window]] = {
             "newest": lambda: Window(limit=PAGE, before="end"),
-            "some": lambda: Window(limit=PAGE, before=random.choice(known)),  # noqa: B023  # asked at once
+            "some": lambda: Window(limit=PAGE, before=random.choice(known)),
             "oldest": lambda: Window(limit=PAGE),
         }
         for what, window in windows.items():
@@ -192,6 +188,13 @@ async def history(filling: Filling, options: Options) -> AsyncIterator[Figure]:
                 options.asked,
                 partial(_asking, window, partial(read.page, key)),
             )
+
+
+def _knowing(known: list[str], appends: Iterator[Append]) -> Iterator[Append]:
+    """The appends, whose messages are known from then on. One by one: a million of them are no list."""
+    for append in appends:
+        known += [row.id for row in append.created]
+        yield append
 
 
 async def search(filling: Filling, options: Options) -> AsyncIterator[Figure]:
@@ -225,17 +228,22 @@ async def listing(filling: Filling, options: Options) -> AsyncIterator[Figure]:
     random, done, store = Random(1), 0, filling.store
     cursors: list[SessionCursor] = []
     for size in sizes_up_to(options.sessions):
-        appends = list(filling.sessions("list", size - done))
-        heads = [append.header.session for append in appends if append.header]
-        cursors += [SessionCursor(head.updated_at, head.id) for head in heads]
-        # Without their titles: a million of them would fill the search for a minute, and nobody looks for them here.
-        await filling.write(iter(appends), search=False)
+        # Without their titles, as above.
+        await filling.write(_placed(cursors, filling.sessions("list", size - done)), search=False)
         done = size
         for what, places in (("newest", [None]), ("some", cursors)):
             ask = partial(
                 _asking, partial(random.choice, places), lambda after: store.sessions("list", after=after, limit=PAGE)
             )
             yield await timed("list", f"{what} {PAGE} sessions", size, options.asked, ask)
+
+
+def _placed(cursors: list[SessionCursor], appends: Iterator[Append]) -> Iterator[Append]:
+    """The appends, whose sessions are places in the list from then on."""
+    for append in appends:
+        if append.header is not None:
+            cursors.append(SessionCursor(append.header.session.updated_at, append.header.session.id))
+        yield append
 
 
 async def disk(filling: Filling, options: Options, url: str) -> Bytes:

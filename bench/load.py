@@ -48,6 +48,10 @@ class Stream(asyncio.Protocol):
     def close(self) -> None:
         self._transport.abort()
 
+    def stop_reading(self) -> None:
+        """From now on it takes nothing."""
+        self._transport.pause_reading()
+
     async def ask(self, request: bytes, *, chunked: bool = True) -> Recording:
         """Sends a request and returns its answer once that has ended or broken off. Cancelling leaves it as it is."""
         recording = self._recording = Recording()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 ENDPOINT = re.compile(r"http://127\.0\.0\.1:(\d+)")
@@ -32,11 +33,17 @@ class Process:
         self._popen = popen
         self._log = log
         self.port = 0
+        self.store_pid = 0
+        """The server of its store, where it has one of its own: 0 where it has none."""
 
     def family(self) -> list[int]:
         """Its id and those of all that descend from it, to be handed to `cpu_of`. Raises Failed where it has ended."""
         self._check()
         return _tree(self._popen.pid)
+
+    def store_family(self) -> list[int]:
+        """The same of the server of its store."""
+        return _tree(self.store_pid) if self.store_pid else []
 
     def listening(self, port: int = 0) -> None:
         """Returns once it listens: on this port, or else where it says itself. Raises Failed."""
@@ -80,12 +87,13 @@ def running(
     log = folder / f"{name}.log"
     process: Process | None = None
     try:
-        with log.open("wb") as output, _signals_held_back():
+        with log.open("wb") as output, signals_held_back():
             popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                cwd=ROOT,
                 env={**_neutral(), **(variables or {})},
                 start_new_session=True,
             )
@@ -98,7 +106,7 @@ def running(
 
 
 @contextmanager
-def _signals_held_back() -> Iterator[None]:
+def signals_held_back() -> Iterator[None]:
     """Until this is left: an interruption between the start of a process and our knowing it would leave it behind."""
     came: list[int] = []
     handlers = {

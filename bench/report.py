@@ -6,24 +6,33 @@ import platform
 import sqlite3
 import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from bench.contestants import nginx_program
 from bench.figures import Round, Row
-from bench.options import RESULTS, Options
+from bench.loads import Load
+from bench.processes import ROOT
 
-PACKAGES = ("rejoinder", "fastapi", "starlette", "uvicorn", "uvloop", "openai", "aiohttp", "httpx2", "sse-starlette")
+PACKAGES = (
+    "rejoinder",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "openai",
+    "aiohttp",
+    "httpx2",
+    "sse-starlette",
+    "asyncpg",
+)
 IN_MEMORY = ("tmpfs", "ramfs")
 BUSY = 0.8
 """The share of a core from which a process may be what holds the others up."""
 HEADS = (
     "CPU µs/token", "× nginx", "× usual", "first token +ms p50 / p99", "gap +ms p50 / p99", "tokens/s",
-    "of a core: server / upstream / readers", "whole",
+    "of a core: server / upstream / readers", "MiB at most", "whole",
 )  # fmt: skip
 
 
@@ -43,12 +52,13 @@ def machine(folder: Path) -> dict[str, Any]:
     }
 
 
-def introduce(options: Options, machine: Mapping[str, Any]) -> None:
-    pace = f"one every {options.pace * 1e3:g} ms" if options.pace else "at once"
-    streams = ", ".join(map(str, options.streams))
-    print(
-        f"Streams: {streams}; {options.tokens} tokens a reply, {pace}; {options.rounds} round{'s' * (options.rounds > 1)}, in turn."
-    )
+def introduce(loads: Sequence[Load], rounds: int, machine: Mapping[str, Any]) -> None:
+    names = "; ".join(f"{each.name}, {each.tokens:,} tokens a reply" for each in loads)
+    print(f"{names}. {rounds} round{'s' * (rounds > 1)} at most, in turn.")
+    introduce_machine(machine)
+
+
+def introduce_machine(machine: Mapping[str, Any]) -> None:
     print(
         f"{machine['processor']}, {machine['cores']} cores, load {machine['load_before'][0]}, Python {machine['python']}, "
         f"SQLite {machine['sqlite']} on {machine['file_system_of_the_log']}, nginx {machine['nginx']}."
@@ -60,17 +70,17 @@ def introduce(options: Options, machine: Mapping[str, Any]) -> None:
 
 def progress(taken: Round, rounds: int) -> None:
     print(
-        f"  streams {taken.streams}, round {taken.round} of {rounds}, {taken.contestant}: "
-        f"{taken.cpu:.0f} µs a token, {taken.seconds:.1f} s",
+        f"  {taken.load}, round {taken.round} of {rounds}, {taken.contestant}: "
+        f"{figure(taken.cpu)} µs a token, {taken.seconds:.1f} s",
         flush=True,
     )
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One table for each number of streams, in Markdown."""
+    """One table for each load, in Markdown."""
     parts = []
-    for streams, group in groupby(rows, key=lambda row: row.streams):
-        parts.append("\n" + _aligned([(_streams(streams), *HEADS), *map(_cells, group)]))
+    for load, group in groupby(rows, key=lambda row: row.load):
+        parts.append("\n" + aligned([(load, *HEADS), *map(_cells, group)]))
     return "\n".join(parts) + "\n"
 
 
@@ -79,64 +89,47 @@ def remarks(rows: Sequence[Row], left_out: Mapping[str, str]) -> list[str]:
     said = [f"*** {name} WAS LEFT OUT: {why} ***" for name, why in left_out.items()]
     cores = len(os.sched_getaffinity(0))
     for row in rows:
-        where = f"{row.contestant} with {_streams(row.streams)}"
+        where = f"{row.contestant} with {row.load}"
         server = 0 if row.contestant == "upstream" else row.core
         if row.whole < row.replies:
             said.append(f"*** {where}: {row.replies - row.whole} of {row.replies} replies were NOT WHOLE. ***")
+        if row.store_core:
+            said.append(f"{where}: the server of its store used {row.store_core:.0%} of a core, charged to nobody.")
         if max(row.upstream_core, row.load_core) > BUSY:
             said.append(f"{where}: the upstream or the readers filled a core, and held it up.")
         if server > BUSY:
             said.append(f"{where}: its core was full, so its times are those of a queue.")
-        elif server + row.upstream_core + row.load_core > BUSY * cores:
+        elif server + row.upstream_core + row.load_core + row.store_core > BUSY * cores:
             said.append(f"{where}: the machine was full, so times are those of a queue; CPU and ratios hold better.")
     return said
-
-
-def write(
-    path: Path,
-    options: Options,
-    machine: Mapping[str, Any],
-    left_out: Mapping[str, str],
-    rows: Sequence[Row],
-    rounds: Sequence[Round],
-    began: datetime,
-) -> None:
-    parameters = {name: getattr(options, name) for name in ("streams", "tokens", "pace", "rounds", "only")}
-    document = {
-        "began": began.isoformat(timespec="seconds"),
-        "parameters": parameters,
-        "machine": machine,
-        "left_out": left_out,
-        "rows": rows,
-        "rounds": rounds,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.contestant,
-        f"{row.cpu:.0f}",
+        figure(row.cpu),
         f"{row.to['nginx']:.1f}" if "nginx" in row.to else "–",
         f"{row.to['usual']:.2f}" if "usual" in row.to else "–",
         f"{_tenths(row.added_first_p50)} / {_tenths(row.added_first_p99)}",
         f"{_tenths(row.added_gap_p50)} / {_tenths(row.added_gap_p99)}",
         f"{row.tokens_per_second:,.0f}",
         f"{row.core:.0%} / {row.upstream_core:.0%} / {row.load_core:.0%}",
-        f"{row.whole} of {row.replies}",
+        f"{row.memory / (1 << 20):.0f}",
+        f"{row.whole:,} of {row.replies:,}",
     )
 
 
-def _streams(number: int) -> str:
-    return f"{number} stream{'s' * (number > 1)}"
+def figure(value: float) -> str:
+    """With the digits that say something."""
+    return f"{value:,.0f}" if abs(value) >= 20 else f"{value:.1f}"
 
 
 def _tenths(value: float) -> str:
     return f"{round(value, 1) + 0:.1f}"  # and no -0.0
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its first row the head: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
 
     def line(row: Sequence[str]) -> str:
@@ -169,7 +162,7 @@ def _nginx() -> str:
 def _said(command: Sequence[str]) -> str:
     """What a program says, wherever it says it; empty where it cannot be asked."""
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10, cwd=RESULTS.parent)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10, cwd=ROOT)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return (done.stdout + done.stderr).strip() if done.returncode == 0 else ""

@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 45.0  # a machine that is busy; alone it takes four
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STORES = ("rejoinder-postgres", "rejoinder-redis")
 RELAYS = ("upstream", "nginx", "rejoinder", "usual")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everyone may enter: where root runs it, Postgres runs as somebody else."""
+    with tempfile.TemporaryDirectory(prefix="rejoinder-test-bench-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def started(folder: Path, *options: str) -> "subprocess.Popen[str]":
@@ -73,14 +83,19 @@ def check_nothing_is_left(folder: Path) -> None:
 class TestBench:
     def test_everyone_relays_every_token(self, tmp_path: Path) -> None:
         path = tmp_path / "result.json"
-        process = started(tmp_path, "--quick", "--json", str(path))
+        process = started(tmp_path, "relay", "--quick", "--json", str(path))
         said = finished(process)
         assert process.returncode == 0, said
         document = json.loads(path.read_text(encoding="utf-8"))
         check_rounds(document["rounds"], can_run())
         check_rows(document["rows"], said)
         assert set(document["left_out"]) == {*RELAYS} - can_run()
-        assert document["parameters"] == {"streams": [1, 3], "tokens": 10, "pace": 0, "rounds": 1, "only": [*RELAYS]}
+        parameters = document["parameters"]["relay"]
+        assert parameters["rounds"] == 1
+        assert [(load["streams"], load["tokens"], load["pace"]) for load in parameters["loads"]] == [
+            (1, 10, 0),
+            (3, 10, 0),
+        ]
         assert document["machine"]["cores"] and document["machine"]["packages"]["fastapi"]
         check_nothing_is_left(tmp_path)
 
@@ -88,7 +103,7 @@ class TestBench:
     def test_a_run_that_is_interrupted_while_it_starts_stops_what_it_started(
         self, tmp_path: Path, number: signal.Signals
     ) -> None:
-        process = started(tmp_path, "--only", "rejoinder")
+        process = started(tmp_path, "relay", "--only", "rejoinder")
         deadline = time.monotonic() + SECONDS
         while len(those_of(tmp_path)) < 3:  # itself, the upstream and the service
             assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
@@ -99,14 +114,16 @@ class TestBench:
     def test_a_run_that_is_interrupted_while_it_measures_stops_what_it_started(
         self, tmp_path: Path, number: signal.Signals
     ) -> None:
-        process = started(tmp_path, "--streams", "2", "--pace", "0.001", "--rounds", "50", "--only", "nginx,rejoinder")
+        options = ("--streams", "2", "--pace", "0.001", "--rounds", "50", "--only", "nginx,rejoinder")
+        process = started(tmp_path, "relay", *options)
         assert process.stdout is not None
         assert any("round 1 of 50" in line for line in process.stdout)  # the next round is running
         check_interrupted(process, number, tmp_path)
 
     def test_a_store_that_grows_is_measured(self, tmp_path: Path) -> None:
         path = tmp_path / "result.json"
-        process = started(tmp_path, "growth", "--quick", "--messages", "300", "--sessions", "200", "--json", str(path))
+        sizes_up_to = ("--history", "300", "--messages", "300", "--sessions", "200")
+        process = started(tmp_path, "growth", "--quick", *sizes_up_to, "--json", str(path))
         said = finished(process)
         assert process.returncode == 0, said
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -121,9 +138,40 @@ class TestBench:
         check_nothing_is_left(tmp_path)
 
     def test_an_option_that_it_does_not_have_is_refused(self, tmp_path: Path) -> None:
-        process = started(tmp_path, "--only", "apache")
-        assert "'apache' is none of upstream, nginx, rejoinder, usual" in finished(process)
+        process = started(tmp_path, "relay", "--only", "apache")
+        assert "'apache' is none of upstream, nginx, rejoinder" in finished(process)
         assert process.returncode == 2
+
+    def test_many_readers_are_measured(self, tmp_path: Path) -> None:
+        path = tmp_path / "result.json"
+        process = started(tmp_path, "readers", "--quick", "--rounds", "1", "--json", str(path))
+        said = finished(process)
+        assert process.returncode == 0, said
+        found = json.loads(path.read_text(encoding="utf-8"))["readers"]
+        assert [each["readers"] for each in found["readings"]] == [1, 4]
+        for each in found["readings"]:
+            # Ten tokens and the end, for each of them; tokens that a busy machine committed together share a frame.
+            assert 2 * each["readers"] <= each["frames"] <= 11 * each["readers"]
+            assert each["faults"] == [] and each["cpu"] > 0
+        assert len(found["costs"]) == 1
+        assert 0 < found["idle"]["at_start"]["own"] < found["idle"]["at_start"]["resident"]
+        assert 0 < found["unread"]["before"] <= found["unread"]["peak"]
+        assert found["unread"]["readers"] == 4 and found["unread"]["faults"] == []
+        assert "4 readers of one reply: CPU a reader and frame" in said
+        check_nothing_is_left(tmp_path)
+
+    @pytest.mark.parametrize("store", STORES)
+    def test_the_service_is_measured_on_other_stores(self, open_folder: Path, store: str) -> None:
+        path = open_folder / "result.json"
+        process = started(open_folder, "burst", "--quick", "--streams", "2", "--only", store, "--json", str(path))
+        said = finished(process)
+        assert process.returncode == 0, said
+        document = json.loads(path.read_text(encoding="utf-8"))
+        assert document["left_out"] == {}
+        taken = {each["contestant"]: each for each in document["rounds"]}
+        assert set(taken) == {"upstream", store}
+        assert taken[store]["whole"] == 2 and taken[store]["store_core"] > 0
+        check_nothing_is_left(open_folder)
 
 
 def check_interrupted(process: "subprocess.Popen[str]", number: signal.Signals, folder: Path) -> None:
@@ -148,7 +196,7 @@ def check_rounds(rounds: Sequence[dict[str, Any]], expected: set[str]) -> None:
 def check_rows(rows: Sequence[dict[str, Any]], said: str) -> None:
     for row in rows:
         (line,) = (line for line in shown_for(said, row["streams"]) if line.startswith(f"| {row['contestant']} "))
-        assert f" {row['cpu']:.0f} |" in line
+        assert f" {row['cpu']:,.0f} |" in line or f" {row['cpu']:.1f} |" in line
         rivals = {"nginx", "usual"} & can_run() if row["contestant"] != "upstream" else set()
         assert set(row["to"]) == rivals
         assert all(ratio == 1 for name, ratio in row["to"].items() if name == row["contestant"])

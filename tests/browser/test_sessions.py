@@ -113,6 +113,32 @@ def test_messages_are_found_by_their_words(chat: Chat, server: Server) -> None:
     expect(chat.listed).to_have_count(2)
 
 
+DRAW_ONLY_WHEN_ALL_HAS_COME = """() => {
+  const [draw, ask, waiting] = [requestAnimationFrame, fetch, []];
+  const goOn = () => {
+    window.requestAnimationFrame = draw;
+    for (const frame of waiting) draw(frame);
+  };
+  window.requestAnimationFrame = (frame) => waiting.push(frame);
+  window.fetch = async (...request) => {
+    const answer = await ask(...request);
+    if (/ses_.*events$/.test(request[0])) setTimeout(goOn); // the history is here, and the stream behind it is open
+    return answer;
+  };
+}"""
+"""As it happens by itself where a machine is busy."""
+
+
+def test_what_was_found_is_shown_also_where_all_of_it_came_before_it_was_drawn(chat: Chat, server: Server) -> None:
+    server.session("The lamplighter of Quay Street", *(f"message {number}." for number in range(30)))
+    chat.page.get_by_role("searchbox").fill("lamplighter")
+    found = chat.page.locator(".found").get_by_role("link")
+    expect(found).to_have_count(2)
+    chat.page.evaluate(DRAW_ONLY_WHEN_ALL_HAS_COME)
+    found.last.click()
+    expect(chat.words.get_by_text("The lamplighter of Quay Street")).to_be_in_viewport()
+
+
 def test_what_stands_on_another_branch_is_found_as_well(chat: Chat, server: Server) -> None:
     chat.say("the first wording")
     chat.expect_written()

@@ -188,7 +188,7 @@ def test_the_field_grows_with_what_is_written(chat: Chat) -> None:
     low = chat.field.evaluate(height)
 
     def becomes(right: Callable[[float], bool]) -> None:
-        deadline = time.monotonic() + 5  # it follows in the next frame
+        deadline = time.monotonic() + 20  # it follows in the next frame
         while not right(found := chat.field.evaluate(height)):
             assert time.monotonic() < deadline, found
             chat.page.wait_for_timeout(20)
@@ -203,13 +203,16 @@ def test_the_field_grows_with_what_is_written(chat: Chat) -> None:
 
 
 def test_a_screen_reader_hears_of_a_reply_and_not_of_each_word(chat: Chat) -> None:
-    heard = chat.page.locator("main > .unseen[role=status]")
-    chat.say("/script tokens=40 pace=0.02")
-    expect(heard).to_have_text("A reply is being written.")
-    chat.expect_written()
-    expect(heard).to_have_text(re.compile("^The reply: t0 t1 .* t39$"))
-    chat.say("/script fail=upstream_auth first=0.2")
-    expect(heard).to_have_text(re.compile("^The reply has ended: The script says"))
+    told = chat.page.locator("main > .unseen[role=status]")
+    chat.say("/script tokens=40 stall@20")
+    expect(told).to_have_text("A reply is being written.")
+    chat.expect_writing("t19")
+    chat.stop()
+    expect(told).to_have_text("The reply has ended: stopped")
+    chat.say("/script tokens=40")
+    expect(told).to_have_text(re.compile("^The reply: t0 t1 .* t39$"))
+    chat.say("/script fail=upstream_auth")
+    expect(told).to_have_text(re.compile("^The reply has ended: The script says"))
 
 
 def test_every_control_has_a_name(chat: Chat) -> None:

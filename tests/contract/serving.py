@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -36,8 +36,11 @@ class ServerThread:
 
 
 @contextmanager
-def serving(**settings: Any) -> Iterator[ServerThread]:
-    """A real uvicorn with the whole app, on a free loopback port, until this is left."""
+def serving(*, http: Literal["httptools", "h11"] = "httptools", **settings: Any) -> Iterator[ServerThread]:
+    """A real uvicorn with the whole app, on a free loopback port, until this is left.
+
+    Over `h11` the service finds nothing of the server but ASGI (see `api/connection.py`).
+    """
     chosen: dict[str, Any] = {
         "store": "memory:",
         "model": "scripted:echo",
@@ -48,6 +51,7 @@ def serving(**settings: Any) -> Iterator[ServerThread]:
     }
     config = uvicorn.Config(
         create_app(Settings(**chosen)),
+        http=http,
         lifespan="on",
         ws="none",
         log_config=None,

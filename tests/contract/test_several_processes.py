@@ -278,7 +278,7 @@ class Reader:
 def test_workers_behind_a_proxy_are_killed_and_every_reply_ends_once_for_every_reader(
     workers: list[ServerProcess], proxy: TcpProxy
 ) -> None:
-    address, words = f"http://127.0.0.1:{proxy.port}", "tokens=250 pace=0.02"
+    address, words = f"http://127.0.0.1:{proxy.port}", "tokens=300 pace=0.02"
     turns: list[tuple[str, str]] = []
     for _ in range(12):
         api = Api(address)  # a connection of its own, so the next worker
