@@ -177,24 +177,3 @@ def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: P
     file.write_text("{}\n")
     bring()
     expect(chat.page.get_by_role("alert")).to_contain_text("cannot be imported")
-
-
-def test_hundreds_of_sessions_are_no_burden(open_chat: Callable[..., Chat], server: Server) -> None:
-    server.sessions(600)
-    chat = open_chat()
-    while chat.listed.count() < 600:
-        before = chat.listed.count()
-        chat.listed.last.scroll_into_view_if_needed()
-        chat.wait_until(f"document.querySelectorAll('.list li').length > {before} || {before} === 600")
-    chat.page.evaluate(
-        """() => {
-          window.tasks = [];
-          new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
-        }"""
-    )
-    chat.say("/script tokens=300 pace=0.01")
-    chat.expect_writing("t50")
-    chat.field.press_sequentially("a thought")
-    chat.expect_written()
-    expect(chat.listed).to_have_count(601)
-    assert chat.page.evaluate("tasks.reduce((sum, one) => sum + one, 0)") < 1500

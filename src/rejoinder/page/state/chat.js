@@ -9,14 +9,14 @@
 import { Conversation } from "./conversation.js";
 import { Deletions } from "./deletions.js";
 import { drafts, newOptions } from "./kept.js";
+import { MOST } from "./limits.js";
 import { Outbox } from "./outbox.js";
-import { importFile, isSession } from "./moving.js";
 import { Overview } from "./overview.js";
-import { addressOf, MOST } from "./pictures.js";
 import { Search } from "./search.js";
 import { Sessions } from "./sessions.js";
 import { Steering } from "./steering.js";
 
+const EXPORTED = /\.jsonl$/i;
 const SESSION = /^#(ses_[0-9a-f]{32})$/;
 /** Milliseconds after which a tab that nobody sees lets go of its stream. */
 const HIDDEN_REST = 60_000;
@@ -136,17 +136,19 @@ export class Chat {
     this.try(async () => {
       const room = MOST - this.draft.pictures.length;
       if (files.length > room) throw new Error(`A message may have ${MOST} pictures.`);
+      const { addressOf } = await import("./pictures.js");
       const addresses = await Promise.all([...files].map(addressOf));
       this.setDraft({ pictures: [...this.draft.pictures, ...addresses] });
     });
 
   /** Files that were chosen or dropped: sessions are imported, all others are meant as pictures. */
   take = async (files) => {
-    const sessions = files.filter(isSession);
-    const pictures = files.filter((file) => !isSession(file));
+    const sessions = files.filter(({ name }) => EXPORTED.test(name));
+    const pictures = files.filter((file) => !sessions.includes(file));
     if (pictures.length) await this.attach(pictures);
     await this.try(async () => {
       for (const file of sessions) {
+        const { importFile } = await import("./moving.js");
         const session = await importFile(file);
         this.sessions.put(session);
         location.hash = session.id;

@@ -3,7 +3,7 @@
  * end, or with Ctrl and Enter interrupts it. Pictures come by the button, by pasting, or by dropping them on the page.
  */
 
-import { MOST, KINDS } from "../state/pictures.js";
+import { KINDS, MOST } from "../state/limits.js";
 import { IconButton } from "./buttons.js";
 import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { icon } from "./icons.js";

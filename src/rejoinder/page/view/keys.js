@@ -1,8 +1,5 @@
 /** What the keyboard does: one table, which the page obeys and the overlay of help shows. */
 
-import { Dialog } from "./dialog.js";
-import { html } from "./html.js";
-
 /** `code` is the place of a key, so that Alt with a letter works where it writes another sign; `key` is the sign itself. */
 export const KEYS = [
   { shown: "Enter", does: "Send; while a reply is written: send it next" },
@@ -84,11 +81,3 @@ function toList(chat) {
   chat.setMenu(true);
   requestAnimationFrame(() => (document.querySelector(".sidebar [aria-current]") ?? document.querySelector(".sidebar a"))?.focus());
 }
-
-export const Help = ({ onClose }) => html`
-  <${Dialog} title="Keys" onClose=${onClose}>
-    <dl class="keys">
-      ${KEYS.map(({ shown, does }) => html`<div key=${shown}><dt>${shown.split(" ").map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${does}</dd></div>`)}
-    </dl>
-  <//>
-`;
