@@ -34,6 +34,7 @@ export function App({ chat }) {
         <${Composer} chat=${chat} />
         <${Later} name="Announcer" key=${chat.sessionId} conversation=${chat.conversation} last=${chat.conversation?.branch.at(-1)} />
       </main>
+      ${chat.deletions.last && html`<${Later} name="Deleted" chat=${chat} />`}
       ${chat.over === "options" && html`<${Later} name="Options" chat=${chat} onClose=${close("options")} />`}
       ${chat.over === "help" && html`<${Later} name="Help" onClose=${close("help")} />`}
       <${Later} name="Dropping" onFiles=${chat.take} />
@@ -44,7 +45,8 @@ export function App({ chat }) {
 const Top = ({ chat }) => html`
   <header class="top">
     <${IconButton} icon="menu" label="Chats" class="menu" aria-expanded=${chat.menu} onClick=${() => chat.setMenu(true)} />
-    <h1>${heading(chat)}</h1>
+    <h1 dir="auto">${heading(chat)}</h1>
+    <a class="button quiet narrow" href="#" aria-label="New chat" title="New chat">${icon("plus")}</a>
     ${chat.session && html`<a class="button quiet" href=${`/v1/sessions/${chat.sessionId}/export`} download aria-label="Export this chat" title="Export this chat">${icon("export")}</a>`}
     <${IconButton} icon="sliders" label="Model and instructions" onClick=${() => chat.set({ over: "options" })} />
     <${IconButton} icon="keys" label="Keys" class="wide" onClick=${() => chat.set({ over: "help" })} />

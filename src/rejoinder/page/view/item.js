@@ -2,6 +2,7 @@
 
 import { html, memo, useEffect, useRef, useState } from "./html.js";
 import { icon } from "./icons.js";
+import { Later } from "./later.js";
 
 /** `title` is empty where nobody has named it and its first message is not here; `place` is its place among the `of` sessions of its day. */
 export const Item = memo(({ session, title: given, open, writing, place, of, chat }) => {
@@ -27,7 +28,7 @@ export const Item = memo(({ session, title: given, open, writing, place, of, cha
   return html`
     <li data-session=${session.id} style=${{ "--place": place }} aria-posinset=${place + 1} aria-setsize=${of}>
       ${renaming
-        ? html`<${Rename} title=${session.title ?? ""} hint=${title} onDone=${done} />`
+        ? html`<${Later} name="Rename" title=${session.title ?? ""} hint=${title} onDone=${done} />`
         : html`
           <a ref=${link} href=${`#${session.id}`} title=${title} dir="auto" aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}${writing && html`<span class="mark" role="img" aria-label="A reply is being written" />`}</a>
           <button type="button" class="quiet" aria-label=${`Rename ${title}`} title="Rename" onClick=${() => setRenaming(true)}>${icon("pencil")}</button>
@@ -35,21 +36,3 @@ export const Item = memo(({ session, title: given, open, writing, place, of, cha
     </li>
   `;
 });
-
-/** Enter and leaving the field keep the name, Escape does not. The two keys give the focus back. */
-function Rename({ title, hint, onDone }) {
-  const field = useRef();
-  const over = useRef(false);
-  useEffect(() => field.current.select(), []);
-  const end = (name, byKey) => {
-    if (over.current) return; // the field loses its focus once more when it goes
-    over.current = true;
-    onDone(name, byKey);
-  };
-  const onKeyDown = ({ key, target, isComposing }) => {
-    if (isComposing) return;
-    if (key === "Enter") end(target.value, true);
-    if (key === "Escape") end(null, true);
-  };
-  return html`<input ref=${field} value=${title} placeholder=${hint} dir="auto" maxlength="512" aria-label="Name of the chat" onKeyDown=${onKeyDown} onBlur=${({ target }) => end(target.value, false)} />`;
-}

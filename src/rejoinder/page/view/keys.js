@@ -21,6 +21,7 @@ export const KEYS = [
   { shown: "Alt M", code: "KeyM", does: "Model and instructions", run: (chat) => chat.set({ over: "options" }) },
   { shown: "Alt L", code: "KeyL", does: "To the list of chats", run: (chat) => toList(chat) },
   { shown: "Alt K", code: "KeyK", does: "Search in all chats", run: (chat) => toSearch(chat) },
+  { shown: "Alt Z", code: "KeyZ", does: "Bring back the chat that was just deleted", run: (chat) => chat.deletions.last && chat.undoDelete() },
   { shown: "?", key: "?", does: "This help (Ctrl / in the field)", run: (chat) => chat.set({ over: "help" }) },
 ];
 
