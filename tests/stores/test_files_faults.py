@@ -5,15 +5,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from failing_disk import FailingDisk
 from files_script import SCRIPT, snapshot, take
 from pens import KEY, OTHER, Pen, create, delta, log
-from rejoinder.abc import Store
+from rejoinder.abc import Append, Store
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
-from rejoinder.stores import open_store
+from rejoinder.stores import files_journal, files_keeper, files_writer, open_store
 
 CHILDREN = Path(__file__).with_name("files_children.py")
 
@@ -181,6 +183,50 @@ async def test_a_file_that_vanishes_keeps_no_other_session_from_being_written(fo
 @pytest.mark.parametrize("where", ["journal", "sessions"])
 def test_a_full_disk_is_told_and_gone_when_there_is_room_again(folder: Path, where: str) -> None:
     child("fill", f"files:///{folder}", where)
+
+
+@pytest.mark.parametrize("policy", ["always", "second"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_was_acknowledged_is_on_a_disk_that_fails_now_and_then(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, seed: int
+) -> None:
+    """An fsync that failed is never made up for by another one: what it was to make durable is written again."""
+    monkeypatch.setattr(files_keeper, "TICK", 0.002)
+    monkeypatch.setattr(files_keeper, "PAUSE", 0.002)
+    monkeypatch.setattr(files_journal, "SYNC_EVERY", 0.01)
+    monkeypatch.setattr(files_writer, "ROTATE_BYTES", 3_000)
+    async with at(folder):
+        pass
+    disk = FailingDisk(folder, monkeypatch, Random(seed))
+    async with at(folder, f"?fsync={policy}") as store:
+        pen = await Pen.of(store)
+        await pen.made(create(KEY), create(OTHER))
+        disk.fails = 0.3
+        for number in range(120):
+            pen.number += 1
+            await until_taken(pen, delta(f"{number}" + "x" * 100), delta(f"{number}", OTHER))
+            if policy == "always" and number % 20 == 0:
+                shown = await snapshot(store)
+                disk.crash(tmp_path / f"crashed {number}")
+                assert await shows(tmp_path / f"crashed {number}", tmp_path / "scratch") == shown
+        disk.fails = 0.0
+        await asyncio.sleep(0.2)  # longer than the policy takes
+        shown = await snapshot(store)
+        disk.crash(tmp_path / "crashed")
+    assert disk.failed > 3
+    assert await shows(tmp_path / "crashed", tmp_path / "scratch") == shown
+
+
+async def until_taken(pen: Pen, *batch: Append) -> None:
+    """As the writer does: the same batch under its number until the store has done it."""
+    for _ in range(1_000):
+        try:
+            await pen.again(*batch)
+        except StoreUnavailable:
+            await asyncio.sleep(0.002)
+        else:
+            return
+    raise AssertionError("the store does not come back")
 
 
 def move(folder: Path, to: Path) -> None:
