@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -122,7 +122,11 @@ def parsed(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--json", type=Path, metavar="PATH", help=f"default: a new file in {RESULTS.name}/ here")
     parser.add_argument("--quick", action="store_true", help="see that it works: a thousand of each")
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    return Options(**(QUICK if given.pop("quick") else {}) | given)
+    return options_of(**given)
+
+
+def options_of(*, quick: bool, **told: Any) -> Options:
+    return Options(**(QUICK if quick else {}) | told)
 
 
 async def measure(options: Options, folder: Path) -> tuple[list[Figure], Bytes]:
