@@ -137,20 +137,28 @@ async def measure(options: Options, folder: Path) -> tuple[list[Figure], Bytes]:
                 figures.append(figure)
                 print(f"  {figure.what}, {figure.rows:,}: {figure.p50:.1f} / {figure.p95:.1f} ms", flush=True)
     async with opened(options, folder, "bytes") as filling:
-        sizes = await disk(filling, options, folder / "bytes.db")
+        sizes = await disk(filling, options, place(options, folder, "bytes"))
     return figures, sizes
 
 
 @asynccontextmanager
 async def opened(options: Options, folder: Path, name: str) -> AsyncIterator[Filling]:
-    """A store for one part: a file of its own, or the one that was named, where owners keep the parts apart."""
+    """A store for one part: a file or a schema of its own, else the one that was named, where owners keep the parts apart."""
     began = time.perf_counter()
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(open_store(options.store or f"sqlite:///{folder / name}.db"))
+        store = await stack.enter_async_context(open_store(place(options, folder, name)))
         filling = Filling(store, Prose())
         await filling.open()
         yield filling
     print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def place(options: Options, folder: Path, name: str) -> str:
+    if options.store is None:
+        return f"sqlite:///{folder / name}.db"
+    if options.store.startswith("postgres"):
+        return f"{options.store}{'&' if '?' in options.store else '?'}schema=bench_{name}"
+    return options.store
 
 
 # --- the parts ---------------------------------------------------------------------------------------------------
@@ -244,18 +252,18 @@ def _placed(cursors: list[SessionCursor], appends: Iterator[Append]) -> Iterator
         yield append
 
 
-async def disk(filling: Filling, options: Options, path: Path) -> Bytes:
+async def disk(filling: Filling, options: Options, url: str) -> Bytes:
     """Bytes on the disk, with all deltas, and once a sweep has dropped them."""
     store, done = filling.store, 0
     while done < options.bytes_of:
         turns = min(TURNS, (options.bytes_of - done) // 2)
         await filling.write(filling.talk(filling.new_key("bytes"), turns, deltas=True))
         done += 2 * turns
-    before, _ = await occupied(options, path)
+    before, _ = await occupied(url)
     while ripe := await store.ripe(LONG_AFTER, PIECE):
         for key in dict.fromkeys(key for key, _ in ripe):
             await store.compact(key, [message_id for where, message_id in ripe if where == key], DROPPED)
-    after, index = await occupied(options, path)
+    after, index = await occupied(url)
     return Bytes(
         messages=done,
         text=filling.text_bytes / done,
@@ -296,12 +304,12 @@ async def timed(part: str, what: str, rows: int, asked: int, ask: Callable[[], A
     )
 
 
-async def occupied(options: Options, path: Path) -> tuple[int, int | None]:
-    """Bytes of the whole store, free pages among them, and those of the index of words."""
-    if options.store is None:
-        return _of_file(path)
-    if options.store.startswith("postgres"):
-        return await _of_postgres(options.store)
+async def occupied(url: str) -> tuple[int, int | None]:
+    """Bytes of the whole store, and those of the index of words. In a file free pages are among them."""
+    if url.startswith("sqlite"):
+        return _of_file(Path(url.removeprefix("sqlite:///")))
+    if url.startswith("postgres"):
+        return await _of_postgres(url)
     return 0, None
 
 
@@ -318,15 +326,20 @@ def _of_file(path: Path) -> tuple[int, int | None]:
     return pages * size, index
 
 
-async def _of_postgres(url: str) -> tuple[int, None]:
-    import asyncpg  # a driver, there where its store is
+async def _of_postgres(url: str) -> tuple[int, int]:
+    """Without the room that was freed, which Postgres keeps and uses again."""
+    from rejoinder import postgres_link  # with its driver, there where its store is
 
-    connection = await asyncpg.connect(url)
+    connection = await postgres_link.connect(postgres_link.parse(url), statement_timeout="0")
     try:
-        await connection.execute("VACUUM")
-        return await connection.fetchval("SELECT pg_database_size(current_database())"), None
+        named = "SELECT oid::regclass::text, pg_total_relation_size(oid) FROM pg_class"
+        tables = f"{named} WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+        for name, _ in await connection.fetch(tables):
+            await connection.execute(f"VACUUM FULL {name}")
+        sizes = dict(await connection.fetch(tables))
+        return sum(sizes.values()), sizes["texts"]
     finally:
-        await connection.close()
+        await postgres_link.close(connection)
 
 
 def table(figures: Sequence[Figure], sizes: Bytes) -> str:

@@ -25,6 +25,8 @@ def pytest_configure() -> None:
         # What names a server for the tests is no setting of the service.
         if name.startswith(("REJOINDER_", "OPENAI_")) and not name.startswith("REJOINDER_TEST_"):
             del os.environ[name]
+    # The tests start hundreds of processes: each would else compile the package anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

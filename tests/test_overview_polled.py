@@ -3,8 +3,8 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -160,6 +160,100 @@ async def test_more_news_than_a_look_reads_is_a_snapshot() -> None:
         await reader.until(is_marked)
         await chat.stopping.stop(key, mid)
         await reader.until(lambda kind, data: kind == "message.ended" and data["message"]["id"] == mid)
+
+
+class SlowAnswer:
+    """The first answer that the store gives a look to one of its questions: it is read, and comes when it may."""
+
+    def __init__(self) -> None:
+        self.read = asyncio.Event()
+        self.may_come = asyncio.Event()
+
+
+@contextmanager
+def answering_late(chat: Chat, question: str) -> Iterator[SlowAnswer]:
+    slow, ask = SlowAnswer(), getattr(chat.store, question)
+
+    async def late(*args: Any, **kwargs: Any) -> Any:
+        task = asyncio.current_task()
+        answer = await ask(*args, **kwargs)
+        if task is not None and task.get_name() == "overview" and not slow.read.is_set():
+            slow.read.set()
+            await slow.may_come.wait()
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chat.store, question, late)
+        yield slow
+
+
+async def talk(chat: Chat, key: Key, title: str, turns: int) -> str:
+    """A new session with some turns that have ended; the last reply."""
+    await chat.sessions.create(key, NewSession(title=title))
+    for _ in range(turns):
+        mid = await turn(chat, key, "hello")
+        while (header := await chat.store.header(key)) is not None and header.open:  # noqa: ASYNC110  # its wake may be lost
+            await asyncio.sleep(0.002)
+    return mid
+
+
+@pytest.mark.parametrize("question", ["sessions", "events", "created"])
+async def test_what_a_look_read_of_a_session_counts_no_more_once_another_has_its_id(question: str) -> None:
+    silent = False
+    key = new_key()
+    async with serving(lambda wake: [] if silent else [wake]) as chat, reading(chat) as reader:
+        with ExitStack() as stack:
+            if question == "created":  # which is asked of a session that the feed never heard of
+                silent = True
+                earlier = stack.enter_context(answering_late(chat, "sessions"))
+                await earlier.read.wait()
+            await talk(chat, key, "one", 3)
+            slow = stack.enter_context(answering_late(chat, question))
+            if question == "created":
+                earlier.may_come.set()
+            if question == "events":  # which are asked of a session with news that no wake told
+                silent = True
+                await chat.sessions.update(key, SessionChange(title="renamed"))
+            await slow.read.wait()
+            silent = False
+            await chat.sessions.delete(key)
+            await chat.sessions.create(key, NewSession(title="two"))
+            slow.may_come.set()
+            feed: Any = chat.overview._feeds["ann"]
+            before = feed._looked_at
+            while feed._looked_at is before:  # noqa: ASYNC110  # nobody tells when a look is over
+                await asyncio.sleep(0.002)
+        mid = await turn(chat, key)
+        await reader.until(lambda kind, data: kind == "message.ended" and data["message"]["id"] == mid)
+        told = reader.of(key)
+        assert told[told.index("session.deleted") :] == ["session.deleted", *WHOLE[:-1]]
+        assert reader.seqs(key)[-5:] == [1, 2, 3, 4, reader.seqs(key)[-1]]
+
+
+@pytest.mark.parametrize("turns", [1, 6], ids=["shorter", "longer"])
+async def test_a_session_that_was_made_again_unheard_is_told_from_its_beginning(turns: int) -> None:
+    """Whether the log of the one that has the id now is shorter than what was told of the other or longer."""
+    key = new_key()
+    async with serving(FATES["all are lost"]) as chat, reading(chat) as reader:
+
+        def is_end(kind: str, data: dict[str, Any]) -> bool:
+            return kind == "message.ended" and data["message"]["id"] == mid
+
+        mid = await talk(chat, key, "one", 3)
+        await reader.until(is_end)
+        with answering_late(chat, "sessions") as slow:
+            await slow.read.wait()
+            await chat.sessions.delete(key)
+            await asyncio.sleep(0.002)  # a session is known by when it was made, in milliseconds
+            mid = await talk(chat, key, "two", turns)
+            slow.may_come.set()
+            await reader.until(is_end)
+        told = [data for _, data in reader.told if data.get("session_id") == key.session_id]
+        kinds = reader.of(key)
+        place = kinds.index("session.deleted")
+        assert kinds.count("session.deleted") == 1
+        assert (kinds[place + 1], told[place + 1]["session"]["title"]) == ("session.created", "two")
+        assert kinds[place + 1 :].count("message.ended") == turns
 
 
 async def test_a_feed_ends_with_its_last_reader() -> None:

@@ -79,7 +79,7 @@ class Append(Struct, frozen=True, kw_only=True):
 # --- Store: what comes back --------------------------------------------------------------------------------------
 
 
-class Appended(Struct, frozen=True):
+class Appended(Struct, frozen=True, gc=False):
     """The drafts are committed as events `first`, `first + 1`, …: consecutive, after every seq given before."""
 
     first: int
@@ -361,7 +361,7 @@ class Prompt(Struct, frozen=True, kw_only=True):
     params: JsonObject = {}
 
 
-class TextChunk(Struct, frozen=True):
+class TextChunk(Struct, frozen=True, gc=False):
     """A piece of text. `index`, `id` and `name` belong to the part `tool_call` alone."""
 
     part: Part

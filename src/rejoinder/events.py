@@ -46,7 +46,7 @@ class MessageStarted(Struct, frozen=True, kw_only=True):
     model: str
 
 
-class MessageDelta(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MessageDelta(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """More text of a reply. `offset` counts the code points of this part (and index) that came before.
 
     `index`, `id` and `name` belong to the part `tool_call` alone: `text` is then a piece of the call's arguments.
@@ -202,15 +202,18 @@ OVERVIEW_EVENTS = frozenset(
 # --- drafts and events -------------------------------------------------------------------------------------------
 
 
-class Draft(Struct, frozen=True):
-    """An event before a store has numbered it. `data` is one JSON object without its `seq`, in UTF-8, without line ends."""
+class Draft(Struct, frozen=True, gc=False):
+    """An event before a store has numbered it. `data` is one JSON object without its `seq`, in UTF-8, without line ends.
+
+    `gc=False`, here and elsewhere on the way of a token: what holds nothing but texts and numbers is in no circle.
+    """
 
     type: str
     message_id: str | None
     data: bytes
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """An event of a log. `seq` rises by at least one within a session; `data` is as it was in the draft."""
 
     seq: int
@@ -259,6 +262,8 @@ def told_frame(said: Snapshot | SessionDeleted) -> bytes:
 
 
 def _message_id(fact: Fact | Note) -> str | None:
+    if type(fact) is MessageDelta:  # nearly all of them
+        return fact.message_id
     match fact:
         case MessageCreated(message=message) | MessageEnded(message=message):
             return message.id

@@ -113,7 +113,7 @@ class Chat:
 
     def wait_until(self, condition: str) -> None:
         """Waits for an expression. Playwright's own way would evaluate a string in the page, which its policy forbids."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while not self.page.evaluate(condition):
             assert time.monotonic() < deadline, f"never: {condition}"
             self.page.wait_for_timeout(50)

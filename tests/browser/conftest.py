@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 import tools
 from chat_page import FLAGS, Chat
@@ -15,9 +15,13 @@ from server_process import Server
 
 FOLDER = Path(__file__).parent
 
+PATIENCE = 20_000
+"""Milliseconds that whatever is waited for may take: ten times what it takes on a machine that does nothing else."""
+expect.set_options(timeout=PATIENCE)
+
 _shared = ExitStack()
-"""The browser and the server of all tests here. They end with the last of these tests and not with the run, since
-Playwright's loop would be in the way of tests elsewhere that have a loop of their own."""
+"""The browser, the person's profile in it and the server of all tests here. They end with the last of these tests and not
+with the run, since Playwright's loop would be in the way of tests elsewhere that have a loop of their own."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,8 +37,8 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, Non
     finally:
         if nextitem is None or not nextitem.path.is_relative_to(FOLDER):
             _shared.close()
-            _server.cache_clear()
-            _browser.cache_clear()
+            for shared in (_server, _browser, _profile):
+                shared.cache_clear()
 
 
 @cache
@@ -50,6 +54,14 @@ def _browser() -> Browser:
     browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
     _shared.callback(browser.close)
     return browser
+
+
+@cache
+def _profile() -> BrowserContext:
+    context = _browser().new_context(viewport={"width": 1200, "height": 800}, locale="en-GB")
+    context.set_default_timeout(PATIENCE)
+    context.new_page()  # stays, since a window that opens is dear
+    return context
 
 
 @pytest.fixture
@@ -73,12 +85,22 @@ def browser() -> Browser:
 
 
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One person's browser: the tabs in it share what it keeps."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800}, locale="en-GB")
-    context.set_default_timeout(15_000)
+def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    """One person's browser: the tabs in it share what it keeps, and nothing is kept yet.
+
+    It is the same for all tests, since a new one is a second's work for the machine each time.
+    """
+    context = _profile()
     yield context
-    context.close()
+    blank, *tabs = context.pages
+    for tab in tabs:
+        tab.close()
+    context.set_offline(False)
+    context.unroute_all()
+    context.clear_permissions()
+    devtools = context.new_cdp_session(blank)
+    devtools.send("Storage.clearDataForOrigin", {"origin": server.url, "storageTypes": "local_storage"})
+    devtools.detach()
 
 
 @pytest.fixture

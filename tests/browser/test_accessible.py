@@ -10,8 +10,11 @@ import tools
 from chat_page import Chat
 from server_process import Server
 
-RUN = """async () => {
-  const found = await axe.run(document, { resultTypes: ["violations"] });
+COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules that see another page in the dark. None else does."""
+
+RUN = """async (rules) => {
+  const found = await axe.run(document, { resultTypes: ["violations"], ...(rules && { runOnly: rules }) });
   return found.violations.filter(({ impact }) => ["serious", "critical"].includes(impact))
     .map(({ id, nodes }) => [id, ...nodes.map(({ html, failureSummary }) => `${html.slice(0, 200)} ${failureSummary}`)]);
 }"""
@@ -45,21 +48,21 @@ def axe() -> str:
 
 
 def serious(page: Page, axe: str) -> list[Any]:
+    """What is found in the light, and in the dark."""
     page.evaluate(axe)
-    found: list[Any] = page.evaluate(RUN)
+    page.emulate_media(color_scheme="dark")
+    found: list[Any] = page.evaluate(RUN, COLOURS)
+    page.emulate_media(color_scheme="light")
+    found += page.evaluate(RUN, None)
     return found
 
 
 @pytest.mark.parametrize("size", [(1200, 800), (390, 780)], ids=["desktop", "phone"])
-@pytest.mark.parametrize("light", ["light", "dark"])
-def test_nothing_serious(browser: Browser, server: Server, axe: str, light: Any, size: tuple[int, int]) -> None:
+def test_nothing_serious(browser: Browser, server: Server, axe: str, size: tuple[int, int]) -> None:
     sid = server.session(f"/script reasoning=3 calls=1\n{EVERYTHING}", "/script tokens=9 fail=upstream_error@3")
     server.again(sid)
-    window: Any = {
-        "viewport": {"width": size[0], "height": size[1]},
-        "reduced_motion": "reduce",
-    }  # nothing half-way faded
-    with browser.new_context(color_scheme=light, **window) as context:
+    window: Any = {"viewport": {"width": size[0], "height": size[1]}}
+    with browser.new_context(reduced_motion="reduce", **window) as context:  # nothing half-way faded
         chat = Chat(context.new_page(), server.url)
         chat.open()
         assert serious(chat.page, axe) == []  # a new chat
@@ -70,8 +73,8 @@ def test_nothing_serious(browser: Browser, server: Server, axe: str, light: Any,
             summary.click()
         chat.page.keyboard.press("Alt+e")
         expect(chat.page.get_by_role("textbox", name="Edit the message")).to_be_focused()
-        chat.say("/script tokens=500 pace=0.02")
-        chat.expect_writing("t3")
+        chat.say("/script tokens=50 stall@20")
+        chat.expect_writing("t19")
         chat.say("and this next")
         expect(chat.page.get_by_text("Waiting for its turn")).to_be_visible()
         assert serious(chat.page, axe) == []  # a chat with everything in it
@@ -102,14 +105,14 @@ def listen(chat: Chat) -> None:
     )
 
 
-SENTENCES = " ".join(f"This is sentence number {number}, and it is said." for number in range(12))
+SENTENCES = " ".join(f"This is sentence number {number}, and it is said." for number in range(10))
 
 
 def test_a_screen_reader_hears_sentences_and_no_flood(chat: Chat) -> None:
     chat.say("hello")
     chat.expect_written()
     listen(chat)
-    chat.say(f"/script echo pace=0.04\n**{SENTENCES}** `code`")
+    chat.say(f"/script echo pace=0.03\n**{SENTENCES}** `code`")
     chat.expect_written(2)
     chat.wait_until("heard.at(-1).includes('complete') || heard.at(-1).includes('End of the reply')")
     told = chat.page.evaluate("heard")
@@ -123,8 +126,8 @@ def test_a_screen_reader_hears_sentences_and_no_flood(chat: Chat) -> None:
 
 def test_less_motion_where_it_is_asked_for(chat: Chat) -> None:
     chat.page.emulate_media(reduced_motion="reduce")
-    chat.say("/script tokens=500 pace=0.02")
-    chat.expect_writing("t3")
+    chat.say("/script tokens=50 stall@20")
+    chat.expect_writing("t19")
     moving = "document.getAnimations().filter((it) => it.effect.getComputedTiming().duration > 1).length"
     assert chat.page.evaluate(moving) == 0
     chat.page.emulate_media(reduced_motion="no-preference")

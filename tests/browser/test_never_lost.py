@@ -8,24 +8,33 @@ from playwright.sync_api import Browser, Route, expect
 from chat_page import Chat
 from server_process import Server
 
-SLOW = "/script tokens=150 pace=0.02"
+LONG = "/script tokens=1000 pace=0.02"
+"""Longer than any test looks at it, however slow the machine is: it is stopped in the end."""
+SHORT = "/script tokens=150 pace=0.01"
 WHOLE = " ".join(f"t{number}" for number in range(150))
 
 
-def test_a_reload_in_the_middle_reads_on(chat: Chat) -> None:
-    chat.say(SLOW)
+def stopped(chat: Chat, server: Server) -> str:
+    """What the server holds of the reply, once the page has stopped it."""
+    chat.stop()
+    expect(chat.end).to_contain_text("Stopped")
+    kept: str = server.reply(chat.session)["content"]
+    return kept
+
+
+def test_a_reload_in_the_middle_reads_on(chat: Chat, server: Server) -> None:
+    chat.say(LONG)
     for reached in ("t10", "t40", "t70"):
         chat.expect_writing(reached)
         seen = chat.reply.inner_text()
         chat.page.reload()
         chat.expect_writing(reached)
         assert chat.reply.inner_text().startswith(seen)
-    chat.expect_written()
-    expect(chat.reply).to_have_text(WHOLE)
+    assert stopped(chat, server) == chat.reply.inner_text()
 
 
 def test_what_is_shown_only_ever_grows(chat: Chat) -> None:
-    chat.say(SLOW)
+    chat.say(SHORT)
     chat.expect_writing("t1")
     shown = chat.reply.evaluate(
         """async (place) => {
@@ -40,10 +49,11 @@ def test_what_is_shown_only_ever_grows(chat: Chat) -> None:
     assert len(set(shown)) > 20
     assert all(WHOLE.startswith(text.strip()) for text in shown)
     assert sorted(shown, key=len) == shown
+    expect(chat.reply).to_have_text(WHOLE)
 
 
 def test_two_tabs_show_the_same(chat: Chat, open_chat: Callable[..., Chat], server: Server) -> None:
-    chat.say(SLOW)
+    chat.say(LONG)
     chat.expect_writing("t5")
     other = open_chat(chat.session)
     other.expect_writing("t20")
@@ -59,29 +69,31 @@ def test_two_tabs_show_the_same(chat: Chat, open_chat: Callable[..., Chat], serv
     expect(other.reply).to_have_text("said in the other")
 
 
-def test_another_browser_shows_the_same(chat: Chat, browser: Browser) -> None:
-    chat.say(SLOW)
+def test_another_browser_shows_the_same(chat: Chat, browser: Browser, server: Server) -> None:
+    chat.say(LONG)
     chat.expect_writing("t10")
     with browser.new_context() as context:
         other = Chat(context.new_page(), chat.url)
         other.open(chat.session)
+        other.expect_writing("t20")
+        kept = stopped(other, server)
         for tab in (chat, other):
-            tab.expect_written()
-            expect(tab.reply).to_have_text(WHOLE)
+            expect(tab.end).to_contain_text("Stopped")
+            expect(tab.reply).to_have_text(kept)
         other.check()
 
 
-def test_another_session_meanwhile(chat: Chat) -> None:
-    chat.say(SLOW)
+def test_another_session_meanwhile(chat: Chat, server: Server) -> None:
+    chat.say(LONG)
     chat.expect_writing("t5")
     chat.page.get_by_role("link", name="New chat").click()
+    expect(chat.page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
     chat.say("something else")
     chat.expect_written()
     expect(chat.reply).to_have_text("something else")
-    chat.page.get_by_role("link", name=re.compile("tokens=150")).click()
+    chat.page.get_by_role("link", name=re.compile("tokens=1000")).click()
     chat.expect_writing("t20")
-    chat.expect_written()
-    expect(chat.reply).to_have_text(WHOLE)
+    assert stopped(chat, server) == chat.reply.inner_text()
 
 
 def test_drafts_survive_a_reload(chat: Chat, open_chat: Callable[..., Chat]) -> None:

@@ -33,10 +33,15 @@ GIVE = """(field, [way, name, type, data]) => {
 }"""
 
 
-def attach(chat: Chat, data: bytes = SMALL, name: str = "lamp.png", kind: str = "image/png") -> None:
+def choose(chat: Chat, data: bytes = SMALL, name: str = "lamp.png", kind: str = "image/png") -> None:
     with chat.page.expect_file_chooser() as chooser:
         chat.page.get_by_role("button", name="Attach pictures").click()
     chooser.value.set_files({"name": name, "mimeType": kind, "buffer": data})
+
+
+def attach(chat: Chat, data: bytes = SMALL) -> None:
+    choose(chat, data)
+    expect(chat.page.get_by_role("img", name="Picture 1")).to_be_visible()
 
 
 def attached(chat: Chat) -> int:
@@ -45,7 +50,6 @@ def attached(chat: Chat) -> int:
 
 def test_a_picture_is_attached_sent_and_kept(chat: Chat, server: Server) -> None:
     attach(chat)
-    expect(chat.page.get_by_role("img", name="Picture 1")).to_be_visible()
     chat.page.reload()  # it is a part of the draft
     expect(chat.page.get_by_role("img", name="Picture 1")).to_be_visible()
     chat.say("What is on it?")
@@ -91,10 +95,17 @@ def test_a_large_picture_is_made_small_enough(chat: Chat, server: Server) -> Non
     assert chat.said.get_by_role("img").evaluate("image => image.naturalWidth") <= 2048
 
 
+def test_a_picture_that_is_still_being_read_goes_with_its_message(chat: Chat, server: Server) -> None:
+    choose(chat, png(2600, 700))
+    chat.say("large, and sent at once")
+    expect(chat.reply).to_have_text("large, and sent at once")
+    assert [part["type"] for part in server.messages(chat.session)[0]["content"]] == ["text", "image_url"]
+
+
 def test_what_is_no_picture_is_refused(chat: Chat) -> None:
-    attach(chat, b"<svg onload='window.hacked=1'/>", "evil.svg", "image/svg+xml")
+    choose(chat, b"<svg onload='window.hacked=1'/>", "evil.svg", "image/svg+xml")
     expect(chat.page.get_by_role("alert")).to_contain_text("“evil.svg” is no picture that can be sent")
-    attach(chat, b"not a picture", "broken.png")
+    choose(chat, b"not a picture", "broken.png")
     expect(chat.page.get_by_role("alert")).to_contain_text("“broken.png” cannot be read")
     assert attached(chat) == 0
 

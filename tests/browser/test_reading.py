@@ -104,9 +104,9 @@ def test_long_code_is_whole_while_it_grows(chat: Chat) -> None:
     seen = chat.reply.locator("pre").text_content() or ""
     assert code.startswith(seen)
     chat.expect_written()
-    expect(chat.reply.locator("p")).to_have_text("and on", timeout=20_000)  # the last portion is painted a frame later
+    expect(chat.reply.locator("p")).to_have_text("and on")  # the last portion is painted a frame later
     assert chat.reply.locator("pre").text_content() == code
-    expect(chat.reply.locator(".hljs-number")).to_have_count(400, timeout=20_000)
+    expect(chat.reply.locator(".hljs-number")).to_have_count(400)
 
 
 def test_long_lists_and_paragraphs_are_read_as_one(chat: Chat) -> None:
@@ -121,10 +121,10 @@ def test_long_lists_and_paragraphs_are_read_as_one(chat: Chat) -> None:
     assert (chat.reply.text_content() or "").count("word") == 3000
 
 
-def test_a_hundred_thousand_tokens_at_ten_thousand_a_second(chat: Chat) -> None:
+def test_a_hundred_thousand_tokens_at_two_hundred_updates_a_second(chat: Chat) -> None:
     chat.page.evaluate(WATCH)
     began = time.monotonic()
-    chat.say("/script tokens=100000 pace=0.0001 burst=50")  # 200 updates a second
+    chat.say("/script tokens=100000 pace=0.00005 burst=100")
     chat.expect_writing("t30000 ")
     chat.field.press_sequentially("a thought in the middle of it")
     assert chat.page.locator(".scroll").evaluate("p => p.scrollHeight - p.clientHeight - p.scrollTop") < 100
@@ -148,10 +148,11 @@ def test_the_memory_of_a_long_reply_is_a_few_times_its_text(chat: Chat) -> None:
         return used
 
     before = heap()
-    chat.say("/script tokens=50000 pace=0.0001 burst=50")
-    chat.expect_writing("t25000 ")
+    chat.say("/script tokens=50000 pace=0.00004 burst=50 stall@40000")
+    chat.expect_writing("t39999")
     assert heap() - before < 15
-    expect(chat.replies.last).to_have_attribute("aria-busy", "false", timeout=40_000)
+    chat.stop()
+    expect(chat.end).to_contain_text("Stopped")
     assert heap() - before < 15
 
 

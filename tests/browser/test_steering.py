@@ -99,8 +99,8 @@ def test_a_first_message_can_be_edited_while_its_answer_is_written(chat: Chat, s
 
 
 def test_a_stopped_reply_goes_on_where_it_broke_off(chat: Chat, server: Server) -> None:
-    chat.say("/script tokens=120 pace=0.02")
-    chat.expect_writing("t10")
+    chat.say("/script tokens=120 pace=0.02 stall@20")
+    chat.expect_writing("t19")
     chat.page.keyboard.press("Escape")
     expect(chat.end).to_contain_text("Stopped")
     kept = chat.reply.inner_text()
@@ -120,7 +120,7 @@ def test_a_reply_that_failed_is_asked_for_again_and_not_said_again(chat: Chat, s
 
 
 def test_what_is_sent_meanwhile_waits_for_its_turn(chat: Chat, server: Server) -> None:
-    chat.say("/script tokens=60 pace=0.02")
+    chat.say(LONG)
     chat.expect_writing("t3")
     chat.field.fill("next")
     expect(chat.page.get_by_text("It will be sent when the reply is done")).to_be_visible()
@@ -130,10 +130,11 @@ def test_what_is_sent_meanwhile_waits_for_its_turn(chat: Chat, server: Server) -
     expect(chat.page.get_by_text("Waiting for its turn")).to_have_count(2)
     button(chat, "Take back")
     expect(chat.end).to_contain_text("Stopped")
-    chat.replies.nth(0).get_by_text("t59").wait_for()
+    chat.stop()  # what ends is the reply that is being written, and the next one's turn comes
     expect(chat.replies.nth(1)).to_contain_text("next")
     expect(chat.replies.nth(1)).to_have_attribute("aria-busy", "false")
-    assert [message["status"] for message in server.messages(chat.session)] == [*["completed"] * 5, "stopped"]
+    replies = [message["status"] for message in server.messages(chat.session)[1::2]]
+    assert replies == ["stopped", "completed", "stopped"]
 
 
 def test_what_cannot_wait_interrupts(chat: Chat, server: Server) -> None:
@@ -198,7 +199,7 @@ def test_model_parameters_and_instructions_are_the_sessions(chat: Chat, server: 
     expect(chat.page.get_by_text("You are talking to scripted:echo.")).to_be_visible()
 
 
-def test_the_keyboard_does_all_of_it(chat: Chat, server: Server) -> None:
+def test_the_keyboard_steers_messages(chat: Chat) -> None:
     keyboard = chat.page.keyboard
     chat.say("one")
     chat.expect_written()
@@ -218,6 +219,12 @@ def test_the_keyboard_does_all_of_it(chat: Chat, server: Server) -> None:
     expect(chat.replies.last).to_be_focused()
     keyboard.press("Alt+ArrowUp")
     expect(chat.said.last).to_be_focused()
+
+
+def test_the_keyboard_leads_everywhere(chat: Chat) -> None:
+    keyboard = chat.page.keyboard
+    chat.say("one")
+    chat.expect_written()
     keyboard.press("Alt+m")
     expect(chat.page.get_by_role("dialog", name="Model and instructions")).to_be_visible()
     keyboard.press("Escape")
@@ -229,7 +236,9 @@ def test_the_keyboard_does_all_of_it(chat: Chat, server: Server) -> None:
     keyboard.press("Escape")
     expect(keys).to_be_hidden()
     expect(chat.listed.first.get_by_role("link")).to_be_focused()
+    origin = chat.session
     keyboard.press("Alt+f")
+    expect(chat.page).not_to_have_url(re.compile(origin))  # the list may know it before it is opened
     expect(chat.listed).to_have_count(2)
     keyboard.press("Alt+n")
     expect(chat.page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()

@@ -11,6 +11,9 @@ from serving import ServerProcess, ServerThread, processes, serving
 from store_urls import STORE_URLS
 from wire import Api
 
+OVER_PLAIN_ASGI = ("test_http_streams", "test_http_streams_at_the_limit", "test_http_framing", "test_http_resumption")
+"""Modules about streams, which also run where a server offers nothing but ASGI."""
+
 ON_EVERY_STORE = ("test_http_sending", "test_http_history", "test_http_streams")
 """Modules that run on every store each time; with `--full` all do, which takes some minutes more."""
 
@@ -20,6 +23,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "base_url" in metafunc.fixturenames:
         option, module = metafunc.config.getoption, metafunc.module.__name__
         stores = list(STORE_URLS) if option("--full") or module in ON_EVERY_STORE else ["memory"]
+        if module in OVER_PLAIN_ASGI:
+            stores.append("plain-asgi")
         metafunc.parametrize("base_url", ["url"] if option("--url") else stores, indirect=True, scope="session")
 
 
@@ -28,6 +33,9 @@ def base_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """The server that all contract tests share: each makes sessions of its own."""
     if url := request.config.getoption("--url"):
         yield url
+    elif request.param == "plain-asgi":
+        with serving(http="h11") as server:
+            yield server.api.url
     else:
         with serving(store=STORE_URLS[request.param](tmp_path_factory.mktemp(request.param))) as server:
             yield server.api.url

@@ -1,5 +1,6 @@
 """Real servers for tests: in a thread of this process, or as a process of its own."""
 
+import itertools
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -35,8 +36,11 @@ class ServerThread:
 
 
 @contextmanager
-def serving(**settings: Any) -> Iterator[ServerThread]:
-    """A real uvicorn with the whole app, on a free loopback port, until this is left."""
+def serving(*, http: Literal["httptools", "h11"] = "httptools", **settings: Any) -> Iterator[ServerThread]:
+    """A real uvicorn with the whole app, on a free loopback port, until this is left.
+
+    Over `h11` the service finds nothing of the server but ASGI (see `api/connection.py`).
+    """
     chosen: dict[str, Any] = {
         "store": "memory:",
         "model": "scripted:echo",
@@ -47,6 +51,7 @@ def serving(**settings: Any) -> Iterator[ServerThread]:
     }
     config = uvicorn.Config(
         create_app(Settings(**chosen)),
+        http=http,
         lifespan="on",
         ws="none",
         log_config=None,
@@ -159,10 +164,11 @@ class ServerProcess:
 def processes(folder: Path) -> Iterator[Callable[..., ServerProcess]]:
     """Starts servers as processes, on one SQLite file in this folder unless told otherwise; all end when this is left."""
     started: list[ServerProcess] = []
+    numbers = itertools.count()  # some tests start several at once
 
     def start(**settings: Any) -> ServerProcess:
         store = settings.pop("store", f"sqlite:///{folder}/chat.db")
-        process = ServerProcess(store, folder / f"server-{len(started)}.log", **settings)
+        process = ServerProcess(store, folder / f"server-{next(numbers)}.log", **settings)
         started.append(process)
         process.start()
         return process

@@ -1,21 +1,36 @@
 """What becomes of a reply whose server was killed is a setting: it ends, it is asked for anew, or it goes on."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from rejoinder.llm.scripted_answer import full_text
 from retold import check_retold
-from serving import ServerProcess
+from serving import ServerProcess, processes
 from strict_sse import Frame, text_of
 from wire import Api, Json, script
 
-StartProcess = Callable[..., ServerProcess]
+ServerThat = Callable[[str], ServerProcess]
 
-TOKENS = 120
+TOKENS = 60
 WORDS = f"tokens={TOKENS} pace=0.02"
 WHOLE = full_text(f"tokens={TOKENS}")
+
+
+@pytest.fixture(scope="module")
+def server_that(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerThat]:
+    """By what it does after a crash: a server that these tests kill and start again, on one store, with no time to drain."""
+    with processes(tmp_path_factory.mktemp("servers")) as start:
+        servers: dict[str, ServerProcess] = {}
+
+        def server(after_crash: str) -> ServerProcess:
+            if after_crash not in servers:
+                store = f"sqlite:///{tmp_path_factory.mktemp(after_crash)}/chat.db"
+                servers[after_crash] = start(store=store, after_crash=after_crash, drain=0)
+            return servers[after_crash]
+
+        yield server
 
 
 def cut_off(server: ServerProcess, number: int, words: str = WORDS) -> tuple[str, str, list[Frame]]:
@@ -44,8 +59,8 @@ def rest_of(api: Api, sid: str, mid: str, seen: list[Frame]) -> tuple[list[Frame
 
 @pytest.mark.crash
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_reply_that_is_to_begin_anew_does(start_process: StartProcess, number: int) -> None:
-    server = start_process(after_crash="restart", drain=0)
+def test_a_reply_that_is_to_begin_anew_does(server_that: ServerThat, number: int) -> None:
+    server = server_that("restart")
     sid, mid, seen = cut_off(server, number)
     more, reply = rest_of(server.start(), sid, mid, seen)
     kinds = [frame.type for frame in more if frame.type != "message.delta"]
@@ -55,8 +70,8 @@ def test_a_reply_that_is_to_begin_anew_does(start_process: StartProcess, number:
 
 @pytest.mark.crash
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_reply_that_is_to_go_on_does(start_process: StartProcess, number: int) -> None:
-    server = start_process(after_crash="continue", drain=0)
+def test_a_reply_that_is_to_go_on_does(server_that: ServerThat, number: int) -> None:
+    server = server_that("continue")
     sid, mid, seen = cut_off(server, number)
     more, reply = rest_of(server.start(), sid, mid, seen)
     assert "message.reset" not in {frame.type for frame in more}, "what was seen stays"
@@ -64,17 +79,17 @@ def test_a_reply_that_is_to_go_on_does(start_process: StartProcess, number: int)
 
 
 @pytest.mark.crash
-def test_where_the_text_cannot_be_gone_on_from_it_ends(start_process: StartProcess) -> None:
-    server = start_process(after_crash="continue")
-    sid, mid, seen = cut_off(server, signal.SIGKILL, "reasoning=400 tokens=3 pace=0.02")
+def test_where_the_text_cannot_be_gone_on_from_it_ends(server_that: ServerThat) -> None:
+    server = server_that("continue")
+    sid, mid, seen = cut_off(server, signal.SIGKILL, "reasoning=200 tokens=3 pace=0.02")
     _, reply = rest_of(server.start(), sid, mid, seen)
     assert (reply["status"], reply["error"]["code"]) == ("interrupted", "server_restarted")
     assert reply["reasoning"].startswith("r0 r1") and reply["usage"]
 
 
 @pytest.mark.crash
-def test_a_continuation_never_begins_anew(start_process: StartProcess) -> None:
-    server = start_process(after_crash="restart")
+def test_a_continuation_never_begins_anew(server_that: ServerThat) -> None:
+    server = server_that("restart")
     api = server.api
     sid = api.session()
     with api.send_streamed(sid, script(WORDS)) as stream:
@@ -95,8 +110,8 @@ def test_a_continuation_never_begins_anew(start_process: StartProcess) -> None:
 
 
 @pytest.mark.crash
-def test_a_stop_that_was_asked_for_counts_also_after_the_crash(start_process: StartProcess) -> None:
-    server = start_process(after_crash="restart")
+def test_a_stop_that_was_asked_for_counts_also_after_the_crash(server_that: ServerThat) -> None:
+    server = server_that("restart")
     sid, mid, _ = cut_off(server, signal.SIGKILL)
     reply = server.start().stop(sid, mid)
     assert reply["status"] == "stopped"
@@ -104,8 +119,8 @@ def test_a_stop_that_was_asked_for_counts_also_after_the_crash(start_process: St
 
 
 @pytest.mark.crash
-def test_a_reply_that_brings_the_server_down_is_given_up(start_process: StartProcess) -> None:
-    server = start_process(after_crash="restart")
+def test_a_reply_that_brings_the_server_down_is_given_up(server_that: ServerThat) -> None:
+    server = server_that("restart")
     sid, mid, seen = cut_off(server, signal.SIGKILL, f"tokens={TOKENS} pace=0.5")
     for _ in range(4):
         with server.start().follow(sid, mid, after=seen[-1].seq) as stream:

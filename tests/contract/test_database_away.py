@@ -36,8 +36,9 @@ def kill(database: PostgresServer) -> None:
     database.kill()
 
 
-@pytest.mark.parametrize("seconds", [0, 2.5 * LEASE], ids=["for a moment", "for longer than a lease"])
-@pytest.mark.parametrize("end", [stop, kill])
+@pytest.mark.parametrize(
+    ("end", "seconds"), [(stop, 0), (kill, 2.5 * LEASE)], ids=["for a moment", "for longer than a lease"]
+)
 def test_replies_go_on_when_the_database_is_back(
     database: PostgresServer,
     workers: list[ServerProcess],

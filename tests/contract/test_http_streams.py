@@ -10,7 +10,7 @@ from rejoinder.llm.scripted_answer import full_text
 from strict_sse import Frame, text_of
 from wire import SILENT, Api, Json, check_problem, events_of, message_id, script, session_id, slow, together
 
-WORDS = "tokens=12 reasoning=5 calls=1 pace=0.004"
+WORDS = "tokens=12 reasoning=5 calls=1 pace=0.015"
 
 
 @pytest.fixture(scope="module")

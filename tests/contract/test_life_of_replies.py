@@ -257,7 +257,7 @@ def server_running() -> Iterator[ServerProcess]:
 @pytest.mark.crash
 @pytest.mark.timeout(900)
 def test_whatever_people_do_every_reply_becomes_what_it_must(request: pytest.FixtureRequest) -> None:
-    examples = 120 if request.config.getoption("--full") else 12
+    examples = 120 if request.config.getoption("--full") else 8
     with server_running() as server:
         machine: Any = type("Machine", (LifeOfReplies,), {"server": server})
         run_state_machine_as_test(

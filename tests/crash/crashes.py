@@ -85,10 +85,11 @@ class Crashes:
     async def _kill_while_it_drains(self) -> None:
         self._server.signal(signal.SIGTERM)
         await asyncio.sleep(self._chance.uniform(0, 0.4))
-        if self._server.process.poll() is None:
-            await self._kill("in its drain")
-        else:
-            self.kills["SIGTERM"] += 1
+        self._server.signal(signal.SIGKILL)
+        # It may have come to its orderly end before, or just now.
+        code = await self._server.ended()
+        assert code in (*CLEAN, -signal.SIGKILL), self._server.said()
+        self.kills["SIGTERM" if code in CLEAN else "in its drain"] += 1
 
     async def _terminate(self) -> None:
         """All that was live ends in order, so that the next server finds nothing to recover."""

@@ -16,7 +16,7 @@ LIVES = (
     "tokens=1",
     "tokens=20 pace=0.005",
     "tokens=60 reasoning=20 calls=1 pace=0.01",
-    "tokens=300 pace=0.01",
+    "tokens=150 pace=0.01",
     "tokens=4000 burst=100 pace=0.0005",
     "tokens=30 pace=0.005 fail=upstream_error@20",
     "first=0.3 tokens=10",

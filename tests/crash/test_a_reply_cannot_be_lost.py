@@ -75,7 +75,7 @@ def told(counted: dict[str, int]) -> str:
 
 
 async def test_a_reply_cannot_be_lost(tmp_path: Path, request: pytest.FixtureRequest, seed: int, tell: Tell) -> None:
-    kills = 200 if request.config.getoption("--full") else 20
+    kills = 200 if request.config.getoption("--full") else 10
     crashes, _ = await crash(Server(tmp_path, "scripted:echo"), kills, seed, tell)
     check_that_it_was_hard(crashes, kills)
 
@@ -95,7 +95,7 @@ async def test_no_retry_is_billed_twice(
     tmp_path: Path, request: pytest.FixtureRequest, upstream: Upstream, seed: int, tell: Tell
 ) -> None:
     """The same over a real upstream, which remembers what it was asked."""
-    kills = 30 if request.config.getoption("--full") else 4
+    kills = 30 if request.config.getoption("--full") else 3
     server = Server(tmp_path, "openai:scripted", OPENAI_BASE_URL=upstream.base_url, OPENAI_API_KEY="key")
     _, kept = await crash(server, kills, seed, tell)
     asked = promises.nothing_was_asked_twice(upstream.records(), kept)

@@ -220,7 +220,7 @@ from rejoinder.testing.heard import asked, hear
 importers = []
 
 def watch(event, args):
-    if event == "import" and args[0].startswith("openai."):
+    if event == "import" and args[0].startswith("aiohttp."):
         importers.append(threading.current_thread())
 
 sys.addaudithook(watch)
@@ -255,7 +255,7 @@ def test_the_model_dies_with_a_parent_that_was_killed_and_never_held_its_loop() 
     with parent() as process:
         assert process.stdout is not None
         error, imported_in_loop, address = process.stdout.readline().split()
-        # The SDK takes most of a second to import, in which a loop answers nobody.
+        # The HTTP client takes a while to import, in which a loop answers nobody.
         assert (error, imported_in_loop) == ("None", "False")
         assert listens(address)
         process.kill()

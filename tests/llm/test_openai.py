@@ -392,3 +392,45 @@ async def test_pieces_come_as_they_are_written_and_not_at_the_end(provider: Open
         times = [time.monotonic() async for _ in reads]
     assert max(later - sooner for sooner, later in pairwise(times)) < 0.2
     assert times[-1] - times[0] > 0.15
+
+
+async def test_the_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        monkeypatch.setenv("http_proxy", f"http://some%20one:secret@127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "inside.invalid")
+        for host, code in (("outside.invalid", "upstream_error"), ("inside.invalid", "upstream_unavailable")):
+            async with OpenAIProvider("k", f"http://{host}/v1", default_model="m") as provider:
+                with pytest.raises(ProviderError) as refused:
+                    await provider.complete(Prompt(model="m", messages=(), params={}))
+            assert refused.value.code == code
+    [head] = heads  # the other host is known to nobody
+    assert head.startswith(b"POST http://outside.invalid/v1/chat/completions HTTP/1.1\r\n")
+    assert b"proxy-authorization: basic c29tzsbvbmu6c2vjcmv0\r\n" in head.lower()
+
+
+async def test_a_proxy_on_the_way_to_a_secure_upstream_is_not_told_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 403 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{port}")
+        async with OpenAIProvider("sk-secret", "https://outside.invalid/v1", default_model="m") as provider:
+            with pytest.raises(ProviderError) as refused:
+                await provider.complete(Prompt(model="m", messages=(), params={}))
+    assert refused.value.code == "upstream_unavailable"
+    [head] = heads
+    assert head.startswith(b"CONNECT outside.invalid:443 HTTP/1.1\r\n")
+    assert b"sk-secret" not in head

@@ -7,9 +7,8 @@ import pytest
 
 from rejoinder.abc import Prompt
 from rejoinder.errors import ProviderError
-from rejoinder.llm.openai_errors import retry_after
 from rejoinder.llm.openai_request import without_prompt
-from rejoinder.llm.upstream_errors import MAX_QUOTE, error_from_body, quoted
+from rejoinder.llm.upstream_errors import MAX_QUOTE, error_from_body, quoted, retry_after
 
 OVERFLOWS = {
     "OpenAI": (400, {"error": {"message": "Too long.", "code": "context_length_exceeded"}}),

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -95,12 +96,15 @@ async def open_and_close(url: str) -> None:
         pass
 
 
-def kill_everywhere(folder: str, option: str) -> None:
-    """The script, killed at its 1st, 2nd, … step, then a start that is killed as well, then one that is not."""
+def kill_everywhere(folder: str, option: str, stride: str) -> None:
+    """The script, killed at every `stride`th of its steps, then a start that is killed as well, then one that is not.
+
+    Which of the first steps it begins with is by chance, so that many runs come to all of them. Tells how many there are.
+    """
     files_writer.ROTATE_BYTES = 0
     files_keeper.TICK = 0.002
     expected = asyncio.run(as_told())
-    for at in count(1):
+    for at in count(random.randint(1, int(stride)), int(stride)):
         path = Path(folder) / str(at)
         url, told = f"files:///{path}{option}", path.with_suffix(".told")
         killed = in_child(at, partial(play, url, told))

@@ -5,15 +5,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from failing_disk import FailingDisk
 from files_script import SCRIPT, snapshot, take
 from pens import KEY, OTHER, Pen, create, delta, log
-from rejoinder.abc import Store
+from rejoinder.abc import Append, Store
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
-from rejoinder.stores import open_store
+from rejoinder.stores import files_journal, files_keeper, files_writer, open_store
 
 CHILDREN = Path(__file__).with_name("files_children.py")
 
@@ -40,9 +42,18 @@ def child(*args: object) -> str:
 
 @pytest.mark.crash
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("option", ["?fsync=never", pytest.param("", marks=pytest.mark.full)])
-def test_a_kill_between_any_two_steps_loses_nothing_and_leaves_nothing_half_done(tmp_path: Path, option: str) -> None:
-    steps = int(child("kill_everywhere", tmp_path, option))
+@pytest.mark.parametrize(
+    ("option", "stride"),
+    [
+        ("?fsync=never", 4),
+        pytest.param("?fsync=never", 1, marks=pytest.mark.full),
+        pytest.param("", 1, marks=pytest.mark.full),
+    ],
+)
+def test_a_kill_between_any_two_steps_loses_nothing_and_leaves_nothing_half_done(
+    tmp_path: Path, option: str, stride: int
+) -> None:
+    steps = int(child("kill_everywhere", tmp_path, option, stride))
     assert steps > 50
 
 
@@ -64,6 +75,11 @@ async def before_and_after(folder: Path) -> tuple[Path, Path, list[object]]:
     return *copies, shown
 
 
+def sizes(first: int, last: int) -> list[int]:
+    """Where something is torn: at each byte near its beginning and near its end, and at some between."""
+    return sorted({*range(first, min(first + 60, last)), *range(first, last, 11), *range(max(first, last - 60), last)})
+
+
 def only_journal(folder: Path) -> Path:
     [journal] = folder.glob("journal/*")
     return journal
@@ -80,7 +96,7 @@ async def test_a_batch_whose_record_is_torn_anywhere_is_not_done_in_any_session(
     before, after, (shown_before, shown_after) = await before_and_after(folder)
     whole = only_journal(after).read_bytes()
     journal = only_journal(before)
-    for size in range(journal.stat().st_size, len(whole) + 1):
+    for size in sizes(journal.stat().st_size, len(whole) + 1):
         journal.write_bytes(whole[:size])
         expected = shown_after if size == len(whole) else shown_before
         assert await shows(before, tmp_path / "scratch") == expected
@@ -94,7 +110,7 @@ async def test_a_line_that_is_torn_anywhere_is_written_again_from_the_journal(fo
     for name in ("ses_1", "ses_2"):
         file = after / f"sessions/ann/{name}.jsonl"
         whole = file.read_bytes()
-        for size in range(whole[:-1].rindex(b"\n"), len(whole)):
+        for size in sizes(whole[:-1].rindex(b"\n"), len(whole)):
             file.write_bytes(whole[:size])
             assert await shows(after, tmp_path / "scratch") == shown
         file.write_bytes(whole)
@@ -106,7 +122,7 @@ async def test_without_a_journal_a_torn_last_line_is_cut_off_and_the_session_goe
     file = folder / "sessions/ann/ses_1.jsonl"
     whole = file.read_bytes()
     last = whole[:-1].rindex(b"\n") + 1
-    for size in range(last, len(whole)):
+    for size in sizes(last, len(whole)):
         file.write_bytes(whole[:size])
         async with at(folder, "?fsync=never") as store:
             assert len(await log(store)) == 2
@@ -167,6 +183,50 @@ async def test_a_file_that_vanishes_keeps_no_other_session_from_being_written(fo
 @pytest.mark.parametrize("where", ["journal", "sessions"])
 def test_a_full_disk_is_told_and_gone_when_there_is_room_again(folder: Path, where: str) -> None:
     child("fill", f"files:///{folder}", where)
+
+
+@pytest.mark.parametrize("policy", ["always", "second"])
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_was_acknowledged_is_on_a_disk_that_fails_now_and_then(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str, seed: int
+) -> None:
+    """An fsync that failed is never made up for by another one: what it was to make durable is written again."""
+    monkeypatch.setattr(files_keeper, "TICK", 0.002)
+    monkeypatch.setattr(files_keeper, "PAUSE", 0.002)
+    monkeypatch.setattr(files_journal, "SYNC_EVERY", 0.01)
+    monkeypatch.setattr(files_writer, "ROTATE_BYTES", 3_000)
+    async with at(folder):
+        pass
+    disk = FailingDisk(folder, monkeypatch, Random(seed))
+    async with at(folder, f"?fsync={policy}") as store:
+        pen = await Pen.of(store)
+        await pen.made(create(KEY), create(OTHER))
+        disk.fails = 0.3
+        for number in range(120):
+            pen.number += 1
+            await until_taken(pen, delta(f"{number}" + "x" * 100), delta(f"{number}", OTHER))
+            if policy == "always" and number % 20 == 0:
+                shown = await snapshot(store)
+                disk.crash(tmp_path / f"crashed {number}")
+                assert await shows(tmp_path / f"crashed {number}", tmp_path / "scratch") == shown
+        disk.fails = 0.0
+        await asyncio.sleep(0.2)  # longer than the policy takes
+        shown = await snapshot(store)
+        disk.crash(tmp_path / "crashed")
+    assert disk.failed > 3
+    assert await shows(tmp_path / "crashed", tmp_path / "scratch") == shown
+
+
+async def until_taken(pen: Pen, *batch: Append) -> None:
+    """As the writer does: the same batch under its number until the store has done it."""
+    for _ in range(1_000):
+        try:
+            await pen.again(*batch)
+        except StoreUnavailable:
+            await asyncio.sleep(0.002)
+        else:
+            return
+    raise AssertionError("the store does not come back")
 
 
 def move(folder: Path, to: Path) -> None:

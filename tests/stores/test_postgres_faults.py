@@ -215,7 +215,7 @@ async def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice_whatever_b
         stop = asyncio.Event()
         pens = [await Pen.of(store, name) for name, store in (("a", one), ("b", one), ("c", two))]
         writers = [asyncio.create_task(write_on(pen, stop)) for pen in pens]
-        for _ in range(8):
+        for _ in range(4):
             await asyncio.sleep(random.uniform(0.02, 0.2))
             with contextlib.suppress(asyncpg.PostgresError, OSError):
                 await asyncio.to_thread(end, own, server)
@@ -283,7 +283,7 @@ async def test_waiting_for_a_free_connection_has_an_end(
     async with open_store(url) as store:
         async with locked(url, "LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE"):
             reads = [asyncio.create_task(store.header(KEY)) for _ in range(20)]
-            await asyncio.wait(reads, timeout=2)
+            await asyncio.wait(reads, timeout=0.8)
             failed = [read for read in reads if read.done()]
             assert 10 <= len(failed) < 20
             assert all(isinstance(read.exception(), StoreUnavailable) for read in failed)
@@ -296,6 +296,7 @@ async def test_a_server_that_is_silent_is_given_up(
     proxy: TcpProxy, url: str, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_connections, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(postgres_link, "CONNECT_SECONDS", 0.3)
     async with open_store(through(proxy, url)) as store:
         pen = await Pen.of(store)
         await pen.made(create(KEY))

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,8 @@ async def test_a_kill_loses_nothing_acknowledged_and_doubles_nothing(server: Red
 
     async with open_store(url) as store:
         workers = [asyncio.create_task(work(store, key)) for key in keys]
-        for _ in range(8):
-            await asyncio.sleep(random.uniform(0.05, 0.25))
+        for _ in range(5):
+            await asyncio.sleep(random.uniform(0.05, 0.2))
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
         over.set()
@@ -142,9 +143,10 @@ async def test_a_batch_whose_answer_was_lost_is_done_once(server: RedisServer, u
 
 
 async def test_what_was_asked_of_a_server_that_hangs_is_done_once_whenever_it_goes_on(
-    server: RedisServer, url: str
+    server: RedisServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server finds both when it goes on, and the first of them has nobody who waits for it."""
+    monkeypatch.setattr(RedisUrl, "client", partialmethod(RedisUrl.client, answer=0.5))
     async with open_store(url) as store:
         pen = await Pen.of(store)
         await pen.made(create())

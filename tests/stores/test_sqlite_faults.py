@@ -15,7 +15,7 @@ from pens import KEY, OTHER, Pen, create, delta, log, row, said
 from rejoinder.abc import Append, Store
 from rejoinder.entities import Key
 from rejoinder.errors import StoreUnavailable
-from rejoinder.stores import open_store
+from rejoinder.stores import open_store, sqlite_file
 from sqlite_children import KEYS
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
@@ -62,7 +62,7 @@ async def done_batches(path: Path) -> int:
 
 @pytest.mark.crash
 def test_a_kill_loses_nothing_acknowledged_and_leaves_nothing_half_done(path: Path) -> None:
-    for _ in range(10):
+    for _ in range(5):
         acknowledged = killed(path, random.uniform(0, 0.15))
         done = asyncio.run(done_batches(path))
         # The last batch may have been committed just before it could be told.
@@ -72,7 +72,7 @@ def test_a_kill_loses_nothing_acknowledged_and_leaves_nothing_half_done(path: Pa
 
 @pytest.mark.crash
 def test_a_kill_while_a_new_store_is_made_leaves_one_that_opens(tmp_path: Path) -> None:
-    for number in range(6):
+    for number in range(4):
         path = tmp_path / f"{number}.db"
         acknowledged = killed(path, random.uniform(0, 0.02), opening=True)
         assert asyncio.run(done_batches(path)) >= acknowledged
@@ -100,7 +100,10 @@ def test_a_full_disk_is_told_and_gone_when_there_is_room_again(path: Path) -> No
     assert sqlite_is_sound(path)
 
 
-async def test_while_another_program_locks_the_file_it_can_be_read_and_not_written(path: Path) -> None:
+async def test_while_another_program_locks_the_file_it_can_be_read_and_not_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY", 0.1)
     async with at(path) as store:
         pen = await Pen.of(store)
         await pen.made(create())

@@ -11,6 +11,8 @@ from rejoinder.stores.sql import migrations, statements
 NARROWED = {
     "header": "owner=? AND id=?",
     "sessions": "sessions_by_activity (owner=?)",
+    "newest_walked": "texts_by_message (session=?)",
+    "sessions_walked": "owner=? AND (updated_at,id)<(?,?)",
     "sessions_after": "owner=? AND (updated_at,id)<(?,?)",
     "events": "session=? AND seq>? AND seq<?",
     "events_of": "session=? AND seq>? AND seq<?",

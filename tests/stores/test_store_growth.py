@@ -184,7 +184,7 @@ def test_compaction_keeps_every_other_event_and_the_pages_of_every_cursor(opener
         store = opener()
         runner.run(store.__aenter__())
 
-        @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(written=writes, dropped=st.sets(st.integers(0, 4)), limit=st.integers(1, 50))
         def same(written: list[tuple[int, str]], dropped: set[int], limit: int) -> None:
             runner.run(play(store, f"owner {next(owners)}", written, dropped, limit))

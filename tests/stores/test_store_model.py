@@ -87,7 +87,7 @@ def test_a_store_comes_to_what_the_model_comes_to(opener: Opener) -> None:
         store = opener()
         runner.run(store.__aenter__())
 
-        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(script=steps)
         def same(script: list[Any]) -> None:
             runner.run(play(store, f"owner {next(owners)}", script, unique))

@@ -1,8 +1,10 @@
 """Search: what is found, in which order, and that every store finds what comparing word by word would find."""
 
 import asyncio
+import random
 from itertools import count
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -10,6 +12,7 @@ from msgspec import structs
 from pens import KEY, OTHER, Pen, change, create, log, said
 from rejoinder.abc import Append, Found, Refused, SessionCursor, Store, Text
 from rejoinder.entities import Key
+from rejoinder.stores import sqlite_search
 from rejoinder.words import has_all, words_of
 from store_table import Opener
 
@@ -196,7 +199,7 @@ def test_every_store_finds_what_comparing_word_by_word_finds(opener: Opener) -> 
         store = opener()
         runner.run(store.__aenter__())
 
-        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(said=steps, asked=st.lists(st.one_of(alphabet, st.text(max_size=3)), min_size=1, max_size=6))
         def same(said: list[tuple[int, str | None, str, int]], asked: list[str]) -> None:
             runner.run(play(store, f"owner {next(owners)}", said, asked))
@@ -205,3 +208,37 @@ def test_every_store_finds_what_comparing_word_by_word_finds(opener: Opener) -> 
             same()
         finally:
             runner.run(store.__aexit__(None, None, None))
+
+
+# --- frequent words ----------------------------------------------------------------------------------------------
+
+
+async def test_frequent_words_find_the_same_sessions_whichever_way_they_are_looked_for(
+    store: Store, pen: Pen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said of late or long ago, on the first page or behind a cursor, in sessions to which people come back or do not."""
+    # Some hundred sessions come to what thousands come to.
+    monkeypatch.setattr(sqlite_search, "LATEST", 12)
+    monkeypatch.setattr(sqlite_search, "WALKED", 20)
+    chance = random.Random(1)
+    keys = [Key("ann", f"ses_{number:03}") for number in range(242)]
+    await pen.made(*(create(key, updated_at=minute(number // 4)) for number, key in enumerate(keys)))
+    texts: list[tuple[str, list[str]]] = []
+    appends: list[Append] = []
+    for number in range(360):
+        key = keys[number] if number < len(keys) else chance.choice(keys)
+        era = "early" if number < 142 else "late" if number > 300 else "middle"
+        words = f"always {era} {'often' if chance.random() < 0.6 else 'else'} {'seldom' if number % 50 == 0 else ''}"
+        texts.append((key.session_id, words_of(words)))
+        appends.append(telling(text(words, f"msg_{number}", number // 7), key=key))
+    await pen.made(*appends)
+    for question in ("always", "often", "early", "late", "middle", "seldom", "early often", "ea", "nothing"):
+        wanted = words_of(question)
+        expected = sorted({session_id for session_id, words in texts if has_all(words, wanted)}, reverse=True)
+        for limit in (7, 100):
+            pages: list[str] = []
+            after = None
+            while page := await store.sessions("ann", after=after, limit=limit, words=wanted):
+                pages += [header.session.id for header in page]
+                after = SessionCursor(page[-1].session.updated_at, page[-1].session.id)
+            assert pages == expected, (question, limit)

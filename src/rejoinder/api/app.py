@@ -39,7 +39,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     app.state.streams = Streams(settings.max_streams, settings.write_timeout)
     app.state.imports = moving.Imports()
     app.state.metrics = Metrics()
-    for part in (sessions, messages, replies, moving, search, service_routes):
+    for part in (messages, sessions, replies, moving, search, service_routes):  # FastAPI looks through them in order
         app.include_router(part.router)
     pages.install(app)
     problems.install(app)

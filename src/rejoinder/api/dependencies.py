@@ -25,6 +25,20 @@ OWNER = "local"
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
+LastEventId = Annotated[
+    str | None, Header(description="The id of the last event that was received. Wins over `after`.")
+]
+After = Annotated[str | None, Query(description="The seq of the last event that was received.")]
+SessionId = Annotated[str, Path(description="The session's id.")]
+IdempotencyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        description="Names this request: the same key again is a retry. 1 to 255 visible ASCII.",
+    ),
+]
+
+
 async def _chat(request: Request) -> Chat:
     chat: Chat = request.app.state.chat
     return chat
@@ -45,7 +59,12 @@ AppSettings = Annotated[Settings, Depends(_settings)]
 OpenStreams = Annotated[Streams, Depends(_streams)]
 
 
-async def _key(sid: Annotated[str, Path(description="The session's id.")]) -> Key:
+async def _key(sid: SessionId) -> Key:
+    return session_key(sid)
+
+
+def session_key(sid: str) -> Key:
+    """Raises SessionNotFound for what is no id."""
     if not ids.SESSION_ID.fullmatch(sid):
         raise SessionNotFound(sid)
     return Key(OWNER, sid)
@@ -61,12 +80,7 @@ SessionKey = Annotated[Key, Depends(_key)]
 MessageIdPath = Annotated[str, Depends(_message_id)]
 
 
-async def _cursor(
-    last_event_id: Annotated[
-        str | None, Header(description="The id of the last event that was received. Wins over `after`.")
-    ] = None,
-    after: Annotated[str | None, Query(description="The seq of the last event that was received.")] = None,
-) -> int | None:
+async def _cursor(last_event_id: LastEventId = None, after: After = None) -> int | None:
     return parse_seq(after if last_event_id is None else last_event_id)
 
 
@@ -82,11 +96,12 @@ def parse_seq(text: str | None) -> int | None:
 Cursor = Annotated[int | None, Depends(_cursor)]
 
 
-async def _idempotency_key(
-    idempotency_key: Annotated[
-        str | None, Header(description="Names this request: the same key again is a retry. 1 to 255 visible ASCII.")
-    ] = None,
-) -> str | None:
+async def _idempotency_key(key: IdempotencyHeader = None) -> str | None:
+    return checked_idempotency_key(key)
+
+
+def checked_idempotency_key(idempotency_key: str | None) -> str | None:
+    """Raises Invalid."""
     if idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
         raise Invalid("An Idempotency-Key has 1 to 255 visible ASCII characters.")
     return idempotency_key

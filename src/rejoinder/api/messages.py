@@ -1,5 +1,6 @@
 """The routes of messages: sending in three forms, the history, a reply's stream, and stopping."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -95,8 +96,8 @@ async def reply_events(
     if open_streams.full:
         return NotNow()
     after = row.created - 1 if cursor is None else max(cursor, row.created - 1)
-    frames = chat.following.follow(key, after, {mid}, idle=settings.heartbeat)
-    return EventStream(open_streams, frames, until=mid)
+    follow = partial(chat.following.follow, key, after, {mid}, settings.heartbeat)
+    return EventStream(open_streams, follow, until=mid)
 
 
 @router.post("/{mid}/stop", responses=answers(Message, "The message, once it has ended.") | problems(404, 409, 503))

@@ -13,6 +13,8 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._events = Counter("rejoinder_events", "Events committed.", ["type"], registry=registry)
+        self._counted: dict[str, int] = {}
+        """By type, what is still to be added to the figure: a token costs an addition, and no lock."""
         self._ended = Counter("rejoinder_replies_ended", "Replies ended.", ["status", "error"], registry=registry)
         self._tokens = Counter(
             "rejoinder_tokens", "Tokens of ended replies.", ["direction", "source"], registry=registry
@@ -25,12 +27,15 @@ class Metrics:
         if wake.elsewhere:
             return  # it is counted there
         for event in wake.events:
-            self._events.labels(event.type).inc()
+            self._counted[event.type] = self._counted.get(event.type, 0) + 1
             if event.type == "message.ended" and isinstance(said := fact(event), MessageEnded):
                 self._count_end(said)
 
     def text(self, *, live_replies: int, open_streams: int) -> tuple[bytes, str]:
         """The figures, and their media type."""
+        counted, self._counted = self._counted, {}
+        for kind, number in counted.items():
+            self._events.labels(kind).inc(number)
         self._live.set(live_replies)
         self._streams.set(open_streams)
         return generate_latest(self._registry), CONTENT_TYPE_LATEST

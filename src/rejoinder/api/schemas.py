@@ -104,16 +104,16 @@ class NewSessionBody(Body):
     title: str | None = None
     system_prompt: str | None = None
     model: Model | None = Field(None, description="A name, or names in order of preference.")
-    params: Params = Params()
-    metadata: dict[str, str] = {}
+    params: Params = Field(default_factory=Params)
+    metadata: dict[str, str] = Field(default_factory=dict)
 
 
 class SessionChangeBody(Body):
     title: str | None = None
     system_prompt: str | None = None
     model: Model | None = None
-    params: Params = Params()
-    metadata: dict[str, str] = {}
+    params: Params = Field(default_factory=Params)
+    metadata: dict[str, str] = Field(default_factory=dict)
     head: MessageId = Field("", description="The message at which the branch ends that is shown by default.")
 
 
@@ -142,12 +142,12 @@ class ReplyBody(Body):
 
     id: MessageId | None = Field(None, description="The client's own id; sending it again is a retry.")
     model: Model | None = None
-    params: Params = Params()
+    params: Params = Field(default_factory=Params)
     if_busy: Literal["reject", "queue", "interrupt"] = Field(
         "reject",
         description="While a reply runs above: refuse (409), wait for its end, or end it and what waits for it.",
     )
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str] = Field(default_factory=dict)
 
 
 class ToolResultBody(Body):

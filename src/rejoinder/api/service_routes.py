@@ -28,7 +28,7 @@ async def overview_events(
         return NotNow()
     if open_streams.full:
         return NotNow()
-    return EventStream(open_streams, chat.overview.follow(OWNER, idle=settings.heartbeat))
+    return EventStream(open_streams, lambda _: chat.overview.follow(OWNER, idle=settings.heartbeat))
 
 
 @router.get("/v1/models", responses=answers(ModelList, "The models."))

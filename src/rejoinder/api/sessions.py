@@ -1,5 +1,6 @@
 """The routes of sessions, and of the stream of a whole session."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Request
@@ -147,4 +148,4 @@ async def session_events(
         raise InvalidCursor(f"The cursor lies in the future: this session is at {session.last_seq}.")
     if open_streams.full:
         return NotNow()
-    return EventStream(open_streams, chat.following.follow(key, cursor or 0, idle=settings.heartbeat))
+    return EventStream(open_streams, partial(chat.following.follow, key, cursor or 0, None, settings.heartbeat))

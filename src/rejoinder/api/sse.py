@@ -6,13 +6,14 @@ breaks the connection, so that no client takes what it has for the whole.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from rejoinder.api import connection
+from rejoinder.chat.following import Take
 from rejoinder.chat.tails import Frame
 from rejoinder.errors import SessionGone, StoreUnavailable
 
@@ -71,13 +72,14 @@ class Streams:
 class EventStream(Response):
     """Writes frames until the reply `until` has ended, or for ever where there is none.
 
-    `frames` yields an empty list when it is time for a heartbeat.
+    `follow` gives them as `Following.follow` does: to a function as they are committed, where that can take them, else as
+    they are asked for; an empty list when it is time for a heartbeat.
     """
 
     def __init__(
         self,
         streams: Streams,
-        frames: AsyncIterator[list[Frame]],
+        follow: Callable[[Take], AsyncIterator[list[Frame]]],
         *,
         until: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -89,7 +91,7 @@ class EventStream(Response):
         # init_headers would count a length for the empty body, and a stream has none.
         del self.headers["content-length"]
         self._streams = streams
-        self._frames = frames
+        self._follow = follow
         self._until = until
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +106,7 @@ class EventStream(Response):
         leaving.add_done_callback(leave)
         try:
             with self._streams.opened(task, ends=self._until is not None):
-                await self._write(send)
+                await self._write(scope, send)
         except asyncio.CancelledError:
             if not leaving.done() and not self._streams.letting_go:
                 raise
@@ -118,19 +120,28 @@ class EventStream(Response):
             leaving.remove_done_callback(leave)
             leaving.cancel()
 
-    async def _write(self, send: Send) -> None:
+    async def _write(self, scope: Scope, send: Send) -> None:
         await self._send(send, HEARTBEAT)
-        lead = RETRY
-        async with aclosing(self._frames) as frames:  # type: ignore[type-var]  # it is an async generator
-            async for batch in frames:
-                if not batch:
+        wire, lead = connection.Wire(scope), RETRY
+
+        def take(frames: list[Frame]) -> bool:
+            # The first frames and the last ones are the task's own: they come with more than themselves.
+            return not lead and not self._is_end(frames) and wire.write(_joined(frames))
+
+        async with aclosing(self._follow(take)) as batches:  # type: ignore[type-var]  # it is an async generator
+            async for frames in batches:
+                if not frames:
                     await self._send(send, HEARTBEAT)
                     continue
-                whole = self._until is not None and _ends(batch[-1], self._until)
-                await self._send(send, lead + b"".join([frame.data for frame in batch]), more=not whole)
+                whole = self._is_end(frames)
+                await self._send(send, lead + _joined(frames), more=not whole)
                 lead = b""
                 if whole:
                     return
+
+    def _is_end(self, frames: list[Frame]) -> bool:
+        last = frames[-1]
+        return last.type == "message.ended" and last.message_id == self._until
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         async with asyncio.timeout(self._streams.write_timeout):
@@ -149,8 +160,8 @@ class NotNow(Response):
         await send({"type": "http.response.body", "body": NOT_NOW, "more_body": True})
 
 
-def _ends(frame: Frame, message_id: str) -> bool:
-    return frame.type == "message.ended" and frame.message_id == message_id
+def _joined(frames: list[Frame]) -> bytes:
+    return frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames])
 
 
 async def left(receive: Receive) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -10,13 +11,14 @@ from starlette.responses import Response
 
 from rejoinder.api import negotiation
 from rejoinder.api.dependencies import (
-    AppSettings,
-    ChatService,
-    Cursor,
-    IdempotencyKey,
-    OpenStreams,
-    SessionKey,
+    After,
+    IdempotencyHeader,
+    LastEventId,
+    SessionId,
+    checked_idempotency_key,
     chosen_id,
+    parse_seq,
+    session_key,
 )
 from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
 from rejoinder.api.sse import EventStream, Streams
@@ -72,20 +74,28 @@ class TurnRequest:
         if cursor is not None and await ended_by(chat, key, turn.reply.id, cursor):
             return Response(status_code=204, headers=links)
         after = turn.after if cursor is None else max(cursor, turn.after)
-        frames = chat.following.follow(key, after, turn.message_ids, idle=self.settings.heartbeat)
-        return EventStream(self.open_streams, frames, until=turn.reply.id, headers=links)
+        follow = partial(chat.following.follow, key, after, turn.message_ids, self.settings.heartbeat)
+        return EventStream(self.open_streams, follow, until=turn.reply.id, headers=links)
 
 
 async def _turn_request(
     request: Request,
-    chat: ChatService,
-    settings: AppSettings,
-    key: SessionKey,
-    open_streams: OpenStreams,
-    cursor: Cursor,
-    idempotency_key: IdempotencyKey,
+    sid: SessionId,
+    last_event_id: LastEventId = None,
+    after: After = None,
+    idempotency_key: IdempotencyHeader = None,
 ) -> TurnRequest:
-    return TurnRequest(chat, settings, key, request.headers, open_streams, cursor, idempotency_key)
+    """One dependency for all, since each of its own costs FastAPI as much as a read of the store."""
+    state = request.app.state
+    return TurnRequest(
+        chat=state.chat,
+        settings=state.settings,
+        key=session_key(sid),
+        headers=request.headers,
+        open_streams=state.streams,
+        cursor=parse_seq(after if last_event_id is None else last_event_id),
+        idempotency_key=checked_idempotency_key(idempotency_key),
+    )
 
 
 AskedTurn = Annotated[TurnRequest, Depends(_turn_request)]

@@ -4,6 +4,8 @@ A branch is a path from a first message to a tip. Every message lies in one lane
 ranges of lanes, and a page of it costs the same wherever it lies.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from rejoinder.abc import NewRow, Row, Store
@@ -45,11 +47,11 @@ def holds(path: list[Stretch], row: Row) -> bool:
     return any(part.lane == row.lane and part.low <= row.depth <= part.high for part in path)
 
 
-async def place(store: Store, key: Key, message_id: str, parent: Row | None, *, at: int) -> NewRow:
+def place(message_id: str, parent: Row | None, siblings: Sequence[Row], *, at: int) -> NewRow:
     """The row of a new message under `parent`, whole from the start: in its parent's lane if it is the first child."""
     lane, depth = message_id, 0
     if parent is not None:
         depth = parent.depth + 1
-        if not await store.children(key, [parent.id]):
+        if not siblings:
             lane = parent.lane
     return NewRow(id=message_id, parent_id=parent.id if parent else None, lane=lane, depth=depth, at=at, ended=True)

@@ -38,21 +38,31 @@ class Decisions:
         self.writer = writer
         self._clock = clock
 
-    async def decide(self, key: Key, plan: Callable[[Header], Awaitable[Decision[T]]]) -> Decided[T]:
+    async def decide(
+        self, key: Key, plan: Callable[[Header], Awaitable[Decision[T]]], *, pressing: bool = True
+    ) -> Decided[T]:
         """Plans on the session as it is until the plan holds. Raises SessionNotFound, and what the plan raises."""
         while True:
             epoch = self.writer.epoch
-            header = await self.header(key)
-            decision = await plan(header)
+            decision = await plan(await self.deciding(key))
             if decision.append is None:
                 return Decided(decision.outcome)
-            match await self.writer.append(decision.append, epoch):
+            match await self.writer.append(decision.append, epoch, pressing=pressing):
                 case Appended(first=first):
                     return Decided(decision.outcome, first)
                 case refused if refused.reason == "missing":
                     raise SessionNotFound(key.session_id)
 
+    async def deciding(self, key: Key) -> Header:
+        """The header to decide on: its `last_seq` may be behind. Raises SessionNotFound.
+
+        Where nobody else writes the store, what this worker committed last is what is there.
+        """
+        known = self.writer.headers.get(key) if self.store.exclusive else None
+        return known or await self.header(key)
+
     async def header(self, key: Key) -> Header:
+        """The header as it is now. Raises SessionNotFound."""
         header = await self.store.header(key)
         if header is None:
             raise SessionNotFound(key.session_id)

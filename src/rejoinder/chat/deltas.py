@@ -5,7 +5,7 @@ few where it would be too long. Offsets are counted here, once, for the log and 
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import structs
 
@@ -28,6 +28,7 @@ class DeltaBuffer:
         """Under which the reply is written: what is left of it when that is over is never committed."""
         self.refused = False
         """Whether the log has refused a delta: the session is gone or the lease was lost, and all is in vain."""
+        self._begun = False
         self._key = key
         self._message_id = message_id
         self._max_delta = max_delta
@@ -59,6 +60,16 @@ class DeltaBuffer:
         """Whether the reply calls tools."""
         return bool(self._calls)
 
+    @property
+    def pressing(self) -> bool:
+        """Whether what waits should be committed at once: the first words of an attempt, or more than should wait."""
+        return not self._begun or self.full
+
+    @property
+    def full(self) -> bool:
+        """Whether the log is so far behind the upstream that this must wait for `room`."""
+        return self._size >= ROOM
+
     def note(self, *drafts: Draft) -> None:
         """Drafts that are committed before the text that comes after them."""
         self._notes += drafts
@@ -66,13 +77,13 @@ class DeltaBuffer:
     def restart(self, text: ReplyText) -> None:
         """A new attempt begins: offsets count from the text that it has, and calls from nothing."""
         self.text = text
+        self._begun = False
         self._calls.clear()
         self._call_ids.clear()
 
     async def room(self) -> None:
-        """Returns at once unless the log is far behind the upstream."""
-        if not self._room.is_set():
-            await self._room.wait()
+        """Returns once a commit has taken what waits."""
+        await self._room.wait()
 
     def take(self) -> Append | None:
         """An append of all that waits; None where nothing does."""
@@ -80,9 +91,10 @@ class DeltaBuffer:
         return Append(key=self._key, drafts=drafts) if drafts else None
 
     def take_drafts(self) -> tuple[Draft, ...]:
+        self._begun = self._begun or bool(self._chunks)
         chunks, self._chunks, self._size = self._chunks, [], 0
         notes, self._notes = self._notes, []
-        drafts = (*notes, *(draft(delta) for chunk in _merged(chunks) for delta in self._deltas(chunk)))
+        drafts = (*notes, *[draft(delta) for chunk in _merged(chunks) for delta in self._deltas(chunk)])
         if not self._chunks:
             self._room.set()
         return drafts
@@ -126,8 +138,12 @@ def deltas_of(reply: Message, max_delta: int) -> Iterator[MessageDelta]:
             offset += len(piece)
 
 
-def _merged(chunks: list[TextChunk]) -> Iterator[TextChunk]:
+def _merged(chunks: list[TextChunk]) -> Iterable[TextChunk]:
     """Joins neighbours of the same part and index. A chunk that names a tool call begins anew."""
+    return chunks if len(chunks) < 2 else _joined(chunks)
+
+
+def _joined(chunks: list[TextChunk]) -> Iterator[TextChunk]:
     run: list[TextChunk] = []
     for chunk in chunks:
         if run and (chunk.part, chunk.index, chunk.id, chunk.name) != (run[0].part, run[0].index, None, None):

@@ -93,7 +93,7 @@ class Endings:
             return Decision(starts, append)
 
         try:
-            decided = await self._decisions.decide(key, planned)
+            decided = await self._decisions.decide(key, planned, pressing=False)
         except SessionNotFound:
             return False
         for start in decided.outcome:

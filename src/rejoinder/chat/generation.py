@@ -103,7 +103,7 @@ class Generation:
 
     async def _attempts(self) -> Outcome:
         """Attempt after attempt, as long as something follows a fault. The first was told of by whoever started this."""
-        header = await patiently(lambda: self._tools.decisions.header(self.key))
+        header = await patiently(lambda: self._tools.decisions.deciding(self.key))
         if not self._goes_on(header.open_reply(self.reply.id)):
             return stopped()
         tries = 1
@@ -181,8 +181,9 @@ class Generation:
                     watchdog.heard()
                     self._take(chunks)
                     self._tools.decisions.writer.write(self._buffer)
-                    with watchdog.paused():
-                        await self._buffer.room()
+                    if self._buffer.full:
+                        with watchdog.paused():
+                            await self._buffer.room()
                     if self._buffer.refused:
                         return stopped()
         if self._finish == "content_filter":

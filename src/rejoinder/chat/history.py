@@ -86,13 +86,17 @@ class History:
         return await branches.between(self._store, key, path, low, row.depth - 1)
 
     async def upwards(self, key: Key, row: Row, page: int) -> AsyncIterator[tuple[list[Row], list[Message]]]:
-        """The branch above a message, from its end to its beginning in pages, each of them oldest first, without `siblings`."""
-        path = await branches.stretches(self._store, key, row)
-        high = row.depth - 1
-        while high >= 0:
-            rows = await branches.between(self._store, key, path, max(0, high - page + 1), high)
+        """The branch above a message, from its end to its beginning in pages of at most so many, oldest first, without `siblings`."""
+        top = row
+        while top.parent_id is not None:
+            if top.id == top.lane:  # the first of its lane: what is above lies in another
+                parent = await self.row(key, top.parent_id)
+                lane, high = parent.lane, parent.depth
+            else:
+                lane, high = top.lane, top.depth - 1
+            rows = await self._store.lane(key, lane, low=max(0, high - page + 1), high=high)
             yield rows, await self.plain(key, rows)
-            high -= page
+            top = rows[0]
 
     async def plain(self, key: Key, rows: Sequence[Row]) -> list[Message]:
         """The messages of these rows as they are now, without `siblings`, which cost a read of their own."""

@@ -3,6 +3,9 @@
 A look reads the headers of the sessions that are writing and of those that were active last. Their versions tell which of
 them have news (deltas change none), and of these alone the log is read on, behind what was told. What a look cannot
 make sure of breaks the feed off, and its readers begin anew.
+
+A look takes time, and wakes come meanwhile. Where one has told something of a session, what the look has read of it may be
+older, or of another session that had this id before; then the look says nothing of it, and the next one does.
 """
 
 import asyncio
@@ -39,10 +42,20 @@ EVER = (1 << 63) - 1
 
 
 class Place(Struct):
-    """What was told of a session: all up to `seq`, and all up to `version`, -1 where the wakes alone have told it."""
+    """What was told of a session: all up to `seq`, and all up to `version`, -1 where the wakes alone have told it.
+
+    `made_at` is its `created_at`, None where no look has seen it yet.
+    """
 
     version: int
     seq: int
+    made_at: str | None = None
+
+    def is_of(self, header: Header) -> bool:
+        """Whether this is the same session, and not one that was deleted and whose id was given again."""
+        session = header.session
+        same = self.made_at in (None, session.created_at)
+        return same and self.version <= header.version and self.seq <= session.last_seq
 
 
 class PolledFeed(Feed):
@@ -54,6 +67,8 @@ class PolledFeed(Feed):
         self._owner = owner
         self._places: dict[str, Place] = {}
         self._looked_at: set[str] = set()
+        self._learnt: set[str] = set()
+        """Sessions of which wakes have told something since the look began that is under way."""
         self._wanted = asyncio.Event()
         self._opening = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -72,6 +87,7 @@ class PolledFeed(Feed):
     def take(self, wake: Wake) -> None:
         session_id = wake.key.session_id
         if wake.deleted:
+            self._learnt.add(session_id)
             self._drop(session_id)
         elif not wake.events:
             self._wanted.set()
@@ -85,6 +101,7 @@ class PolledFeed(Feed):
             if events[-1].seq > known.seq:
                 self._wanted.set()
             return
+        self._learnt.add(session_id)
         for event in events:
             if event.type in OVERVIEW_EVENTS:
                 self.tell(session_id, event)
@@ -105,6 +122,7 @@ class PolledFeed(Feed):
                 log.warning("the overview cannot look at the store: %s", away.detail)
 
     async def _look(self, *, tells: bool) -> None:
+        self._learnt.clear()
         active = await self._store.sessions(self._owner, after=None, limit=PAGE)
         found = {header.session.id: header for header in active}
         async for header in writing_sessions(self._store, self._owner):
@@ -127,7 +145,7 @@ class PolledFeed(Feed):
         header = await self._store.header(Key(self._owner, session_id))
         if header is not None:
             await self._catch_up(header, tells)
-        elif session_id in self._places:
+        elif session_id in self._places and session_id not in self._learnt:
             self._drop(session_id)
 
     def _has_news(self, header: Header) -> bool:
@@ -135,36 +153,44 @@ class PolledFeed(Feed):
         return known is None or known.version != header.version
 
     async def _catch_up(self, header: Header, tells: bool) -> None:
-        session_id, last_seq = header.session.id, header.session.last_seq
-        if tells and self._has_news(header):
-            await self._tell_news(session_id, last_seq)
+        session_id = header.session.id
+        if session_id in self._learnt:
+            return
         known = self._places.get(session_id)
-        if known is None:
-            self._remember(session_id, Place(header.version, last_seq))
-        else:
-            known.version, known.seq = header.version, max(known.seq, last_seq)
+        if known is not None and not known.is_of(header):
+            # Nobody told of its deletion. Of the one that has its id now, nothing was told yet.
+            self._places[session_id] = Place(-1, 0)
+            if tells:
+                self.tell_deleted(session_id)
+        if tells and self._has_news(header):
+            await self._tell_news(session_id, header.session.last_seq)
+        if session_id not in self._learnt:
+            self._remember(session_id, Place(header.version, header.session.last_seq, header.session.created_at))
 
     async def _tell_news(self, session_id: str, until: int) -> None:
+        """Ends early where a wake tells something of this session: then what is read here may be told, or of another one."""
         key = Key(self._owner, session_id)
-        if session_id not in self._places:
+        known = self._places.get(session_id)
+        if known is None:
             newest = await self._store.created(key, after=0, before=EVER, limit=NEWEST, newest=True)
-            self._remember(session_id, Place(-1, newest[0].created if len(newest) == NEWEST else 0))
-        while (known := self._places.get(session_id)) is not None:
-            events = await self._store.events(key, after=known.seq, until=until)
-            if not events:
+            if session_id in self._learnt:
+                return
+            known = Place(-1, newest[0].created if len(newest) == NEWEST else 0)
+            self._remember(session_id, known)
+        while events := await self._store.events(key, after=known.seq, until=until):
+            if session_id in self._learnt:
                 return
             for event in events:
-                # A wake may have told some of it while this was read.
-                if event.seq > known.seq and event.type in OVERVIEW_EVENTS:
+                if event.type in OVERVIEW_EVENTS:
                     self.tell(session_id, event)
-            known.seq = max(known.seq, events[-1].seq)
+            known.seq = events[-1].seq
 
     def _drop(self, session_id: str) -> None:
         self._places.pop(session_id, None)
         self.tell_deleted(session_id)
 
     def _remember(self, session_id: str, place: Place) -> None:
-        if len(self._places) >= PLACES:
+        if session_id not in self._places and len(self._places) >= PLACES:
             del self._places[next(iter(self._places))]
         self._places[session_id] = place
 

@@ -10,6 +10,7 @@ from rejoinder.chat.endings import interrupted, stopped
 from rejoinder.chat.generation import Generation, Tools, patiently
 from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.starting import Start
+from rejoinder.chat.tails import Tails
 from rejoinder.chat.titles import Titles
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, SessionNotFound
@@ -21,10 +22,11 @@ END_SECONDS = 5.0
 
 
 class Replies:
-    def __init__(self, tools: Tools, recovery: Recovery, titles: Titles) -> None:
+    def __init__(self, tools: Tools, recovery: Recovery, titles: Titles, tails: Tails) -> None:
         self._tools = tools
         self._recovery = recovery
         self._titles = titles
+        self._tails = tails
         self._live: dict[tuple[Key, str], Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
@@ -39,7 +41,9 @@ class Replies:
             return
         generation = Generation(key, start, self._tools)
         self._live[key, start.reply.id] = generation
-        self._spawn(self._run(generation))
+        # Whoever comes to read a live reply finds what is new of it in memory.
+        tail = self._tails.hold(key)
+        self._spawn(self._run(generation)).add_done_callback(lambda _: self._tails.let_go(key, tail))
 
     def on_wake(self, wake: Wake) -> None:
         """Halts what someone, on this worker or another, asked to stop: the durable event is the order."""

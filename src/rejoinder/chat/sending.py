@@ -168,8 +168,9 @@ class Sending:
         params = checked_params(header.session.params | wanted.params)
         accepted = await self._accepting.accept(key, header, wanted.if_busy, parent)
         now = self._decisions.now(header.session)
-        first = await branches.place(self._store, key, said[0].id, parent, at=len(accepted.drafts))
-        siblings = await self._siblings(key, parent, said[0].id)
+        beside = await self._children(key, parent)
+        first = branches.place(said[0].id, parent, beside, at=len(accepted.drafts))
+        siblings = _siblings(beside, said[0].id)
         ids_above = (first.parent_id, *(message.id for message in said))
         made = [
             structs.replace(
@@ -208,12 +209,13 @@ class Sending:
         """One more reply to a message that is there, which goes on from `source` if there is one."""
         above = await self._history.row(key, message.id)
         accepted = await self._accepting.accept(key, header, wanted.if_busy, above, message.id)
-        row = await branches.place(self._store, key, reply_id, above, at=len(accepted.drafts))
+        beside = await self._children(key, above)
+        row = branches.place(reply_id, above, beside, at=len(accepted.drafts))
         reply = structs.replace(
             _new_reply(key, reply_id, message.id, self._decisions.now(header.session), accepted.status),
             continues=source.id if source else None,
             metadata=wanted.metadata,
-            siblings=await self._siblings(key, above, reply_id),
+            siblings=_siblings(beside, reply_id),
         )
         asked = MessageCreated(message=reply, request_hash=wanted.hash(), models=models, params=params)
         return self._begun(key, header, accepted, (asked,), (structs.replace(row, ended=False),), message, source)
@@ -283,10 +285,13 @@ class Sending:
             raise CannotContinue(f"The model {models[0]} cannot go on from the middle of a reply.")
         return able
 
-    async def _siblings(self, key: Key, parent: Row | None, message_id: str) -> tuple[str, ...]:
+    async def _children(self, key: Key, parent: Row | None) -> Sequence[Row]:
         parent_id = parent.id if parent else None
-        children: Sequence[Row] = (await self._store.children(key, [parent_id])).get(parent_id, [])
-        return siblings_of((*(child.id for child in children), message_id))
+        return (await self._store.children(key, [parent_id])).get(parent_id, [])
+
+
+def _siblings(beside: Sequence[Row], message_id: str) -> tuple[str, ...]:
+    return siblings_of((*(row.id for row in beside), message_id))
 
 
 def _new_reply(key: Key, reply_id: str, parent_id: str, now: str, status: Status) -> Message:

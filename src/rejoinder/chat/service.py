@@ -85,7 +85,7 @@ class Chat:
         self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting, prompts)
         self._titles = Titles(decisions, self.history, models, rules.title_model)
         tools = Tools(decisions, prompts, models, endings, rules.limits, rules.retrying)
-        self.replies = Replies(tools, recovery, self._titles)
+        self.replies = Replies(tools, recovery, self._titles, self._tails)
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
         self._sending = Sending(decisions, self.history, models, self._starting, accepting)
@@ -150,9 +150,10 @@ class Chat:
         return self._writer.failing
 
     async def _begin(self, key: Key, sending: Awaitable[Turn]) -> Turn:
-        turn = await sending
-        if turn.start is not None:
-            self.replies.start(key, turn.start)
+        with self._tails.reading(key):  # so that what it appends is there for its reader without a read of the store
+            turn = await sending
+            if turn.start is not None:
+                self.replies.start(key, turn.start)
         return turn
 
     def _forget(self, task: asyncio.Task[Any]) -> None:

@@ -105,7 +105,7 @@ class Sessions:
             return Decision(session, change(key, header, session, (draft(SessionUpdated(session=session)),)))
 
         decided = await self._decisions.decide(key, plan)
-        return structs.replace(decided.outcome, last_seq=decided.first or decided.outcome.last_seq)
+        return structs.replace(decided.outcome, last_seq=decided.first) if decided.first else await self.get(key)
 
     async def delete(self, key: Key) -> None:
         """Stops what is being written, so that its readers learn the end, then deletes all of it."""
@@ -125,5 +125,6 @@ class Sessions:
         """Deletes a session that is as `header` says, unless replies are open in it."""
         if header.open or not await self._store.delete(key, header.version):
             return False
+        self._decisions.writer.headers.pop(key, None)
         self._signals.publish([Wake(key, deleted=True)])
         return True

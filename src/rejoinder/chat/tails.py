@@ -1,4 +1,4 @@
-"""Tails: the newest frames of each session that is being read, shared by all its readers in this process.
+"""Tails: the newest frames of each session that is being read or written, shared by all its readers in this process.
 
 An event is encoded as a frame once, when it is committed; a reader keeps nothing but a cursor. A tail holds every event
 after its `base` or it says that it does not, and then the reader reads the store. So a lost wake, a gap or a slow reader
@@ -7,7 +7,7 @@ costs a read, never an event.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from msgspec import Struct
@@ -19,8 +19,11 @@ from rejoinder.events import Event, frame
 TAIL_BYTES = 256 << 10
 """Bytes of frames of one session that are kept. A reader further behind is served by the store."""
 
+PIECE = 32 << 10
+"""Bytes with which one write to a reader is full: what a slow one holds of its own."""
 
-class Frame(Struct, frozen=True):
+
+class Frame(Struct, frozen=True, gc=False):
     """An event as it goes to a reader, with what a stream is chosen by."""
 
     seq: int
@@ -35,7 +38,7 @@ class Frame(Struct, frozen=True):
 
 class Tail:
     def __init__(self) -> None:
-        self.readers = 0
+        self.holders = 0
         self.deleted = False
         self.moves = 0
         """Rises whenever something was committed, so that a reader sees whether it happened while it read the store."""
@@ -44,19 +47,25 @@ class Tail:
         self._base: int | None = None
         self._frames: deque[Frame] = deque()
         self._size = 0
-        self._waiting: list[asyncio.Future[bool]] = []
+        self._before, self._news = 0, list[Frame]()
+        """What was pushed last, and the cursor of those who had all that came before."""
+        self._waiting: list[_Waiter] = []
 
     def after(self, cursor: int) -> list[Frame] | None:
-        """The frames behind a cursor, or None where the tail does not hold all of them."""
+        """The next frames behind a cursor, no more than a piece, or None where the tail does not hold all of them."""
         if self._base is None or cursor < self._base:
             return None
+        if cursor >= self.last:
+            return []
+        if cursor == self._before:
+            return self._news  # one list for all readers that keep up
         found: list[Frame] = []
         for held in reversed(self._frames):
             if held.seq <= cursor:
                 break
             found.append(held)
         found.reverse()
-        return found
+        return _piece(found)
 
     def push(self, wake: Wake) -> None:
         if wake.events:
@@ -66,17 +75,16 @@ class Tail:
         self.deleted = self.deleted or wake.deleted
         self.moves += 1
         waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            _settle(waiter, True)
+        self._waiting += [waiter for waiter in waiting if waiter.goes_on()]
 
-    async def wait(self, seconds: float) -> bool:
-        """Until something is pushed: True. After so many seconds: False."""
+    async def wait(self, seconds: float, on_push: Callable[[], bool] = lambda: False) -> bool:
+        """Until something is pushed that `on_push` does not deal with on the spot: True. After so many seconds: False."""
         loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
+        waiter = _Waiter(loop.create_future(), on_push)
         self._waiting.append(waiter)
-        timer = loop.call_later(seconds, _settle, waiter, False)
+        timer = loop.call_later(seconds, waiter.wake, False)
         try:
-            return await waiter
+            return await waiter.woken
         finally:
             timer.cancel()
             if waiter in self._waiting:
@@ -92,8 +100,9 @@ class Tail:
             # Another worker wrote in between, or this is the first that is known here.
             self._forget()
             self._base = events[0].seq - 1
-        for event in events:
-            held = Frame.of(event)
+        news = [Frame.of(event) for event in events]
+        self._before, self._news = self.last, _piece(news)
+        for held in news:
             self._frames.append(held)
             self._size += len(held.data)
         self.last = events[-1].seq
@@ -105,10 +114,21 @@ class Tail:
     def _forget(self) -> None:
         self._frames.clear()
         self._size, self._base = 0, None
+        self._before, self._news = -1, []
+
+
+def _piece(frames: list[Frame]) -> list[Frame]:
+    """As many as fill a piece, at least one."""
+    size = 0
+    for place, held in enumerate(frames, 1):
+        size += len(held.data)
+        if size >= PIECE:
+            return frames[:place]
+    return frames
 
 
 class Tails:
-    """The tails of the sessions that are being read, made by the first reader and dropped with the last."""
+    """The tails of the sessions that are being read or written, made by the first who holds one and dropped with the last."""
 
     def __init__(self) -> None:
         self._tails: dict[Key, Tail] = {}
@@ -123,16 +143,40 @@ class Tails:
 
     @contextmanager
     def reading(self, key: Key) -> Iterator[Tail]:
-        tail = self._tails.setdefault(key, Tail())
-        tail.readers += 1
+        tail = self.hold(key)
         try:
             yield tail
         finally:
-            tail.readers -= 1
-            if not tail.readers and self._tails.get(key) is tail:
-                del self._tails[key]
+            self.let_go(key, tail)
+
+    def hold(self, key: Key) -> Tail:
+        """The tail of a session, which is kept until it is let go as often as it was held."""
+        tail = self._tails.setdefault(key, Tail())
+        tail.holders += 1
+        return tail
+
+    def let_go(self, key: Key, tail: Tail) -> None:
+        tail.holders -= 1
+        if not tail.holders and self._tails.get(key) is tail:
+            del self._tails[key]
 
 
-def _settle(waiter: asyncio.Future[bool], woken: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(woken)
+class _Waiter:
+    """A reader that has all there is."""
+
+    def __init__(self, woken: asyncio.Future[bool], on_push: Callable[[], bool]) -> None:
+        self.woken = woken
+        self._on_push = on_push
+
+    def goes_on(self) -> bool:
+        """Whether it goes on waiting after a push."""
+        if self.woken.done():
+            return False
+        if self._on_push():
+            return True
+        self.wake(True)
+        return False
+
+    def wake(self, pushed: bool) -> None:
+        if not self.woken.done():
+            self.woken.set_result(pushed)

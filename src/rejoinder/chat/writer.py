@@ -1,17 +1,21 @@
 """The one write path: everything that is appended to any log goes through one queue and one commit at a time.
 
 While one commit runs, what comes next gathers; so an idle service commits at once, and a loaded one commits more at a
-time (group commit). The text of a live reply gathers in its `DeltaBuffer` and becomes one event per part and commit.
-What is committed is published, in order; only then do those who appended learn of it.
+time (group commit). What can wait for company does so for a moment, since a commit costs as much for one token as for a
+hundred: more text of replies whose readers have some, and ends. A first word, a message and a stop never wait. The text of a
+live reply gathers in its `DeltaBuffer` and becomes one event per part and commit. What is committed is published, in order;
+only then do those who appended learn of it.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
 from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.texts import with_texts
+from rejoinder.entities import Header, Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.events import Event
 
@@ -19,6 +23,13 @@ log = logging.getLogger(__name__)
 
 BATCH = 1_000
 """Appends of one commit at most: bounds how long the first of them waits for the last."""
+
+PACE = 0.02
+"""Seconds from the beginning of a commit to that of the next, where all that is to be committed can wait. Nobody sees it:
+a screen shows a new picture every 16 ms."""
+
+HEADERS = 2_000
+"""Sessions whose headers are kept in mind."""
 
 BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between tries of a commit that the store did not take; the last goes on for ever."""
@@ -32,9 +43,13 @@ class Writer:
         self._signals = signals
         self._lease: Lease | None = None
         self._number = 0
+        self.headers: dict[Key, Header] = {}
+        """Of sessions that were changed here lately, as the last change left them (`last_seq` is not kept up)."""
         self._waiting: list[_Item] = []
         self._written: dict[DeltaBuffer, None] = {}
         self._wanted = asyncio.Event()
+        self._pressing = asyncio.Event()
+        self._began = 0.0
         self._task: asyncio.Task[None] | None = None
         self.failing: StoreUnavailable | None = None
         """Why the commit that is being tried has not been taken yet."""
@@ -63,29 +78,44 @@ class Writer:
         """Of the lease that this worker holds, None where it holds none."""
         return self._lease.epoch if self._lease is not None else None
 
-    async def append(self, append: Append, epoch: int | None = None) -> AppendResult:
+    async def append(self, append: Append, epoch: int | None = None, *, pressing: bool = True) -> AppendResult:
         """Commits an append, and what a search shall find of it, with the next batch. Waits for as long as the store needs.
 
         `epoch` is that under which it was decided, else the present one. Raises LeaseLost where it is over: what was decided
-        under one lease is never written under another.
+        under one lease is never written under another. What is not `pressing` can wait for company.
         """
         item = _Item(await with_texts(append), self.lease.epoch if epoch is None else epoch)
         self._waiting.append(item)
-        self._wanted.set()
+        self._want(pressing)
         return await item.result()
 
     def write(self, buffer: DeltaBuffer) -> None:
         """Commits what the buffer holds with the next batch."""
         self._written[buffer] = None
+        self._want(buffer.pressing)
+
+    def _want(self, pressing: bool) -> None:
         self._wanted.set()
+        if pressing:
+            self._pressing.set()
 
     async def _run(self) -> None:
         while True:
             await self._wanted.wait()
+            await self._company()
             if items := self._gather():
                 await self._commit(items)
             else:
                 self._wanted.clear()
+
+    async def _company(self) -> None:
+        """Waits until the next commit may begin."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._began + PACE):
+                await self._pressing.wait()
+        self._pressing.clear()
+        self._began = loop.time()
 
     def _gather(self) -> list["_Item"]:
         items, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
@@ -94,9 +124,11 @@ class Writer:
         return items
 
     async def _commit(self, gathered: Sequence["_Item"]) -> None:
-        lease = self._lease
-        items = [item for item in gathered if item.epoch == self.epoch]
-        _fail([item for item in gathered if item.epoch != self.epoch], LeaseLost("The lease was lost meanwhile."))
+        lease, epoch = self._lease, self.epoch
+        items = [item for item in gathered if item.epoch == epoch]
+        if len(items) < len(gathered):
+            late = [item for item in gathered if item.epoch != epoch]
+            _fail(late, LeaseLost("The lease was lost meanwhile."))
         if lease is None or not items:
             return
         appends = [item.append for item in items]
@@ -118,9 +150,17 @@ class Writer:
             for item in items:
                 await self._commit([item])
             return
+        self._remember(appends, results)
         self._signals.publish(_wakes(appends, results))
         for item, result in zip(items, results, strict=True):
             item.done(result)
+
+    def _remember(self, appends: Sequence[Append], results: Sequence[AppendResult]) -> None:
+        if len(self.headers) > HEADERS:
+            self.headers.clear()
+        for append, result in zip(appends, results, strict=True):
+            if append.header is not None and isinstance(result, Appended):
+                self.headers[append.key] = append.header
 
     async def _persist(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
         """One batch under one number, tried until the store says what became of it."""
@@ -145,11 +185,11 @@ def _wakes(appends: Sequence[Append], results: Sequence[AppendResult]) -> list[W
     wakes = []
     for append, result in zip(appends, results, strict=True):
         if isinstance(result, Appended):
-            events = tuple(
-                Event(result.first + place, draft.type, draft.message_id, draft.data)
-                for place, draft in enumerate(append.drafts)
-            )
-            wakes.append(Wake(append.key, events))
+            events = [
+                Event(seq, draft.type, draft.message_id, draft.data)
+                for seq, draft in enumerate(append.drafts, result.first)
+            ]
+            wakes.append(Wake(append.key, tuple(events)))
     return wakes
 
 

@@ -117,7 +117,7 @@ class StreamDecoder:
             raise ProviderError("upstream_incomplete", f"The upstream {how} before the reply was finished.")
 
     def _event(self, kind: bytes, payload: bytes, chunks: list[Chunk]) -> None:
-        if payload.strip() == b"[DONE]":
+        if payload[:1] != b"{" and payload.strip() == b"[DONE]":
             self.done = True
             return
         if kind == b"error":
@@ -137,7 +137,8 @@ class StreamDecoder:
             for part, text in _spoken(words):
                 if text := self._texts.clean(part, text):
                     chunks.append(TextChunk(part, text))
-            chunks.extend(map(self._call, words.tool_calls or ()))
+            if words.tool_calls:
+                chunks.extend(map(self._call, words.tool_calls))
         if choice.finish_reason and not self.finished:
             chunks.extend(self._texts.halves())
             chunks.append(FinishChunk(_finish_reason(choice.finish_reason)))
@@ -223,7 +224,14 @@ def completion_of(chunks: Iterable[Chunk]) -> Completion:
 # --- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _spoken(words: _Words) -> Iterator[tuple[Part, str]]:
+def _spoken(words: _Words) -> Iterable[tuple[Part, str]]:
+    content = words.content
+    if type(content) is str and not (words.reasoning_content or words.reasoning or words.refusal):  # nearly always
+        return (("content", content),) if content else ()
+    return _all_spoken(words)
+
+
+def _all_spoken(words: _Words) -> Iterator[tuple[Part, str]]:
     if reasoning := words.reasoning_content or words.reasoning:
         yield "reasoning", reasoning
     if isinstance(words.content, str):

@@ -132,8 +132,8 @@ class LocalProvider(Provider):
     async def _load(self, dead: _Child | None) -> _Child:
         if dead is not None:
             await dead.close()
-        # The SDK takes most of a second to import, in which the service would answer nobody.
-        imported = asyncio.get_running_loop().run_in_executor(None, _import_sdk)
+        # To import the HTTP client takes a while, in which the service would answer nobody.
+        imported = asyncio.get_running_loop().run_in_executor(None, _import_client)
         process = await ModelProcess.start(self._files, threads=self._threads, slots=self._slots, context=self._context)
         client = OpenAIProvider(process.key, f"{process.address}/v1", default_model=MODEL, embedded=True)
         try:
@@ -149,6 +149,5 @@ def _outcome(loading: asyncio.Task[_Child]) -> _Child | None:
     return None if loading.cancelled() or loading.exception() else loading.result()
 
 
-def _import_sdk() -> None:
-    for module in ("openai", "rejoinder.llm.openai_errors"):
-        importlib.import_module(module)
+def _import_client() -> None:
+    importlib.import_module("rejoinder.llm.http_faults")

@@ -1,16 +1,17 @@
-"""Any OpenAI-compatible Chat Completions API, through the official SDK's client.
+"""Any OpenAI-compatible Chat Completions API, over HTTP.
 
-The SDK makes the request and keeps the connections (over aiohttp, which is two to four times cheaper than its default);
-the bytes of the answer are decoded by `chat_completions`, since a model object for each chunk costs more than all else
-together. The SDK's own retries are off: each time that an upstream is asked is one call here.
+aiohttp makes the request and keeps the connections; the bytes of the answer are decoded by `chat_completions`. The official
+SDK, which stands behind `rejoinder.ask`, costs a millisecond of CPU a request and a layer for each read more, and adds
+nothing that this service wants: its retries would be attempts that nobody recorded (docs/decisions/0004-the-hot-path.md).
+Each time that an upstream is asked is one call here.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from msgspec import structs
 
@@ -20,11 +21,12 @@ from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, decode_comp
 from rejoinder.llm.openai_request import (
     DEFAULT_MODEL,
     OFFICIAL,
-    UNCOMPRESSED,
     checked_base_url,
     checked_key,
     decode_models,
+    headers_of,
     is_whole,
+    proxy_of,
     request_body,
     secrets,
     without_prompt,
@@ -32,7 +34,7 @@ from rejoinder.llm.openai_request import (
 from rejoinder.llm.windows import known_window
 
 if TYPE_CHECKING:
-    import httpx2
+    import aiohttp
 
 LISTED_FOR = 60.0
 """Seconds for which the upstream's list of models is taken to be right."""
@@ -42,8 +44,6 @@ LISTING = 10.0
 """Seconds that it may take."""
 KEEPALIVE = 30.0
 """Seconds for which an idle connection is kept: chats pause for so long, and proxies forget after a minute."""
-CONNECTIONS = 100_000
-"""More than a process has replies: its limits are set where replies begin, not where they would wait unseen."""
 AFTER_FINISH = 5.0
 """Seconds that a reply which has finished waits for its usage and its end."""
 AFTER_DONE = 0.1
@@ -74,36 +74,38 @@ class OpenAIProvider(Provider):
         embedded: bool = False,
     ) -> None:
         self._key = checked_key(api_key)
-        self._base_url = checked_base_url(base_url)
-        self._organization = organization
-        self._default = default_model or (DEFAULT_MODEL if self._base_url.rstrip("/") == OFFICIAL else "")
+        self._address = checked_base_url(base_url).rstrip("/")
+        self._default = default_model or (DEFAULT_MODEL if self._address == OFFICIAL else "")
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._include_usage = include_usage
         self._embedded = embedded
-        self._headers = UNCOMPRESSED | ({"connection": "close"} if embedded else {})
+        self._headers = headers_of(self._key, organization) | ({"connection": "close"} if embedded else {})
         self._secrets = secrets(self._key)
         self._listed: tuple[float, list[str] | ProviderError] = (0, [])
         self._listing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        import httpx2  # with the SDK it takes most of a second, which whoever uses another provider need not wait for
-        import openai
+        import aiohttp  # takes a while, which whoever uses another provider need not wait for
 
-        timeout = httpx2.Timeout(self._read_timeout, connect=self._connect_timeout, pool=self._connect_timeout)
-        limits = httpx2.Limits(max_connections=CONNECTIONS, keepalive_expiry=KEEPALIVE)
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key,
-            base_url=self._base_url,
-            organization=self._organization,
-            max_retries=0,
+        # aiohttp would look for a proxy at each request, in a thread.
+        self._proxy, proxy_headers = (None, {}) if self._embedded else proxy_of(self._address)
+        # To a proxy that passes plain requests on, its headers come with the request; else with the one that opens a tunnel.
+        plain = self._address.startswith("http://")
+        self._request_headers = self._headers | (proxy_headers if plain else {})
+        self._proxy_headers = {} if plain else proxy_headers
+        # Nobody waits unseen for a connection: limits are set where replies begin.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_timeout, sock_read=self._read_timeout)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
             timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(timeout=timeout, limits=limits, trust_env=not self._embedded),
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._client.close()
+        await self._session.close()
 
     async def prepare(self, prompt: Prompt) -> Prompt:
         model = prompt.model or self._default or (await self._upstream_models())[0]
@@ -115,7 +117,7 @@ class OpenAIProvider(Provider):
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         async with self._asked(prompt, stream=True) as response:
             if is_whole(response.headers.get("content-type", "")):  # the upstream does not stream
-                yield chunks_of(decode_completion(await _rest(response), self._secrets))
+                yield chunks_of(decode_completion(await rest_of(response), self._secrets))
                 return
             decoder = StreamDecoder(self._secrets)
             async with aclosing(_reads(response, decoder)) as reads:
@@ -126,7 +128,7 @@ class OpenAIProvider(Provider):
 
     async def complete(self, prompt: Prompt) -> Completion:
         async with self._asked(prompt, stream=False) as response:
-            return decode_completion(await _rest(response), self._secrets)
+            return decode_completion(await rest_of(response), self._secrets)
 
     def window(self, model: str) -> int | None:
         return known_window(model or self._default)
@@ -141,33 +143,43 @@ class OpenAIProvider(Provider):
         return list(dict.fromkeys(([self._default] if self._default else []) + listed))
 
     @asynccontextmanager
-    async def _asked(self, prompt: Prompt, *, stream: bool) -> AsyncIterator["httpx2.Response"]:
+    async def _asked(self, prompt: Prompt, *, stream: bool) -> AsyncIterator["aiohttp.ClientResponse"]:
         """The answer to a prompt: its body is unread. Leaving closes the connection unless the body has ended."""
-        import httpx2
-        import openai
-
         prompt = await self.prepare(prompt)
         body = request_body(prompt, prompt.model, stream=stream, include_usage=self._include_usage)
-        response: httpx2.Response | None = None
         try:
-            request = self._client.post(
-                "/chat/completions",
-                content=body,
-                cast_to=httpx2.Response,
-                options={"headers": self._headers},
-                stream=True,  # leaves the body unread; it is given out as it is asked for, and not as an AsyncStream
-                stream_cls=openai.AsyncStream[Any],
-            )
-            response = await _unless_faulty(cast("Awaitable[httpx2.Response]", request), self._secrets)
-            yield response
+            async with self._answered("POST", "/chat/completions", body) as response:
+                yield response
         except ProviderError as error:
             safe = without_prompt(error, prompt)
             if safe is error:
                 raise
             raise safe from None
+
+    @asynccontextmanager
+    async def _answered(
+        self, method: str, path: str, body: bytes | None = None
+    ) -> AsyncIterator["aiohttp.ClientResponse"]:
+        """An answer that is no refusal, its body unread. Raises ProviderError."""
+        from rejoinder.llm.http_faults import FAULTS, provider_error, refusal
+
+        try:
+            response = await self._session.request(
+                method,
+                self._address + path,
+                data=body,
+                headers=self._request_headers,  # the session's own would go to the proxy as well, the key among them
+                proxy=self._proxy,
+                proxy_headers=self._proxy_headers,
+            )
+        except FAULTS as fault:
+            raise provider_error(fault) from fault
+        try:
+            if response.status >= 400:
+                raise await refusal(response, self._secrets)
+            yield response
         finally:
-            if response is not None:
-                await _close(response)
+            response.close()
 
     async def _upstream_models(self) -> list[str]:
         """At least one. Raises ProviderError."""
@@ -185,62 +197,45 @@ class OpenAIProvider(Provider):
         return listed
 
     async def _list(self) -> list[str]:
-        import httpx2
-
         try:
-            async with asyncio.timeout(LISTING):
-                response = await _unless_faulty(self._client.get("/models", cast_to=httpx2.Response), self._secrets)
+            async with asyncio.timeout(LISTING), self._answered("GET", "/models") as response:
+                return decode_models(await rest_of(response))
         except TimeoutError:
             raise ProviderError("upstream_timeout", "The upstream did not list its models in time.") from None
-        return decode_models(response.content)
 
 
-async def _unless_faulty(request: Awaitable["httpx2.Response"], secrets: Sequence[str]) -> "httpx2.Response":
-    from rejoinder.llm.openai_errors import FAULTS, provider_error
-
-    try:
-        response = await request
-    except FAULTS as fault:
-        raise provider_error(fault, secrets=secrets) from fault
-    return response
-
-
-async def _reads(response: "httpx2.Response", decoder: StreamDecoder) -> AsyncGenerator[bytes, None]:
+async def _reads(response: "aiohttp.ClientResponse", decoder: StreamDecoder) -> AsyncGenerator[bytes, None]:
     """What each read of the body brings, until the decoder knows that it is the end, or the upstream ends it."""
-    from rejoinder.llm.openai_errors import FAULTS, provider_error
+    from rejoinder.llm.http_faults import FAULTS, provider_error
 
-    async with aclosing(response.aiter_bytes()) as body:
-        try:
-            while not (decoder.finished or decoder.done or decoder.fault):
-                yield await anext(body)
-        except StopAsyncIteration:
-            return
-        except FAULTS as fault:
-            raise provider_error(fault, began=True) from fault
-        if decoder.fault:
-            return
-        # The reply is whole. What still comes (its usage) is welcome, and what goes wrong now does not spoil it.
-        until = asyncio.get_running_loop().time() + AFTER_FINISH
-        with contextlib.suppress(StopAsyncIteration, *FAULTS):
-            while not decoder.done and decoder.fault is None:
-                async with asyncio.timeout_at(until):
-                    data = await anext(body)
-                yield data
-            async with asyncio.timeout(AFTER_DONE):
-                await anext(body)
-
-
-async def _rest(response: "httpx2.Response") -> bytes:
-    from rejoinder.llm.openai_errors import FAULTS, provider_error
-
+    read = response.content.readany
     try:
-        return await response.aread()
+        while not (decoder.finished or decoder.done or decoder.fault):
+            if not (data := await read()):
+                return
+            yield data
     except FAULTS as fault:
         raise provider_error(fault, began=True) from fault
+    if decoder.fault:
+        return
+    # The reply is whole. What still comes (its usage) is welcome, and what goes wrong now does not spoil it.
+    until = asyncio.get_running_loop().time() + AFTER_FINISH
+    with contextlib.suppress(*FAULTS):
+        while not decoder.done and decoder.fault is None:
+            async with asyncio.timeout_at(until):
+                data = await read()
+            if not data:
+                return
+            yield data
+        async with asyncio.timeout(AFTER_DONE):
+            await read()
 
 
-async def _close(response: "httpx2.Response") -> None:
-    from rejoinder.llm.openai_errors import FAULTS
+async def rest_of(response: "aiohttp.ClientResponse") -> bytes:
+    """The whole body. Raises ProviderError."""
+    from rejoinder.llm.http_faults import FAULTS, provider_error
 
-    with contextlib.suppress(*FAULTS):  # there is nobody left who wants to know
-        await response.aclose()
+    try:
+        return await response.read()
+    except FAULTS as fault:
+        raise provider_error(fault, began=True) from fault

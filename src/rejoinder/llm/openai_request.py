@@ -1,10 +1,14 @@
 """What the asynchronous and the synchronous client share: what is sent, and what is made of an answer."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 
+from rejoinder import __version__
 from rejoinder.abc import Prompt
 from rejoinder.entities import JsonObject
 from rejoinder.errors import Misconfigured, ProviderError
@@ -21,6 +25,33 @@ UNCOMPRESSED = {"accept-encoding": "identity"}
 
 ECHO, SHORT_ECHO = 24, 6
 """Characters: an error repeats the prompt with so many in a row of a message, or with a whole one no shorter."""
+
+
+def headers_of(key: str, organization: str | None) -> dict[str, str]:
+    """Of every request."""
+    headers = {
+        "accept": "text/event-stream, application/json",
+        "authorization": f"Bearer {key}",
+        "content-type": "application/json",
+        "user-agent": f"Rejoinder/{__version__}",
+        **UNCOMPRESSED,
+    }
+    return headers | ({"openai-organization": organization} if organization else {})
+
+
+def proxy_of(address: str) -> tuple[str | None, dict[str, str]]:
+    """The proxy that the environment names for an address, and the headers for it. Read once, since it is read from files too."""
+    url = urlsplit(address)
+    named = getproxies()
+    proxy = named.get(url.scheme) or named.get("all")
+    if not proxy or (url.hostname and proxy_bypass(url.hostname)):
+        return None, {}
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if parts.username is None:
+        return parts.geturl(), {}
+    said = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return bare, {"proxy-authorization": f"Basic {b64encode(said.encode()).decode()}"}
 
 
 def request_body(prompt: Prompt, model: str, *, stream: bool, include_usage: bool = True) -> bytes:

@@ -5,8 +5,11 @@ OpenRouter, Groq, Mistral, DeepSeek, xAI, and of Gemini's and Anthropic's compat
 quoted to the user, trimmed and without anything that looks like a key.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -152,3 +155,27 @@ def _listed(detail: Any) -> str:
     items = detail if isinstance(detail, list) else [detail]
     told = [item for item in items if isinstance(item, dict)]
     return "; ".join(f"{'.'.join(map(str, item.get('loc') or ()))} {item.get('msg', '')}".strip() for item in told)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds that the upstream asks to wait, from a number of seconds, of milliseconds, or a date."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    told = headers.get("retry-after")
+    if told is None or (seconds := _number(told)) is not None:
+        return None if told is None else seconds
+    try:
+        date = parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if number >= 0 and math.isfinite(number) else None

@@ -15,7 +15,7 @@ from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost
 
 
-class Place(Struct, frozen=True):
+class Place(Struct, frozen=True, gc=False):
     """Where a session stands: its version, and the seq of its last event."""
 
     version: int

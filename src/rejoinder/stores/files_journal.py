@@ -120,6 +120,11 @@ class Journal:
         self._torn = False
         self._unsynced_since: float | None = None
         self.size = 0
+        self.doubtful = False
+        """Whether some of what was acknowledged may never come to be durable in this file: an fsync of it has failed.
+
+        The system says so once and forgets what it could not write; another fsync would succeed and mean nothing.
+        """
 
     def start(self) -> None:
         """Begins a new file."""
@@ -137,7 +142,7 @@ class Journal:
                 remove_file(path)
             raise
         self.close()
-        self._path, self._fd, self.size, self._torn = path, fd, 0, False
+        self._path, self._fd, self.size, self._torn, self.doubtful = path, fd, 0, False, False
         stat = os.fstat(fd)
         self._file = (stat.st_dev, stat.st_ino)
 
@@ -172,8 +177,10 @@ class Journal:
     def sync(self) -> None:
         """Makes durable what is not yet, where the policy is to do so some time."""
         if self._unsynced_since is not None and self._fd is not None:
-            if self._policy == "second":
+            if self._policy == "second" and not self.doubtful:
+                self.doubtful = True
                 fsync(self._fd)
+                self.doubtful = False
             self._unsynced_since = None
 
     @property

@@ -78,6 +78,8 @@ class FilesKeeper:
             log.warning("what is in the journal could not be made durable in the files: %s", exc)
             self._writing.submit(self._writer.not_kept, dirty).result()
             return False
+        if journals:
+            self._writing.submit(self._writer.kept).result()
         return True
 
     def _make_durable(self, dirty: Dirty) -> None:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from rejoinder.abc import Append, AppendResult, Lease
 from rejoinder.entities import Key
+from rejoinder.errors import StoreUnavailable
 from rejoinder.stores.batch import check_number, lost
 from rejoinder.stores.files_batch import Batch
 from rejoinder.stores.files_compaction import Compacted
@@ -71,6 +72,7 @@ class FilesWriter:
         # What a crash left in older journals is made durable soon.
         self._erase = 0.0 if journal.older() else None
         self._again = False
+        self._doubtful = False
         self._temporary = count(1)
         self.leases: dict[int, _Held] = {}
 
@@ -155,6 +157,8 @@ class FilesWriter:
         self._catch_up()
 
     def _commit(self, steps: Sequence[Step], publish: Callable[[], None]) -> None:
+        if self._doubtful:
+            raise StoreUnavailable("What was written last could not be made durable, and is being written again.")
         with unavailable("written"):
             self._journal.commit(record_of(steps))
         self._behind.append(_Committed(steps, publish))
@@ -206,19 +210,26 @@ class FilesWriter:
     @property
     def wants_rotation(self) -> bool:
         erase = self._erase is not None and time.monotonic() > self._erase
-        return erase or self._journal.size > ROTATE_BYTES or len(self._dirty) > ROTATE_FILES
+        return erase or self._doubtful or self._journal.size > ROTATE_BYTES or len(self._dirty) > ROTATE_FILES
 
     def keep(self) -> tuple[list[Path], Dirty]:
         """Begins a new journal, where it is time. The older ones may go when these files are durable."""
         self._catch_up()
-        with unavailable("written"):
-            if self._journal.wants_sync:
-                self._journal.sync()
-            if not self.wants_rotation:
-                return [], {}
-            self._journal.start()
+        try:
+            with unavailable("written"):
+                if self._journal.wants_sync:
+                    self._journal.sync()
+                if not self.wants_rotation:
+                    return [], {}
+                self._journal.start()
+        finally:
+            self._doubtful = self._doubtful or self._journal.doubtful
         dirty, self._dirty, self._erase = self._dirty, {}, None
         return self._journal.older(), dirty
+
+    def kept(self) -> None:
+        """All that `keep` returned last is durable: in the files, whatever became of the journal."""
+        self._doubtful = self._journal.doubtful
 
     def not_kept(self, dirty: Dirty) -> None:
         """What was to be made durable was not. The system may have let go of it, so it is written again first."""

@@ -5,9 +5,9 @@ Read `sql/sqlite/migrations/` for the tables and why they are so, `sqlite_file.p
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from rejoinder.abc import Append, AppendResult, Found, Lease, Row, SessionCursor, Store
 from rejoinder.entities import Header, Key, OpenReply
@@ -19,6 +19,12 @@ from rejoinder.stores import sqlite_search as searching
 from rejoinder.stores.sql import statements
 from rejoinder.stores.sqlite_batch import Places, append_batch
 from rejoinder.stores.sqlite_threads import SqliteThreads
+
+FEW = 128
+"""Rows by their keys that are read at once; more are left to another thread."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class SqliteStore(Store):
@@ -99,7 +105,7 @@ class SqliteStore(Store):
     # reading: the session
 
     async def header(self, key: Key) -> Header | None:
-        return await self._threads.read(reads.header, key)
+        return self._threads.glance(reads.header, key)
 
     async def sessions(
         self, owner: str, *, after: SessionCursor | None, limit: int, words: Sequence[str] = ()
@@ -135,18 +141,19 @@ class SqliteStore(Store):
         return await self._threads.read(reads.events, key, after, until, message_ids, limit, max_bytes)
 
     async def events_at(self, key: Key, seqs: Iterable[int]) -> list[Event]:
-        return await self._threads.read(reads.events_at, key, tuple(seqs))
+        wanted = tuple(seqs)
+        return await self._few(len(wanted), reads.events_at, key, wanted)
 
     # reading: the index
 
     async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
-        return await self._threads.read(reads.rows, key, tuple(ids))
+        return await self._few(len(ids), reads.rows, key, tuple(ids))
 
     async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
-        return await self._threads.read(reads.children, key, tuple(parents))
+        return await self._few(len(parents), reads.children, key, tuple(parents))
 
     async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
-        return await self._threads.read(reads.lane, key, lane, low, high)
+        return await self._few(high - low, reads.lane, key, lane, low, high)
 
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         return await self._threads.read(reads.created, key, after, before, limit, newest)
@@ -160,6 +167,13 @@ class SqliteStore(Store):
 
     async def ping(self) -> None:
         await self._threads.write(_ping)
+
+    async def _few(
+        self, count: int, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        if count <= FEW:
+            return self._threads.glance(work, *args, **kwargs)
+        return await self._threads.read(work, *args, **kwargs)
 
 
 # --- in the writer's thread --------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Literal
 
 from rejoinder.abc import Found, SessionCursor, Text
@@ -12,6 +13,13 @@ from rejoinder.stores.sqlite_reads import to_header
 
 Mark = Literal["m", "l", "t"]
 """What a text is: a message, one that came late (so that its number does not tell its time), or a title."""
+
+LATEST = 4_000
+"""Texts that have the words of a question, the latest of them. Where there are more, the words are frequent: to look all of those
+up costs a microsecond each, and the newest sessions that have them are among these, as a rule."""
+
+WALKED = 200
+"""Sessions through which a walk for one page goes at most."""
 
 BEFORE_ALL = "\U0010ffff"
 """Later than every time, as text."""
@@ -44,15 +52,59 @@ def search(connection: sqlite3.Connection, owner: str, words: Sequence[str], lim
 def sessions(
     connection: sqlite3.Connection, owner: str, after: SessionCursor | None, limit: int, words: Sequence[str]
 ) -> list[Header]:
-    place = after or SessionCursor(BEFORE_ALL, "")
-    asked = {
-        "match": _match("mlt", owner, words),
-        "owner": owner,
-        "updated_at": place.updated_at,
-        "session_id": place.session_id,
-        "limit": limit,
-    }
-    return [to_header(*row) for row in connection.execute(_read()["sessions_having"], asked)]
+    match, place = _match("mlt", owner, words), after or SessionCursor(BEFORE_ALL, "")
+    with _one_state(connection):
+        if (page := _by_latest(connection, owner, place, limit, match)) is not None:
+            return page
+        asked = {
+            "match": match,
+            "owner": owner,
+            "updated_at": place.updated_at,
+            "session_id": place.session_id,
+            "limit": limit,
+        }
+        return [to_header(*row) for row in connection.execute(_read()["sessions_having"], asked)]
+
+
+def _by_latest(
+    connection: sqlite3.Connection, owner: str, place: SessionCursor, limit: int, match: str
+) -> list[Header] | None:
+    """A page of sessions in which frequent words were said lately, met on a walk through the list.
+
+    None where the words are not frequent, or the latest texts that have them do not tell: all of those are to be looked up then.
+    """
+    walk = {"owner": owner, "updated_at": place.updated_at, "session_id": place.session_id, "limit": WALKED}
+    # What was said later than anything in these sessions need not be looked through again for each page.
+    [newest] = connection.execute(_read()["newest_walked"], walk).fetchone()
+    asked = {"match": match, "newest": newest, "limit": LATEST}
+    latest = connection.execute(_read()["latest_having"], asked).fetchall()
+    if sum(count for _, count, _ in latest) < LATEST:
+        return None
+    having = {session for session, _, _ in latest}
+    page: list[Header] = []
+    walked = 0
+    walk["oldest"] = min(n for _, _, n in latest)
+    with closing(connection.execute(_read()["sessions_walked"], walk)) as rows:
+        for session, has_older, header, last_seq in rows:
+            walked += 1
+            if session in having:
+                page.append(to_header(header, last_seq))
+                if len(page) == limit:
+                    return page
+            elif has_older:
+                return None
+    return page if walked < WALKED else None
+
+
+@contextmanager
+def _one_state(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is asked meanwhile sees one state of the store."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _match(marks: str, owner: str, words: Sequence[str]) -> str:

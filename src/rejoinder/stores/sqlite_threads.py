@@ -1,7 +1,8 @@
 """The threads of a SQLite store: one that writes, a few that read, and errors that a caller can act on.
 
 All writes and checkpoints are the writer's, one after the other; that also keeps clear of the fault that SQLite before
-3.51.3 has where several connections write at once. Readers neither wait for it nor make it wait.
+3.51.3 has where several connections write at once. Readers neither wait for it nor make it wait. A read of a few rows by
+their keys takes less time than the way to another thread and back, so it is done where it is asked for.
 """
 
 import sqlite3
@@ -33,6 +34,7 @@ class SqliteThreads:
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._writer: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
+        self._glancing: sqlite3.Connection | None = None
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self._threads = Threads("sqlite")
 
@@ -54,8 +56,15 @@ class SqliteThreads:
         return await self._threads.write(lambda: self._transaction(lambda writer: work(writer, *args, **kwargs)))
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs work that asks one statement, on the state of this moment or a later one. Raises StoreUnavailable."""
+        """Runs work that asks on one state of the store: of this moment, or a later one. Raises StoreUnavailable."""
         return await self._threads.read(lambda: self._query(lambda reader: work(reader, *args, **kwargs)))
+
+    def glance(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Does at once, in the caller's thread, what `read` would do: for a few rows by their keys. Raises StoreUnavailable."""
+        if self._glancing is None:
+            raise StoreUnavailable("The store is not open.")
+        with _unavailable("read"):
+            return work(self._glancing, *args, **kwargs)
 
     async def tidy(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Runs what is no change of what is kept, between two transactions. Raises StoreUnavailable."""
@@ -72,9 +81,11 @@ class SqliteThreads:
                 reader = open_reader(self._path)
                 self._readers.append(reader)
                 self._idle.put(reader)
+            self._glancing = open_reader(self._path)
 
     def _let_go(self) -> None:
-        for connection in (*self._readers, self._writer):
+        glancing, self._glancing = self._glancing, None
+        for connection in (*self._readers, glancing, self._writer):
             if connection is not None:
                 connection.close()
         self._lock.release()

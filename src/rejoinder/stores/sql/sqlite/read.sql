@@ -21,6 +21,34 @@ WHERE owner = :owner AND (updated_at, id) < (:updated_at, :session_id)
 ORDER BY updated_at DESC, id DESC
 LIMIT :limit
 
+-- name: latest_having
+SELECT session, count(*), min(n)
+FROM (
+    SELECT session, n FROM word_index CROSS JOIN texts ON n = word_index.rowid
+    WHERE word_index MATCH :match AND word_index.rowid <= :newest
+    ORDER BY word_index.rowid DESC
+    LIMIT :limit
+)
+GROUP BY session
+
+-- name: newest_walked
+SELECT max(n)
+FROM texts
+WHERE session IN (
+    SELECT n FROM sessions
+    WHERE owner = :owner AND (updated_at, id) < (:updated_at, :session_id)
+    ORDER BY updated_at DESC, id DESC
+    LIMIT :limit
+)
+
+-- name: sessions_walked
+SELECT n, EXISTS (SELECT 1 FROM texts WHERE session = sessions.n AND texts.n < :oldest), header,
+    (SELECT max(seq) FROM events WHERE session = sessions.n)
+FROM sessions
+WHERE owner = :owner AND (updated_at, id) < (:updated_at, :session_id)
+ORDER BY updated_at DESC, id DESC
+LIMIT :limit
+
 -- name: sessions_having
 SELECT header, (SELECT max(seq) FROM events WHERE session = sessions.n)
 FROM (

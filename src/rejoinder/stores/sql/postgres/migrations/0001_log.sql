@@ -299,41 +299,53 @@ BEGIN
 END
 $$;
 
--- The newest sessions are gone through one by one, where frequent words are met soon; for what is behind them the words are
--- looked up. Left to the planner, who does not know which sessions have the words, a page could cost a walk through all.
+-- The newest sessions are gone through one by one, where frequent words are met soon, as long as what is met there promises a
+-- full page within 2,000 of them; behind them the words are looked up. Left to the planner, who does not know which sessions
+-- have the words, a page could cost a walk through all.
 CREATE FUNCTION search_sessions(of_owner text, wanted text, after_updated_at text, after_id text, most bigint)
 RETURNS TABLE (found_header bytea, found_last_seq bigint) LANGUAGE plpgsql STABLE AS $$
 DECLARE
-    walked CONSTANT integer := 2000;
-    found_so_far bigint;
+    stretch bigint := 100;
+    walked bigint := 0;
+    found_so_far bigint := 0;
+    found_here bigint;
     last record;
 BEGIN
-    RETURN QUERY EXECUTE '
-        SELECT s.header, p.last_seq
-        FROM (
-            SELECT n, updated_at, id, header FROM sessions
-            WHERE owner = $1 AND ($3 IS NULL OR (updated_at, id) < ($3, $4))
-            ORDER BY updated_at DESC, id DESC
-            LIMIT $6
-        ) AS s JOIN places AS p ON p.session = s.n
-        WHERE EXISTS (SELECT FROM texts AS t WHERE t.session = s.n AND t.words @@ $2::tsquery)
-        ORDER BY s.updated_at DESC, s.id DESC
-        LIMIT $5' USING of_owner, wanted, after_updated_at, after_id, most, walked;
-    GET DIAGNOSTICS found_so_far = ROW_COUNT;
-    IF found_so_far < most THEN
-        SELECT s.updated_at, s.id INTO last FROM sessions AS s
-        WHERE s.owner = of_owner AND (after_updated_at IS NULL OR (s.updated_at, s.id) < (after_updated_at, after_id))
-        ORDER BY s.updated_at DESC, s.id DESC
-        OFFSET walked - 1 LIMIT 1;
-        IF FOUND THEN
-            RETURN QUERY EXECUTE '
-                WITH found AS MATERIALIZED (SELECT DISTINCT session FROM texts WHERE words @@ $2::tsquery)
-                SELECT s.header, p.last_seq
-                FROM found JOIN sessions AS s ON s.n = found.session JOIN places AS p ON p.session = s.n
-                WHERE s.owner = $1 AND (s.updated_at, s.id) < ($3, $4)
-                ORDER BY s.updated_at DESC, s.id DESC
-                LIMIT $5' USING of_owner, wanted, last.updated_at, last.id, most - found_so_far;
+    SELECT after_updated_at AS updated_at, after_id AS id INTO last;
+    LOOP
+        RETURN QUERY EXECUTE '
+            SELECT s.header, p.last_seq
+            FROM (
+                SELECT n, updated_at, id, header FROM sessions
+                WHERE owner = $1 AND ($3 IS NULL OR (updated_at, id) < ($3, $4))
+                ORDER BY updated_at DESC, id DESC
+                LIMIT $6
+            ) AS s JOIN places AS p ON p.session = s.n
+            WHERE EXISTS (SELECT FROM texts AS t WHERE t.session = s.n AND t.words @@ $2::tsquery)
+            ORDER BY s.updated_at DESC, s.id DESC
+            LIMIT $5' USING of_owner, wanted, last.updated_at, last.id, most - found_so_far, stretch;
+        GET DIAGNOSTICS found_here = ROW_COUNT;
+        found_so_far := found_so_far + found_here;
+        IF found_so_far = most THEN
+            RETURN;
         END IF;
-    END IF;
+        SELECT s.updated_at, s.id INTO last FROM sessions AS s
+        WHERE s.owner = of_owner AND (last.updated_at IS NULL OR (s.updated_at, s.id) < (last.updated_at, last.id))
+        ORDER BY s.updated_at DESC, s.id DESC
+        OFFSET stretch - 1 LIMIT 1;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        walked := walked + stretch;
+        EXIT WHEN found_so_far * 2000 < most * walked;
+        stretch := stretch * 2;
+    END LOOP;
+    RETURN QUERY EXECUTE '
+        WITH found AS MATERIALIZED (SELECT DISTINCT session FROM texts WHERE words @@ $2::tsquery)
+        SELECT s.header, p.last_seq
+        FROM found JOIN sessions AS s ON s.n = found.session JOIN places AS p ON p.session = s.n
+        WHERE s.owner = $1 AND (s.updated_at, s.id) < ($3, $4)
+        ORDER BY s.updated_at DESC, s.id DESC
+        LIMIT $5' USING of_owner, wanted, last.updated_at, last.id, most - found_so_far;
 END
 $$;
