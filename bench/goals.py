@@ -113,5 +113,7 @@ def _against(rounds: Sequence[Round], load: Load, other: str, compare: Callable[
 
 
 def _whole(rounds: Sequence[Round], load: Load) -> Verdict:
+    """Of all rounds together: a reply that broke in one of them is not made good by the others."""
     own = [each for each in rounds if (each.load, each.contestant) == (load.name, "rejoinder")]
-    return Verdict(goal=f"{load.name}: replies that broke", limit=0, values=[each.streams - each.whole for each in own])
+    broken: list[float] = [sum(each.streams - each.whole for each in own)] if own else []
+    return Verdict(goal=f"{load.name}: replies that broke", limit=0, values=broken)

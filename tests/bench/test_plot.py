@@ -29,7 +29,7 @@ PAGE = (
 MACHINE = {"commit": "abc", "processor": "one", "cores": 2, "load_before": [0.5], "python": "3", "sqlite": "3"} | {
     "file_system_of_the_log": "ext4"
 }
-NUMBERS = (1, 10, 100, 1_000)
+NUMBERS = (1, 10, 20, 50, 100, 1_000)
 
 
 @pytest.fixture
@@ -90,7 +90,8 @@ def test_all_parts_are_drawn_between_their_marks(docs: Path) -> None:
     assert re.search(r"\| to be good +\| +1 \| +0.7 \| 0.5 … 2.0 \| met, not in each round \|", section(docs, "goals"))
     assert re.search(r"\| 1,000 +\| +1,020 \| +10.0 \| +102.0 \| +1.0 / 1.0 \|", section(docs, "streams"))
     assert re.search(
-        r"\| some 50 sessions +\| 1.0 / 0.0 \| 1.0 / 0.1 \| 1.0 / 1.0 \| 1.0 / 10.0 \|", section(docs, "rows")
+        r"\| some 50 sessions +\| 1.0 / 0.0 \| 1.0 / 0.1 \| 1.0 / 0.2 \| 1.0 / 0.5 \| 1.0 / 1.0 \| 1.0 / 10.0 \|",
+        section(docs, "rows"),
     )
     assert "it |" not in section(docs, "rows")
     text = (docs / plot.PAGE).read_text(encoding="utf-8")
@@ -113,6 +114,13 @@ def test_drawing_again_changes_nothing_and_other_parts_stay(docs: Path) -> None:
     assert section(docs, "rows") == "old rows"
     plot.draw([result(docs.parent, rows=curve())], docs)
     assert (docs / plot.PAGE).read_text(encoding="utf-8") == first
+
+
+def test_a_few_numbers_of_streams_are_no_curve(docs: Path) -> None:
+    few = [each for each in curve() if each.streams < 100]
+    plot.draw([result(docs.parent, rows=few, verdicts=[Verdict(goal="it", limit=1, values=[])])], docs)
+    assert section(docs, "streams") == "old streams"
+    assert "| it " in section(docs, "goals")
 
 
 @pytest.mark.parametrize(
