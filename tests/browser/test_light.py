@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Response, expect
+from playwright.sync_api import Browser, BrowserContext, Response, Route, expect
 
 from chat_page import Chat
 from server_process import Server
@@ -57,6 +57,23 @@ def test_the_browser_is_told_at_once_what_it_will_need(newcomer: BrowserContext,
     responses = fetched(newcomer, server.url, "What shall we talk about?")
     asked = {response.url.removeprefix(server.url) for response in responses if response.url.endswith(".js")}
     assert asked == named
+
+
+def test_what_is_asked_for_before_it_is_here_comes_when_it_is(context: BrowserContext, server: Server) -> None:
+    held: list[Route] = []
+    context.route(LATE, lambda route: held.append(route))  # noqa: PLW0108  # it wants a function of Python
+    page = context.new_page()
+    chat = Chat(page, server.url)
+    chat.open()
+    page.get_by_role("button", name="Model and instructions").click()
+    chat.say("meanwhile one can talk")
+    expect(chat.reply).to_have_text("meanwhile one can talk")
+    dialog = page.get_by_role("dialog", name="Model and instructions")
+    expect(dialog).to_be_hidden()
+    for route in held:
+        route.continue_()
+    expect(dialog).to_be_visible()
+    chat.check()
 
 
 def test_nothing_moves_under_the_reader(open_chat: Callable[..., Chat], server: Server) -> None:

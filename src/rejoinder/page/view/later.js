@@ -6,7 +6,7 @@ import { html, useEffect, useState } from "./html.js";
 let views = null;
 let coming = null;
 
-/** Fetches them. What fails is tried again when one of them is to be shown. */
+/** Fetches them. Returns them by name, or null: what fails is tried again when one of them is to be shown. */
 export async function fetchViews() {
   coming ??= Promise.all([import("./late_views.js"), stylesheet("../style/dialog.css")]);
   try {
@@ -15,11 +15,12 @@ export async function fetchViews() {
     coming = null;
     console.warn("A part of the page is not here yet:", problem);
   }
+  return views;
 }
 
 /** The view of this name; until it is here, what is to stand in its place. */
 export function Later({ name, instead = null, ...properties }) {
-  const [, draw] = useState(views);
-  useEffect(() => void (views ?? fetchViews().then(() => draw(views))), []);
-  return views ? html`<${views[name]} ...${properties} />` : instead;
+  const [here, draw] = useState(views);
+  useEffect(() => void (here ?? fetchViews().then(draw)), []);
+  return here ? html`<${here[name]} ...${properties} />` : instead;
 }
