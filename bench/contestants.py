@@ -7,7 +7,6 @@ another class here and a row in the table at the end.
 import abc
 import importlib.util
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Iterator
@@ -82,7 +81,6 @@ class Nginx(Upstream):
     CONFIG = """\
 daemon off;
 worker_processes 1;
-worker_rlimit_nofile {files};
 pid {folder}/nginx.pid;
 error_log stderr warn;
 {user}
@@ -113,10 +111,7 @@ http {{
             raise NotHere("no nginx on this machine")
         port, config = free_port(), place.folder / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""  # it may write into our folder
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        config.write_text(
-            self.CONFIG.format(folder=place.folder, user=user, upstream=place.upstream, port=port, files=files)
-        )
+        config.write_text(self.CONFIG.format(folder=place.folder, user=user, upstream=place.upstream, port=port))
         return running("nginx", [program, "-p", place.folder, "-c", config], place.folder, port=port)
 
 

@@ -31,12 +31,13 @@ class Run:
             "parameters": self.parameters,
         }
 
-    def write(self, path: Path | None) -> None:
+    def write(self, path: Path | None) -> Path:
         stem = self.found["began"].replace(":", "").replace("+0000", "Z")
         path = path or RESULTS / f"{stem}-{self.found['command']}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self.found), indent=1) + b"\n")
         print(f"Everything that was measured: {path}", flush=True)
+        return path
 
 
 def framed(command: str, work: Callable[[Run], int], *, files: int = 0) -> int:

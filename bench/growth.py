@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -122,7 +122,11 @@ def parsed(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--json", type=Path, metavar="PATH", help=f"default: a new file in {RESULTS.name}/ here")
     parser.add_argument("--quick", action="store_true", help="see that it works: a thousand of each")
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    return Options(**(QUICK if given.pop("quick") else {}) | given)
+    return options_of(**given)
+
+
+def options_of(*, quick: bool, **told: Any) -> Options:
+    return Options(**(QUICK if quick else {}) | told)
 
 
 async def measure(options: Options, folder: Path) -> tuple[list[Figure], Bytes]:
@@ -167,13 +171,14 @@ def sizes_up_to(greatest: int) -> list[int]:
 async def history(filling: Filling, options: Options) -> AsyncIterator[Figure]:
     """Pages of one session that grows."""
     key, random, done = filling.new_key("history"), Random(1), 0
-    talk = filling.talk(key, options.messages // 2, deltas=False)
+    talk = filling.talk(key, options.history // 2, deltas=False)
     read = History(_decisions(filling.store))
     known: list[str] = []
     for size in sizes_up_to(options.history):
         # Without their words: nobody searches here, and they would take most of the time and of the disk.
         await filling.write(_knowing(known, islice(talk, (size - done) // 2 + (done == 0))), search=False)
         done = size
+        assert len(known) == size
 
         windows: dict[str, Callable[[], Window]] = {
             "newest": lambda: Window(limit=PAGE, before="end"),
@@ -231,6 +236,7 @@ async def listing(filling: Filling, options: Options) -> AsyncIterator[Figure]:
         # Without their titles, as above.
         await filling.write(_placed(cursors, filling.sessions("list", size - done)), search=False)
         done = size
+        assert len(cursors) == size
         for what, places in (("newest", [None]), ("some", cursors)):
             ask = partial(
                 _asking, partial(random.choice, places), lambda after: store.sessions("list", after=after, limit=PAGE)

@@ -42,7 +42,7 @@ COMMANDS = {
 def parsed(command: str, arguments: Sequence[str] | None = None) -> Options:
     chosen = COMMANDS[command]
     parser = argparse.ArgumentParser(prog=f"python -m bench {command}", description=chosen.what, allow_abbrev=False)
-    parser.add_argument("--streams", type=_list(between(1, 5_000)), help="concurrent replies, each number by itself")
+    parser.add_argument("--streams", type=_list(between(1, 2_000)), help="concurrent replies, each number by itself")
     parser.add_argument("--tokens", type=between(1, 100_000), help="tokens of a reply")
     parser.add_argument("--pace", type=_seconds, help="seconds between tokens, 0 for a burst")
     parser.add_argument("--only", type=_list(_name), metavar="NAMES", help=f"of {', '.join(CONTESTANTS)}")

@@ -117,8 +117,8 @@ def signals_held_back() -> Iterator[None]:
     finally:
         for each, handler in handlers.items():
             signal.signal(each, handler)
-    for number in came:
-        signal.raise_signal(number)
+        for number in came:  # also where what was begun has failed: a Ctrl-C reaches what it starts as well
+            signal.raise_signal(number)
 
 
 def cpu_of(pids: Sequence[int]) -> float:

@@ -84,9 +84,10 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def remarks(rows: Sequence[Row], left_out: Mapping[str, str]) -> list[str]:
+def remarks(rows: Sequence[Row], left_out: Mapping[str, str], failed: Mapping[str, str]) -> list[str]:
     """What a reader of the table must know."""
     said = [f"*** {name} WAS LEFT OUT: {why} ***" for name, why in left_out.items()]
+    said += [f"*** {name} FAILED: {why} ***" for name, why in failed.items()]
     cores = len(os.sched_getaffinity(0))
     for row in rows:
         where = f"{row.contestant} with {row.load}"

@@ -15,7 +15,7 @@ from random import Random
 from typing import TypeVar
 
 import uvloop
-from msgspec import Struct, structs
+from msgspec import Struct, field
 
 from bench import load, memory, report
 from bench.contestants import CONTESTANTS, Contestant, Place
@@ -33,8 +33,6 @@ FIRSTS = 20
 PATIENCE = 30.0
 SLOWEST = 0.002
 """What a round may take beyond its script: seconds in all, and for each token."""
-WARM_UP = 5
-"""Tokens of the replies, on every stream, that come before the first round: imports, connections to the upstream."""
 SPARE_FILES = 200
 """Descriptors of a process beside two for each stream."""
 
@@ -63,11 +61,14 @@ class Turn(Struct, frozen=True, kw_only=True):
 
 
 class Relayed(Struct, kw_only=True):
-    rounds: list[Round]
-    left_out: dict[str, str]
+    """`left_out` are those who cannot take part on this machine, `failed` those who gave up under a load, and why."""
+
+    rounds: list[Round] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
     def faulty(self) -> bool:
-        return any(each.faults for each in self.rounds)
+        return bool(self.failed) or any(each.faults for each in self.rounds)
 
 
 def main(command: str, arguments: Sequence[str] | None = None) -> int:
@@ -93,16 +94,21 @@ def tell(relayed: Relayed, loads: Sequence[Load], rounds: int, run: Run) -> None
     run.parameters["relay"] = {"loads": loads, "rounds": rounds}
     run.found |= {
         "left_out": relayed.left_out,
+        "failed": relayed.failed,
         "rows": rows,
         "rounds": relayed.rounds,
     }
     print(report.table(rows), flush=True)
-    print("\n".join(report.remarks(rows, relayed.left_out)), flush=True)
+    print("\n".join(report.remarks(rows, relayed.left_out, relayed.failed)), flush=True)
 
 
 def relay(loads: Sequence[Load], rounds: int, folder: Path) -> Relayed:
-    with started(dict.fromkeys(name for each in loads for name in each.only), folder) as (servers, left_out):
-        return Relayed(rounds=_measure(loads, rounds, servers), left_out=left_out)
+    names = dict.fromkeys(name for each in loads for name in each.only)
+    with started(names, folder) as (servers, left_out):
+        relayed = Relayed(left_out=left_out)
+        for each in loads:
+            _put_on(each, min(rounds, each.rounds), servers, relayed)
+        return relayed
 
 
 @contextmanager
@@ -124,28 +130,36 @@ def started(names: Mapping[str, object], folder: Path) -> Iterator[tuple[list[Se
         yield servers, left_out
 
 
-def _measure(loads: Sequence[Load], most: int, servers: Sequence[Server]) -> list[Round]:
-    rounds = []
-    for each in loads:
-        taking_part = [server for server in servers if server.name in ("upstream", *each.only)]
-        for server in taking_part:
-            _warm_up(server, each, servers[0].process)
-        number_of_rounds = min(most, each.rounds)
-        for number in range(1, number_of_rounds + 1):
-            turn = Turn(number=number, load=each, arrival=each.arrival, firsts=FIRSTS)
-            for server in taking_part:
-                rounds.append(measured(_turn(server, turn, servers[0].process)))
-                report.progress(rounds[-1], number_of_rounds)
-    return rounds
+def _put_on(load: Load, rounds: int, servers: Sequence[Server], relayed: Relayed) -> None:
+    """One load, on all that it names. Who gives up is out for the rest of it. Raises Failed where that is the upstream."""
+    upstream, *others = [server for server in servers if server.name in ("upstream", *load.only)]
+    for number in range(rounds + 1):
+        for server in (upstream, *others):
+            try:
+                taken = _one(server, load, number, upstream.process)
+            except Failed as failed:
+                if server is upstream:
+                    raise
+                others.remove(server)
+                relayed.failed[f"{server.name} with {load.name}"] = str(failed)
+                print(f"\n*** {server.name} FAILED: {failed} ***\n", flush=True)
+                continue
+            if number:
+                relayed.rounds.append(taken)
+                report.progress(taken, rounds)
 
 
-def _warm_up(server: Server, load: Load, upstream: Process) -> None:
-    """A round whose figures are not kept."""
-    short = structs.replace(load, tokens=WARM_UP)
-    turn = Turn(number=0, load=short, arrival=min(LONGEST_WARM_UP, load.streams * ARRIVAL))
+def _one(server: Server, load: Load, number: int, upstream: Process) -> Round:
+    """One turn; number 0 is a warm-up, whose figures are not kept. Raises Failed."""
+    if number:
+        turn = Turn(number=number, load=load, arrival=load.arrival, firsts=FIRSTS)
+    else:
+        arrival = min(LONGEST_WARM_UP, load.streams * ARRIVAL)
+        turn = Turn(number=0, load=load.warm_up, arrival=arrival)
     taken = measured(_turn(server, turn, upstream))
-    if taken.faults:
+    if not number and taken.faults:
         raise Failed(f"{server.name} does not relay: {taken.faults[0]}")
+    return taken
 
 
 def measured(work: Coroutine[None, None, T]) -> T:

@@ -65,11 +65,6 @@ class Server:
         answer.raise_for_status()
         return answer.json()
 
-    def sessions(self, number: int) -> None:
-        """Makes so many of them."""
-        for place in range(number):
-            self._http.post("/v1/sessions", json={"title": f"session {place}"}).raise_for_status()
-
     def change(self, sid: str, **fields: Any) -> None:
         self._http.patch(f"/v1/sessions/{sid}", json=fields).raise_for_status()
 

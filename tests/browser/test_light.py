@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Response, expect
+from playwright.sync_api import Browser, BrowserContext, Response, Route, expect
 
 from chat_page import Chat
 from server_process import Server
 
 PAGE = Path(__file__).parents[2] / "src/rejoinder/page"
-ALL_BEFORE_PAINT = 100_000
-"""Bytes, as they are sent, of everything that is fetched to show a chat without formulas and code."""
+ALL_BEFORE_PAINT = 95_000
+"""Bytes, as they are sent, of everything that is fetched to show a chat without formulas and code: five less than promised."""
+
+LATE = re.compile("/page/(view/late_views.js|style/dialog.css)$")
+"""What comes once the first is drawn."""
 
 SHIFTS = """() => new Promise((resolve) => new PerformanceObserver((list) =>
   resolve(list.getEntries().reduce((sum, { value, hadRecentInput }) => sum + (hadRecentInput ? 0 : value), 0)))
@@ -27,12 +30,16 @@ def newcomer(browser: Browser) -> Iterator[BrowserContext]:
 
 
 def fetched(newcomer: BrowserContext, url: str, shown: str) -> list[Response]:
-    """The files that are asked for until a text is shown."""
+    """The files that are asked for until a text is shown, and one could talk. What comes late does not come."""
+    newcomer.route(LATE, lambda route: route.abort())
     page = newcomer.new_page()
     responses: list[Response] = []
     page.on("response", lambda response: responses.append(response))  # noqa: PLW0108  # it wants a function of Python
     page.goto(url)
     expect(page.get_by_text(shown).last).to_be_visible()
+    page.get_by_role("textbox", name="Message", exact=True).fill("And then?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("article", name="Reply").last).to_contain_text("And then?")
     return [response for response in responses if "/v1/" not in response.url]
 
 
@@ -50,6 +57,23 @@ def test_the_browser_is_told_at_once_what_it_will_need(newcomer: BrowserContext,
     responses = fetched(newcomer, server.url, "What shall we talk about?")
     asked = {response.url.removeprefix(server.url) for response in responses if response.url.endswith(".js")}
     assert asked == named
+
+
+def test_what_is_asked_for_before_it_is_here_comes_when_it_is(context: BrowserContext, server: Server) -> None:
+    held: list[Route] = []
+    context.route(LATE, lambda route: held.append(route))  # noqa: PLW0108  # it wants a function of Python
+    page = context.new_page()
+    chat = Chat(page, server.url)
+    chat.open()
+    page.get_by_role("button", name="Model and instructions").click()
+    chat.say("meanwhile one can talk")
+    expect(chat.reply).to_have_text("meanwhile one can talk")
+    dialog = page.get_by_role("dialog", name="Model and instructions")
+    expect(dialog).to_be_hidden()
+    for route in held:
+        route.continue_()
+    expect(dialog).to_be_visible()
+    chat.check()
 
 
 def test_nothing_moves_under_the_reader(open_chat: Callable[..., Chat], server: Server) -> None:

@@ -28,7 +28,7 @@ async ([sid, content]) => {
   const badly = async (...request) => {
     const response = await fetch(...request);
     if (++answers.lost === 1) throw new TypeError("The answer never came.");
-    let left = 6_000 + 6_000 * Math.random();
+    let left = 3_000 + 3_000 * Math.random();
     const cutting = new TransformStream({
       transform(chunk, out) {
         out.enqueue(chunk.subarray(0, left));
@@ -81,7 +81,7 @@ def test_what_is_folded_is_what_is_fetched(chat: Chat, server: Server) -> None:
 
 def test_the_client_sends_and_reads_over_a_bad_line(chat: Chat, server: Server) -> None:
     sid = server.session()
-    read = chat.page.evaluate(SEND_OVER_A_BAD_LINE, [sid, "/script story pace=0.005"])
+    read = chat.page.evaluate(SEND_OVER_A_BAD_LINE, [sid, "/script story pace=0.02"])
     message, reply = server.messages(sid)
     assert read["text"] == reply["content"]
     assert (message["role"], reply["status"]) == ("user", "completed")

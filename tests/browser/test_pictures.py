@@ -95,6 +95,13 @@ def test_a_large_picture_is_made_small_enough(chat: Chat, server: Server) -> Non
     assert chat.said.get_by_role("img").evaluate("image => image.naturalWidth") <= 2048
 
 
+def test_a_picture_that_is_still_being_read_goes_with_its_message(chat: Chat, server: Server) -> None:
+    choose(chat, png(2600, 700))
+    chat.say("large, and sent at once")
+    expect(chat.reply).to_have_text("large, and sent at once")
+    assert [part["type"] for part in server.messages(chat.session)[0]["content"]] == ["text", "image_url"]
+
+
 def test_what_is_no_picture_is_refused(chat: Chat) -> None:
     choose(chat, b"<svg onload='window.hacked=1'/>", "evil.svg", "image/svg+xml")
     expect(chat.page.get_by_role("alert")).to_contain_text("“evil.svg” is no picture that can be sent")

@@ -91,6 +91,21 @@ def test_a_deletion_can_be_undone_and_otherwise_happens(chat: Chat, server: Serv
     server.wait_until_gone(sid)
 
 
+def test_a_deletion_can_be_undone_on_a_phone_and_by_a_key(chat: Chat, server: Server) -> None:
+    chat.page.set_viewport_size({"width": 390, "height": 780})
+    for text in ("to be kept", "to be read"):
+        server.session(text)
+    chat.page.get_by_role("button", name="Chats").click()
+    chat.page.get_by_role("button", name="Delete to be kept").click()
+    expect(chat.listed).to_have_text(["to be read"])
+    chat.page.get_by_role("button", name="Undo").click()  # while the list lies over everything else
+    expect(chat.listed).to_have_text(["to be read", "to be kept"])
+    chat.page.get_by_role("button", name="Delete to be read").click()
+    expect(chat.listed).to_have_text(["to be kept"])
+    chat.page.keyboard.press("Alt+z")
+    expect(chat.listed).to_have_text(["to be read", "to be kept"])
+
+
 def test_messages_are_found_by_their_words(chat: Chat, server: Server) -> None:
     long = server.session("The lamplighter of Quay Street", *(f"message {number}." for number in range(60)))
     server.change(long, title="Lamps <b>")
@@ -108,9 +123,19 @@ def test_messages_are_found_by_their_words(chat: Chat, server: Server) -> None:
     expect(there).to_be_in_viewport()
     assert chat.session == long
     chat.page.get_by_role("searchbox").fill("nowhere")
-    expect(chat.page.get_by_text("No message has these words.")).to_be_visible()
+    expect(chat.page.get_by_text("No chat has these words.")).to_be_visible()
     chat.page.get_by_role("searchbox").press("Escape")
     expect(chat.listed).to_have_count(2)
+
+
+def test_a_chat_is_found_by_its_title(chat: Chat, server: Server) -> None:
+    server.change(server.session("Good evening"), title="Names for a lighthouse")
+    server.session("Nothing of the kind")
+    chat.page.get_by_role("searchbox").fill("lightho nam")
+    found = chat.page.locator(".found").get_by_role("link")
+    expect(found).to_have_text(["Names for a lighthouse"])
+    found.click()
+    expect(chat.words).to_have_text("Good evening")
 
 
 DRAW_ONLY_WHEN_ALL_HAS_COME = """() => {
@@ -177,24 +202,3 @@ def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: P
     file.write_text("{}\n")
     bring()
     expect(chat.page.get_by_role("alert")).to_contain_text("cannot be imported")
-
-
-def test_hundreds_of_sessions_are_no_burden(open_chat: Callable[..., Chat], server: Server) -> None:
-    server.sessions(600)
-    chat = open_chat()
-    while chat.listed.count() < 600:
-        before = chat.listed.count()
-        chat.listed.last.scroll_into_view_if_needed()
-        chat.wait_until(f"document.querySelectorAll('.list li').length > {before} || {before} === 600")
-    chat.page.evaluate(
-        """() => {
-          window.tasks = [];
-          new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
-        }"""
-    )
-    chat.say("/script tokens=300 pace=0.01")
-    chat.expect_writing("t50")
-    chat.field.press_sequentially("a thought")
-    chat.expect_written()
-    expect(chat.listed).to_have_count(601)
-    assert chat.page.evaluate("tasks.reduce((sum, one) => sum + one, 0)") < 1500

@@ -9,14 +9,14 @@
 import { Conversation } from "./conversation.js";
 import { Deletions } from "./deletions.js";
 import { drafts, newOptions } from "./kept.js";
+import { MOST } from "./limits.js";
 import { Outbox } from "./outbox.js";
-import { importFile, isSession } from "./moving.js";
 import { Overview } from "./overview.js";
-import { addressOf, MOST } from "./pictures.js";
 import { Search } from "./search.js";
 import { Sessions } from "./sessions.js";
 import { Steering } from "./steering.js";
 
+const EXPORTED = /\.jsonl$/i;
 const SESSION = /^#(ses_[0-9a-f]{32})$/;
 /** Milliseconds after which a tab that nobody sees lets go of its stream. */
 const HIDDEN_REST = 60_000;
@@ -24,6 +24,7 @@ const HIDDEN_REST = 60_000;
 export class Chat {
   #client;
   #changed;
+  #attaching = null; // pictures that are being read: whether they could be
   conversation = null; // none: a new chat
   draft = drafts.of(null);
   notice = null; // what went wrong with something that was asked for here
@@ -115,8 +116,10 @@ export class Chat {
     this.#changed();
   }
 
-  /** Sends the draft. */
-  send(busy) {
+  /** Sends the draft, with the pictures that are still being read for it. */
+  async send(busy) {
+    const { sessionId } = this;
+    if (this.#attaching && (!(await this.#attaching) || this.sessionId !== sessionId)) return;
     const { draft } = this;
     if (!draft.text.trim() && !draft.pictures.length) return;
     this.setDraft({ text: "", pictures: [] });
@@ -132,21 +135,27 @@ export class Chat {
   }
 
   /** Adds the pictures among these files to the draft. */
-  attach = (files) =>
-    this.try(async () => {
+  attach = async (files) => {
+    const attaching = this.try(async () => {
       const room = MOST - this.draft.pictures.length;
       if (files.length > room) throw new Error(`A message may have ${MOST} pictures.`);
+      const { addressOf } = await import("./pictures.js");
       const addresses = await Promise.all([...files].map(addressOf));
       this.setDraft({ pictures: [...this.draft.pictures, ...addresses] });
     });
+    this.#attaching = attaching;
+    await attaching;
+    if (this.#attaching === attaching) this.#attaching = null;
+  };
 
   /** Files that were chosen or dropped: sessions are imported, all others are meant as pictures. */
   take = async (files) => {
-    const sessions = files.filter(isSession);
-    const pictures = files.filter((file) => !isSession(file));
+    const sessions = files.filter(({ name }) => EXPORTED.test(name));
+    const pictures = files.filter((file) => !sessions.includes(file));
     if (pictures.length) await this.attach(pictures);
     await this.try(async () => {
       for (const file of sessions) {
+        const { importFile } = await import("./moving.js");
         const session = await importFile(file);
         this.sessions.put(session);
         location.hash = session.id;
@@ -187,12 +196,14 @@ export class Chat {
     if (open) location.hash = id;
   }
 
-  /** Does something that was asked for, and tells what came of it only where it failed. */
+  /** Does something that was asked for, and tells what came of it only where it failed. Returns whether it was done. */
   async try(action) {
     try {
       await action();
+      return true;
     } catch (problem) {
       this.tell(problem);
+      return false;
     }
   }
 

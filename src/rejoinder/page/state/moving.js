@@ -1,10 +1,6 @@
-/** Sessions that come in as files, and where one goes out as one. */
+/** Sessions that come in as files. */
 
 import { Problem } from "../client.js";
-
-export const exportOf = (session) => `/v1/sessions/${session}/export`;
-
-export const isSession = ({ name }) => /\.jsonl$/i.test(name);
 
 /** Makes a session of a file that was exported. Returns it. */
 export async function importFile(file) {

@@ -1,8 +1,8 @@
 /** Pictures on their way into a message: read, made small enough, and turned into the `data:` address that is sent. */
 
-export const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif"];
-/** Pictures of a message; pixels of a side, and characters of an address, above which one is drawn anew. A body may have 8 MiB. */
-export const MOST = 6;
+import { KINDS } from "./limits.js";
+
+/** Pixels of a side, and characters of an address, above which a picture is drawn anew. A body may have 8 MiB. */
 const SIDE = 2048;
 const LENGTH = 1_200_000;
 

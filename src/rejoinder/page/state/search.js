@@ -1,4 +1,4 @@
-/** Messages that are looked for by their words, in all sessions: asked for when the writing pauses, the last answer wins. */
+/** Messages and titles that are looked for by their words, in all sessions: asked for when the writing pauses, the last answer wins. */
 
 const PAUSE = 200;
 const MOST = 30;
@@ -10,6 +10,7 @@ export class Search {
   #asking = new AbortController();
   text = "";
   found = null; // none while nothing is looked for, or the answer is on its way: `[{session_id, session_title, message, snippet, matches}]`
+  sessions = []; // those that have the words in their title, and in none of the messages that were found
   problem = null;
 
   constructor(client, changed) {
@@ -28,12 +29,15 @@ export class Search {
     this.#asking = new AbortController();
     const { signal } = this.#asking;
     try {
-      const path = `/v1/search?q=${encodeURIComponent(this.text.trim().slice(0, 512))}&limit=${MOST}`;
-      this.found = (await this.#client.request("GET", path, { signal, tries: 3 })).data;
+      const query = `?q=${encodeURIComponent(this.text.trim().slice(0, 512))}&limit=${MOST}`;
+      const ask = (path) => this.#client.request("GET", path + query, { signal, tries: 3 });
+      const [messages, sessions] = await Promise.all([ask("/v1/search"), ask("/v1/sessions")]);
+      this.found = messages.data;
+      this.sessions = sessions.data.filter(({ id }) => !this.found.some(({ session_id }) => session_id === id));
     } catch (problem) {
       if (signal.aborted) return;
       // Signs without a letter or digit are no words, and nothing has them.
-      if (problem.status === 422) this.found = [];
+      if (problem.status === 422) [this.found, this.sessions] = [[], []];
       else this.problem = problem;
     }
     this.#changed();

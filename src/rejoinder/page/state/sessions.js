@@ -3,17 +3,21 @@
 import { countOpen } from "./overview.js";
 import { beginning } from "./titles.js";
 
+/** Sessions of the first page, which is waited for, and of those behind it. */
 const PAGE = 50;
+const FURTHER = 200;
 
 export class Sessions {
   #client;
   #changed;
-  #next = null;
   #loading = null;
   #beginnings = new Map(); // by session without a title: what is shown instead, empty while it is fetched
   #gone = new Set(); // deleted: an answer or an event that was already on its way must not bring one back
+  #shown = []; // those whose names are to be known
+  #naming = false; // whether one of them is being asked for
   #writing = new Map(); // by session in which replies are being written: their ids
   items = [];
+  next = null; // the cursor of what comes behind them, none where that is nothing
   version = 0; // another one whenever something in the list changed
   failed = null;
   loaded = false;
@@ -29,20 +33,19 @@ export class Sessions {
     this.tabs.onmessage = () => this.load();
   }
 
-  get hasMore() {
-    return this.#next !== null;
-  }
-
   /** Fetches the first page. What had been scrolled to behind it stays. */
   load() {
-    return this.#fetch(null, (page) => {
-      const last = page.at(-1);
-      return [...page, ...(last && this.hasMore ? this.items.filter((item) => order(last, item) < 0) : [])];
-    });
+    return this.#fetch(null);
   }
 
   more() {
-    return this.hasMore ? this.#fetch(this.#next, (page) => [...this.items, ...page]) : undefined;
+    return this.next ? this.#fetch(this.next) : undefined;
+  }
+
+  /** Says which sessions are shown: how they begin is fetched where nobody has named them. */
+  show(sessions) {
+    this.#shown = sessions;
+    if (!this.#naming) this.#readBeginnings();
   }
 
   /** Takes in what is known of a session from elsewhere, at its place in the order. */
@@ -50,13 +53,14 @@ export class Sessions {
     const had = this.items.find(({ id }) => id === session.id);
     if (this.#gone.has(session.id) || had?.last_seq > session.last_seq) return;
     if (had?.updated_at === session.updated_at && had.title === session.title && had.head === session.head) return;
-    this.#take([session, ...this.items]);
-    this.#readBeginnings();
+    const others = this.#without(session.id);
+    const place = others.findIndex((item) => order(session, item) < 0);
+    this.items = others.toSpliced(place < 0 ? others.length : place, 0, session);
+    this.#changed();
   }
 
-  #take(items) {
-    this.items = unique(items).filter(({ id }) => !this.#gone.has(id));
-    this.#changed();
+  #without(gone) {
+    return this.items.filter(({ id }) => id !== gone);
   }
 
   writes(id) {
@@ -108,7 +112,8 @@ export class Sessions {
   /** Takes a session out of the list: it is gone, or will be. */
   hide(id) {
     this.#gone.add(id);
-    this.#take(this.items);
+    this.items = this.#without(id);
+    this.#changed();
   }
 
   unhide(id) {
@@ -120,51 +125,58 @@ export class Sessions {
     this.tabs.postMessage("changed");
   }
 
-  #fetch(after, merge) {
-    this.#loading ??= this.#page(after, merge).finally(() => (this.#loading = null));
+  #fetch(after) {
+    this.#loading ??= this.#page(after).finally(() => (this.#loading = null));
     return this.#loading;
   }
 
-  async #page(after, merge) {
-    const cursor = after ? `&after=${encodeURIComponent(after)}` : "";
+  async #page(after) {
+    const query = after ? `limit=${FURTHER}&after=${encodeURIComponent(after)}` : `limit=${PAGE}`;
     try {
-      const page = await this.#client.request("GET", `/v1/sessions?limit=${PAGE}${cursor}`, { tries: 2 });
-      if (after !== null || !this.loaded || !this.hasMore) this.#next = page.next ?? null;
+      this.#merge(after, await this.#client.request("GET", `/v1/sessions?${query}`, { tries: 2 }));
       [this.failed, this.loaded] = [null, true];
-      this.#take(merge(page.data));
     } catch (problem) {
       this.failed = problem;
-      this.#changed();
     }
-    this.#readBeginnings();
+    this.#changed();
   }
 
-  /** Fetches, one after another, the first messages of sessions that nobody has named. */
+  #merge(after, { data, next }) {
+    const held = new Set(this.items.map(({ id }) => id));
+    // Where nothing of the first page is held, there may be a gap between it and what is, which is scrolled through once more.
+    if (after || !this.loaded || !next || !data.some(({ id }) => held.has(id))) this.next = next;
+    const last = data.at(-1);
+    const behind = after ? this.items : next ? this.items.filter((item) => order(last, item) < 0) : [];
+    this.items = unique([...data, ...behind]).filter(({ id }) => !this.#gone.has(id));
+  }
+
+  /** Fetches, one after another, the first messages of sessions that are shown and that nobody has named. */
   async #readBeginnings() {
-    for (const { id, title, head } of this.items) {
-      if (title || !head || this.#beginnings.has(id)) continue;
-      this.#beginnings.set(id, "");
-      try {
-        const { data } = await this.#client.request("GET", `/v1/sessions/${id}/messages?limit=1`, { tries: 2 });
-        this.#beginnings.set(id, beginning(data[0].content));
+    this.#naming = true;
+    const nameless = ({ id, title, head }) => !title && head && !this.#beginnings.has(id);
+    try {
+      for (let session; (session = this.#shown.find(nameless)); ) {
+        const { data } = await this.#client.request("GET", `/v1/sessions/${session.id}/messages?limit=1`, { tries: 2 });
+        this.#beginnings.set(session.id, beginning(data[0].content));
         this.#changed();
-      } catch {
-        this.#beginnings.delete(id); // the next load of the list asks again
-        return;
       }
+    } catch (problem) {
+      console.warn("A chat stays without a name:", problem); // until the list is drawn again
+    } finally {
+      this.#naming = false;
     }
   }
 }
 
 /** Newest activity first, as the server has it. Times are of one form, so they sort as text. */
 function order(one, other) {
-  const [a, b] = [one.updated_at + one.id, other.updated_at + other.id];
-  return a < b ? 1 : a > b ? -1 : 0;
+  if (one.updated_at !== other.updated_at) return one.updated_at < other.updated_at ? 1 : -1;
+  return one.id < other.id ? 1 : one.id > other.id ? -1 : 0;
 }
 
-/** The first of each id, sorted. */
+/** The newest that is known of each, sorted. */
 function unique(items) {
-  const seen = new Map();
-  for (const item of items) if (!seen.has(item.id)) seen.set(item.id, item);
-  return [...seen.values()].sort(order);
+  const newest = new Map();
+  for (const item of items) if (!(newest.get(item.id)?.last_seq >= item.last_seq)) newest.set(item.id, item);
+  return [...newest.values()].sort(order);
 }

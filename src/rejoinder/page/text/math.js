@@ -3,6 +3,8 @@
  * itself: no HTML is parsed. What it cannot read stays as it was written.
  */
 
+import { stylesheet } from "./stylesheet.js";
+
 const OPTIONS = { output: "htmlAndMathml", throwOnError: true, trust: false, strict: "ignore", maxSize: 20, maxExpand: 500 };
 /** Formulas that are kept set: the last block of a reply is drawn again with each word. */
 const KEPT = 200;
@@ -13,7 +15,6 @@ const kept = new Map();
 
 /** Sets the formulas in a part of the page, at once where it can. */
 export function typeset(place) {
-  if (!place.querySelector("code.math")) return;
   if (katex) setAll(place);
   else fetchKatex().then(() => setAll(place), (problem) => console.warn("Formulas stay as they are written:", problem));
 }
@@ -60,7 +61,8 @@ function laterStyles({ attributes, children = [] }) {
 }
 
 function fetchKatex() {
-  coming ??= Promise.all([styles(), import("../vendor/katex/katex.js")]).then(
+  // Without its styles a formula is there twice: once to be seen, once to be read aloud.
+  coming ??= Promise.all([stylesheet("../vendor/katex/katex.css"), import("../vendor/katex/katex.js")]).then(
     () => (katex = globalThis.katex),
     (problem) => {
       coming = null; // the next formula asks again
@@ -68,12 +70,4 @@ function fetchKatex() {
     },
   );
   return coming;
-}
-
-/** Without its styles a formula is there twice: once to be seen, once to be read aloud. */
-function styles() {
-  const href = new URL("../vendor/katex/katex.css", import.meta.url);
-  const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href });
-  document.head.append(link);
-  return new Promise((onload, onerror) => Object.assign(link, { onload, onerror }));
 }

@@ -1,16 +1,13 @@
 /** The page: the list beside the conversation, and what lies over them. */
 
-import { exportOf } from "../state/moving.js";
-import { Announcer } from "./announcer.js";
 import { IconButton } from "./buttons.js";
 import { Composer } from "./composer.js";
-import { Dropping } from "./dropping.js";
 import { Empty, isEmpty } from "./empty.js";
 import { html, useEffect } from "./html.js";
 import { icon } from "./icons.js";
-import { Help, onKeyDown } from "./keys.js";
+import { onKeyDown } from "./keys.js";
+import { Later } from "./later.js";
 import { Notices } from "./notices.js";
-import { Options } from "./options.js";
 import { Sidebar, useNarrow } from "./sidebar.js";
 import { Thread } from "./thread.js";
 
@@ -35,11 +32,12 @@ export function App({ chat }) {
         ${isEmpty(chat) ? html`<${Empty} chat=${chat} />` : html`<${Conversation} chat=${chat} />`}
         <${Notices} chat=${chat} />
         <${Composer} chat=${chat} />
-        <${Announcer} key=${chat.sessionId} conversation=${chat.conversation} last=${chat.conversation?.branch.at(-1)} />
+        <${Later} name="Announcer" key=${chat.sessionId} conversation=${chat.conversation} last=${chat.conversation?.branch.at(-1)} />
       </main>
-      ${chat.over === "options" && html`<${Options} chat=${chat} onClose=${close("options")} />`}
-      ${chat.over === "help" && html`<${Help} onClose=${close("help")} />`}
-      <${Dropping} onFiles=${chat.take} />
+      ${chat.deletions.last && html`<${Later} name="Deleted" chat=${chat} />`}
+      ${chat.over === "options" && html`<${Later} name="Options" chat=${chat} onClose=${close("options")} />`}
+      ${chat.over === "help" && html`<${Later} name="Help" onClose=${close("help")} />`}
+      <${Later} name="Dropping" onFiles=${chat.take} />
     </div>
   `;
 }
@@ -47,8 +45,9 @@ export function App({ chat }) {
 const Top = ({ chat }) => html`
   <header class="top">
     <${IconButton} icon="menu" label="Chats" class="menu" aria-expanded=${chat.menu} onClick=${() => chat.setMenu(true)} />
-    <h1>${heading(chat)}</h1>
-    ${chat.session && html`<a class="button quiet" href=${exportOf(chat.sessionId)} download aria-label="Export this chat" title="Export this chat">${icon("export")}</a>`}
+    <h1 dir="auto">${heading(chat)}</h1>
+    <a class="button quiet narrow" href="#" aria-label="New chat" title="New chat">${icon("plus")}</a>
+    ${chat.session && html`<a class="button quiet" href=${`/v1/sessions/${chat.sessionId}/export`} download aria-label="Export this chat" title="Export this chat">${icon("export")}</a>`}
     <${IconButton} icon="sliders" label="Model and instructions" onClick=${() => chat.set({ over: "options" })} />
     <${IconButton} icon="keys" label="Keys" class="wide" onClick=${() => chat.set({ over: "help" })} />
   </header>

@@ -3,7 +3,7 @@
  * only when it has grown by a quarter, so that a file of a thousand lines costs no more per line than a short one.
  */
 
-import { coloured, learn } from "../text/highlight.js";
+import { coloured, learn } from "../text/dress.js";
 import { Component, html } from "./html.js";
 
 export class Code extends Component {

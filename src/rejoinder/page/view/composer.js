@@ -3,7 +3,7 @@
  * end, or with Ctrl and Enter interrupts it. Pictures come by the button, by pasting, or by dropping them on the page.
  */
 
-import { MOST, KINDS } from "../state/pictures.js";
+import { KINDS, MOST } from "../state/limits.js";
 import { IconButton } from "./buttons.js";
 import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { icon } from "./icons.js";
@@ -87,15 +87,15 @@ const Attached = ({ chat, pictures }) => html`
 `;
 
 function Hint({ chat, waiting, onInterrupt }) {
-  if (!waiting) return html`<p class="hint">${aboutModel(chat)}</p>`;
+  if (!waiting) return html`<p class="hint"><${AboutModel} chat=${chat} /></p>`;
   return html`<p class="hint">It will be sent when the reply is done, or <button type="button" class="link" onClick=${onInterrupt}>interrupt and send</button></p>`;
 }
 
-function aboutModel(chat) {
+function AboutModel({ chat }) {
   const named = chat.options.model;
   const model = (Array.isArray(named) ? named[0] : named) ?? chat.models.find((one) => one.default)?.id ?? "";
   if (model.split(":")[0] === "local") return "You are talking to a tiny demo model: quick, polite and often wrong.";
-  return model && `You are talking to ${model}.`;
+  return model && html`You are talking to <button type="button" class="link" title="Model and instructions (Alt M)" onClick=${() => chat.set({ over: "options" })}>${model}</button>.`;
 }
 
 function editLast(chat, event) {

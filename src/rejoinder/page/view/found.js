@@ -1,20 +1,24 @@
-/** What a search found: where it was said, and the words around it. */
+/** What a search found: chats that are called so, and messages with the words around those that were looked for. */
 
 import { html } from "./html.js";
 
 export function Found({ chat }) {
-  const { found, problem } = chat.search;
+  const { found, sessions, problem } = chat.search;
   if (problem) return html`<p class="note" role="alert">The search failed: ${problem.message}</p>`;
   if (!found) return html`<p class="note" role="status">Searching…</p>`;
   return html`
-    <p class="unseen" role="status">${found.length} found</p>
-    ${!found.length && html`<p class="note">No message has these words.</p>`}
+    <p class="unseen" role="status">${found.length + sessions.length} found</p>
+    ${!found.length && !sessions.length && html`<p class="note">No chat has these words. Beginnings of words are enough.</p>`}
     <ul class="found">
+      ${sessions.map((session) => html`
+        <li key=${session.id}>
+          <a href=${`#${session.id}`} onClick=${() => chat.setMenu(false)}><strong dir="auto">${chat.sessions.titleOf(session) || "Untitled chat"}</strong></a>
+        </li>`)}
       ${found.map(({ session_id, session_title, message, snippet, matches }) => html`
         <li key=${message.id}>
           <a href=${`#${session_id}`} onClick=${() => chat.open(session_id, message.id)}>
-            <strong>${session_title || "Untitled chat"}</strong>
-            <span>${marked(snippet, matches)}</span>
+            <strong dir="auto">${session_title || "Untitled chat"}</strong>
+            <span dir="auto">${marked(snippet, matches)}</span>
           </a>
         </li>`)}
     </ul>

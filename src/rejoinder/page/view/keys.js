@@ -1,8 +1,5 @@
 /** What the keyboard does: one table, which the page obeys and the overlay of help shows. */
 
-import { Dialog } from "./dialog.js";
-import { html } from "./html.js";
-
 /** `code` is the place of a key, so that Alt with a letter works where it writes another sign; `key` is the sign itself. */
 export const KEYS = [
   { shown: "Enter", does: "Send; while a reply is written: send it next" },
@@ -24,6 +21,7 @@ export const KEYS = [
   { shown: "Alt M", code: "KeyM", does: "Model and instructions", run: (chat) => chat.set({ over: "options" }) },
   { shown: "Alt L", code: "KeyL", does: "To the list of chats", run: (chat) => toList(chat) },
   { shown: "Alt K", code: "KeyK", does: "Search in all chats", run: (chat) => toSearch(chat) },
+  { shown: "Alt Z", code: "KeyZ", does: "Bring back the chat that was just deleted", run: (chat) => chat.deletions.last && chat.undoDelete() },
   { shown: "?", key: "?", does: "This help (Ctrl / in the field)", run: (chat) => chat.set({ over: "help" }) },
 ];
 
@@ -84,11 +82,3 @@ function toList(chat) {
   chat.setMenu(true);
   requestAnimationFrame(() => (document.querySelector(".sidebar [aria-current]") ?? document.querySelector(".sidebar a"))?.focus());
 }
-
-export const Help = ({ onClose }) => html`
-  <${Dialog} title="Keys" onClose=${onClose}>
-    <dl class="keys">
-      ${KEYS.map(({ shown, does }) => html`<div key=${shown}><dt>${shown.split(" ").map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${does}</dd></div>`)}
-    </dl>
-  <//>
-`;

@@ -1,15 +1,16 @@
 /** One message of a conversation: what someone said, a reply, or what a tool or the system put in. */
 
 import { html, memo } from "./html.js";
+import { Later } from "./later.js";
 import { Reply } from "./reply.js";
-import { Editor, Said } from "./said.js";
+import { Said } from "./said.js";
 
 /** `steering` does what its buttons say; `called` is the name of the tool whose answer it is. */
 export const Message = memo(({ message, stopping, last, steering, editing, onEdit, called }) => {
   if (message.role === "assistant") return html`<${Reply} message=${message} stopping=${stopping} last=${last} steering=${steering} />`;
   if (message.role !== "user") return html`<${Aside} message=${message} called=${called} />`;
-  if (editing) return html`<${Editor} message=${message} steering=${steering} onDone=${onEdit} />`;
-  return html`<${Said} message=${message} steering=${steering} onEdit=${onEdit} />`;
+  const said = html`<${Said} message=${message} steering=${steering} onEdit=${onEdit} />`;
+  return editing ? html`<${Later} name="Editor" instead=${said} message=${message} steering=${steering} onDone=${onEdit} />` : said;
 });
 
 const Aside = ({ message: { id, role, content }, called }) => html`

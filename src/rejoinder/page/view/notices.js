@@ -1,4 +1,4 @@
-/** What has to be said between the conversation and the field: the line is down, something failed, something can be undone. */
+/** What has to be said between the conversation and the field: the line is down, something failed. */
 
 import { IconButton } from "./buttons.js";
 import { html } from "./html.js";
@@ -6,7 +6,6 @@ import { html } from "./html.js";
 export const Notices = ({ chat }) => html`
   <${Line} chat=${chat} />
   ${chat.notice && html`<${Notice} problem=${chat.notice} onClose=${() => chat.tell(null)} />`}
-  ${chat.deletions.last && html`<${Deleted} chat=${chat} />`}
 `;
 
 /** Says when the line is down, and that nothing is lost by it. */
@@ -28,13 +27,5 @@ const Notice = ({ problem, onClose }) => html`
   <div class="notice" role="alert">
     <p>${HELP[problem.code] ?? problem.message}</p>
     <${IconButton} icon="close" label="Close" onClick=${onClose} />
-  </div>
-`;
-
-const Deleted = ({ chat }) => html`
-  <div class="toast" role="status">
-    <p>Deleted “${chat.deletions.last.title || "Untitled chat"}”</p>
-    <button type="button" class="small" onClick=${() => chat.undoDelete()}>Undo</button>
-    <${IconButton} icon="close" label="Delete it now" onClick=${() => chat.deletions.settle()} />
   </div>
 `;

@@ -87,14 +87,17 @@ function End({ message, last, steering }) {
 }
 
 function Foot({ message, steering }) {
-  const { content, model, usage } = message;
+  const { content, model, usage, created_at } = message;
   return html`
     <footer>
       <${Siblings} message=${message} onShow=${(id) => steering.show(id)} />
       ${content && html`<${CopyButton} text=${content} />`}
       <${IconButton} icon="again" label="Ask again" onClick=${() => steering.again(message)} />
       <${IconButton} icon="fork" label="Fork the chat here" onClick=${() => steering.fork(message)} />
-      <span class="about">${model}${usage && ` · ${usage.source === "estimated" ? "about " : ""}${usage.output_tokens} tokens`}</span>
+      <span class="about" title=${new Date(created_at).toLocaleString()}>${model}${usage && tokensOf(usage)}</span>
     </footer>
   `;
 }
+
+const tokensOf = ({ source, output_tokens: number }) =>
+  number > 0 && ` · ${source === "estimated" ? "about " : ""}${number} ${number === 1 ? "token" : "tokens"}`;

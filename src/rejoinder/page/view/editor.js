@@ -1,0 +1,44 @@
+/** A message of one's own in a field, to ask the same in other words. Escape leaves all as it was. */
+
+import { contentOf, draftOf } from "../state/steering.js";
+import { html, useLayoutEffect, useRef, useState } from "./html.js";
+
+export function Editor({ message, steering, onDone }) {
+  const area = useRef();
+  const draft = draftOf(message.content);
+  const [text, setText] = useState(draft.text);
+  useLayoutEffect(() => {
+    area.current.focus();
+    area.current.setSelectionRange(text.length, text.length);
+  }, []);
+  useLayoutEffect(() => {
+    area.current.style.height = "auto";
+    area.current.style.height = `${area.current.scrollHeight}px`;
+  }, [text]);
+  const send = () => {
+    if (!text.trim() && !draft.pictures.length) return;
+    onDone(null);
+    steering.edit(message, contentOf({ ...draft, text }));
+  };
+  const onKeyDown = (event) => {
+    if (event.isComposing) return;
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      onDone(null);
+    }
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      send();
+    }
+  };
+  return html`
+    <article class="message user editor" data-message=${message.id} aria-label="You">
+      <textarea ref=${area} rows="1" dir="auto" aria-label="Edit the message" value=${text} onInput=${({ target }) => setText(target.value)} onKeyDown=${onKeyDown} />
+      <div class="actions">
+        <span class="note">What was answered before is kept beside it.</span>
+        <button type="button" onClick=${() => onDone(null)}>Cancel</button>
+        <button type="button" class="primary" onClick=${send} disabled=${!text.trim() && !draft.pictures.length}>Send</button>
+      </div>
+    </article>
+  `;
+}

@@ -1,0 +1,13 @@
+/** The keys, and what they do. */
+
+import { Dialog } from "./dialog.js";
+import { html } from "./html.js";
+import { KEYS } from "./keys.js";
+
+export const Help = ({ onClose }) => html`
+  <${Dialog} title="Keys" onClose=${onClose}>
+    <dl class="keys">
+      ${KEYS.map(({ shown, does }) => html`<div key=${shown}><dt>${shown.split(" ").map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${does}</dd></div>`)}
+    </dl>
+  <//>
+`;

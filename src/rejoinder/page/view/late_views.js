@@ -1,0 +1,11 @@
+/** The views that come by way of `later`. */
+
+export { Announcer } from "./announcer.js";
+export { Deleted } from "./deleted.js";
+export { Dropping } from "./dropping.js";
+export { Editor } from "./editor.js";
+export { Enlarged } from "./enlarged.js";
+export { Found } from "./found.js";
+export { Help } from "./help.js";
+export { Options } from "./options.js";
+export { Rename } from "./rename.js";

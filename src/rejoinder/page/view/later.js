@@ -1,0 +1,26 @@
+/** A view that is not needed to show a chat and to write: all of these come together, once the first is drawn. */
+
+import { stylesheet } from "../text/stylesheet.js";
+import { html, useEffect, useState } from "./html.js";
+
+let views = null;
+let coming = null;
+
+/** Fetches them. Returns them by name, or null: what fails is tried again when one of them is to be shown. */
+export async function fetchViews() {
+  coming ??= Promise.all([import("./late_views.js"), stylesheet("../style/dialog.css")]);
+  try {
+    [views] = await coming;
+  } catch (problem) {
+    coming = null;
+    console.warn("A part of the page is not here yet:", problem);
+  }
+  return views;
+}
+
+/** The view of this name; until it is here, what is to stand in its place. */
+export function Later({ name, instead = null, ...properties }) {
+  const [here, draw] = useState(views);
+  useEffect(() => void (here ?? fetchViews().then(draw)), []);
+  return here ? html`<${here[name]} ...${properties} />` : instead;
+}

@@ -1,0 +1,119 @@
+"""A reader gets every frame once and in order, whether it is given them as they are committed or takes them in its own turn."""
+
+import asyncio
+from contextlib import aclosing
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rejoinder.abc import ABSENT, Append, Appended, Wake
+from rejoinder.chat.following import Following
+from rejoinder.chat.tails import PIECE, Frame, Tails
+from rejoinder.entities import Header, Key, Session
+from rejoinder.events import Draft, Event, SessionCreated, draft
+from rejoinder.signals.local import LocalSignals
+from rejoinder.stores.memory import MemoryStore
+
+KEY = Key("o", "ses_1")
+AT = "2026-01-01T00:00:00.000Z"
+SIZES = (10, 10, 10, PIECE // 2, 3 * PIECE)
+"""Bytes of a text: most are short, and some fill a piece."""
+
+Step = tuple[list[tuple[str, int]], str, bool, int]
+"""Texts of one commit (of a message, so long), what becomes of its wake, whether the reader takes what it is given, and turns of
+the loop that it has afterwards."""
+
+commits = st.lists(st.tuples(st.sampled_from(("a", "b")), st.sampled_from(SIZES)), min_size=1, max_size=4)
+wakes = st.sampled_from(("whole", "whole", "whole", "bare", "lost"))
+steps = st.lists(st.tuples(commits, wakes, st.booleans(), st.integers(0, 2)), max_size=25)
+
+
+class Log:
+    """A store with one session, and a tail that is told of its commits, well or badly."""
+
+    def __init__(self) -> None:
+        self.store, self.tails = MemoryStore(), Tails()
+        self.following = Following(self.store, LocalSignals(), self.tails)
+        self._number = 0
+
+    async def begin(self) -> None:
+        self._lease = await self.store.acquire_lease("w", 10)
+        session = Session(id=KEY.session_id, created_at=AT, updated_at=AT)
+        said = draft(SessionCreated(session=session))
+        await self._append(Append(key=KEY, drafts=(said,), expect=ABSENT, header=Header(session=session, version=1)))
+
+    async def commit(self, texts: list[tuple[str, int]], wake: str) -> list[Event]:
+        drafts = tuple(
+            Draft("message.delta", mid, b'{"message_id":"%b","text":"%b"}' % (mid.encode(), b"x" * size))
+            for mid, size in texts
+        )
+        first = await self._append(Append(key=KEY, drafts=drafts))
+        events = tuple(Event(first + at, told.type, told.message_id, told.data) for at, told in enumerate(drafts))
+        if wake != "lost":
+            self.tails.push(Wake(KEY, events if wake == "whole" else ()))
+        return list(events)
+
+    async def _append(self, append: Append) -> int:
+        self._number += 1
+        [result] = await self.store.append(self._lease, self._number, [append])
+        assert isinstance(result, Appended)
+        return result.first
+
+
+class Reader:
+    """Reads the log from its beginning. `takes` says whether it takes what it is given as it is committed."""
+
+    def __init__(self, log: Log, of: set[str] | None) -> None:
+        self.got: list[Frame] = []
+        self.takes = False
+        self._reading = log.following.follow(KEY, 1, of, 3600, self._take)
+        self._task = asyncio.create_task(self._read())
+
+    async def has(self, count: int) -> None:
+        """Returns once it has so many frames, or will not get them."""
+        for _ in range(2_000):
+            if len(self.got) >= count:
+                break
+            await asyncio.sleep(0)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def _take(self, frames: list[Frame]) -> bool:
+        if self.takes:
+            self.got.extend(frames)
+        return self.takes
+
+    async def _read(self) -> None:
+        async with aclosing(self._reading) as batches:  # type: ignore[type-var]  # it is an async generator
+            async for frames in batches:
+                assert sum(len(frame.data) for frame in frames[:-1]) < PIECE, "no write is longer than a piece"
+                self.got.extend(frames)
+
+
+async def followed(script: list[Step], start: int, of: set[str] | None, *, held: bool) -> tuple[list[int], list[int]]:
+    """The seqs that a reader got who came after `start` commits, and those that it should have got."""
+    log, events = Log(), list[Event]()
+    await log.begin()
+    if held:  # the tail was there before the reader
+        log.tails.hold(KEY)
+    reader: Reader | None = None
+    # In the end it is woken for sure: that nobody is when all wakes are lost is known.
+    for number, (texts, wake, takes, turns) in enumerate([*script, ([("a", 10)], "bare", False, 0)]):
+        if reader is None and number >= start:
+            reader = Reader(log, of)
+        if reader is not None:
+            reader.takes = takes
+        events += await log.commit(texts, wake)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    reader = reader or Reader(log, of)
+    wanted = [event.seq for event in events if of is None or event.message_id in of]
+    await reader.has(len(wanted))
+    return [frame.seq for frame in reader.got], wanted
+
+
+@settings(max_examples=200, deadline=None)
+@given(script=steps, start=st.integers(0, 3), of=st.sampled_from((None, {"a"})), held=st.booleans())
+def test_every_frame_comes_once_and_in_order(script: list[Step], start: int, of: set[str] | None, held: bool) -> None:
+    got, wanted = asyncio.run(followed(script, start, of, held=held))
+    assert got == wanted

@@ -1,0 +1,131 @@
+"""When the writer commits: what someone waits for at once, and what can wait with others."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Self
+
+import pytest
+
+from rejoinder.abc import ABSENT, Append, AppendResult, Lease, TextChunk
+from rejoinder.chat import writer as writers
+from rejoinder.chat.deltas import ROOM, DeltaBuffer
+from rejoinder.chat.writer import Writer
+from rejoinder.entities import Header, Key, Session
+from rejoinder.events import SessionCreated, draft
+from rejoinder.fold import ReplyText
+from rejoinder.signals.local import LocalSignals
+from rejoinder.stores.memory import MemoryStore
+
+AT = "2026-01-01T00:00:00.000Z"
+LONG, SOON = 5.0, 2.0
+"""Seconds: a pause that no machine is slow enough to miss, and what is at once compared with it."""
+
+
+class Watched(MemoryStore):
+    """Tells how many drafts each commit has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[int] = []
+        self.committed = asyncio.Condition()
+
+    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        self.commits.append(sum(len(append.drafts) for append in appends))
+        async with self.committed:
+            self.committed.notify_all()
+        return await super().append(lease, number, appends)
+
+
+def creating(name: str) -> Append:
+    session = Session(id=name, created_at=AT, updated_at=AT)
+    said = draft(SessionCreated(session=session))
+    header = Header(session=session, version=1)
+    return Append(key=Key("o", name), drafts=(said,), expect=ABSENT, header=header)
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.store = Watched()
+        self.writer = Writer(self.store, LocalSignals())
+
+    async def __aenter__(self) -> Self:
+        self.writer.start(await self.store.acquire_lease("w", 10))
+        await self.writer.append(creating("s"))
+        self.store.commits.clear()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.writer.close()
+
+    def buffer(self) -> DeltaBuffer:
+        assert self.writer.epoch is not None
+        return DeltaBuffer(Key("o", "s"), "msg", ReplyText(), epoch=self.writer.epoch, max_delta=1 << 20)
+
+    def say(self, buffer: DeltaBuffer, text: str) -> None:
+        buffer.add(TextChunk("content", text))
+        self.writer.write(buffer)
+
+    async def until(self, commits: int) -> None:
+        async with asyncio.timeout(SOON), self.store.committed:
+            await self.store.committed.wait_for(lambda: len(self.store.commits) >= commits)
+
+
+@pytest.fixture(autouse=True)
+def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "PACE", LONG)
+
+
+async def test_a_first_word_is_committed_at_once_and_further_ones_wait() -> None:
+    async with Scene() as scene:
+        buffer = scene.buffer()
+        scene.say(buffer, "first")
+        await scene.until(1)
+        scene.say(buffer, "second")
+        await asyncio.sleep(0.2)
+        assert scene.store.commits == [1]
+
+
+async def test_what_is_pressing_takes_with_it_what_waits() -> None:
+    async with Scene() as scene:
+        one, other = scene.buffer(), scene.buffer()
+        scene.say(one, "first")
+        await scene.until(1)
+        scene.say(one, "second")
+        scene.say(other, "a first word")
+        await scene.until(2)
+        scene.say(one, "third")
+        async with asyncio.timeout(SOON):
+            await scene.writer.append(creating("another session"))
+        assert scene.store.commits == [1, 2, 2]
+
+
+async def test_an_end_waits_for_company_and_comes_with_it() -> None:
+    async with Scene() as scene:
+        ending = asyncio.create_task(scene.writer.append(creating("t"), pressing=False))
+        await asyncio.sleep(0.2)
+        assert not ending.done()
+        async with asyncio.timeout(SOON):
+            await scene.writer.append(creating("u"))
+            await ending
+        assert scene.store.commits == [2]
+
+
+async def test_more_than_should_wait_does_not() -> None:
+    async with Scene() as scene:
+        buffer = scene.buffer()
+        scene.say(buffer, "first")
+        await scene.until(1)
+        scene.say(buffer, "x" * ROOM)
+        assert buffer.full
+        async with asyncio.timeout(SOON):
+            await buffer.room()
+
+
+async def test_after_the_pause_it_is_committed_without_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "PACE", 0.05)
+    async with Scene() as scene:
+        buffer = scene.buffer()
+        scene.say(buffer, "first")
+        await scene.until(1)
+        scene.say(buffer, "second")
+        await scene.until(2)
