@@ -76,6 +76,23 @@ def test_what_is_asked_for_before_it_is_here_comes_when_it_is(context: BrowserCo
     chat.check()
 
 
+def test_what_could_not_be_fetched_can_be_asked_for_again(context: BrowserContext, server: Server) -> None:
+    context.route(LATE, lambda route: route.abort())
+    page = context.new_page()
+    chat = Chat(page, server.url)
+    button = page.get_by_role("button", name="Model and instructions")
+    for ask in (chat.open, button.click):
+        with page.expect_event("requestfailed", lambda request: "late_views" in request.url):
+            ask()
+        page.evaluate("import('/page/view/late_views.js').catch(() => null)")  # by then the page knows it as well
+    context.unroute_all()
+    dialog = page.get_by_role("dialog", name="Model and instructions")
+    expect(dialog).to_be_hidden()
+    button.click()
+    expect(dialog).to_be_visible()
+    chat.check()
+
+
 def test_nothing_moves_under_the_reader(open_chat: Callable[..., Chat], server: Server) -> None:
     chat = open_chat(server.session("/script story", "And then?"))
     expect(chat.replies).to_have_count(2)

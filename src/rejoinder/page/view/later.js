@@ -18,9 +18,9 @@ export async function fetchViews() {
   return views;
 }
 
-/** The view of this name; until it is here, what is to stand in its place. */
+/** The view of this name; until it is here, what is to stand in its place. One that cannot come is closed, to be asked for again. */
 export function Later({ name, instead = null, ...properties }) {
   const [here, draw] = useState(views);
-  useEffect(() => void (here ?? fetchViews().then(draw)), []);
+  useEffect(() => void (here ?? fetchViews().then((got) => (got ? draw(got) : properties.onClose?.()))), []);
   return here ? html`<${here[name]} ...${properties} />` : instead;
 }
