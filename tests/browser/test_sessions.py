@@ -96,6 +96,7 @@ def test_a_deletion_can_be_undone_on_a_phone_and_by_a_key(chat: Chat, server: Se
     for text in ("to be kept", "to be read"):
         server.session(text)
     chat.page.get_by_role("button", name="Chats").click()
+    expect(chat.listed).to_have_text(["to be read", "to be kept"])  # else they might move under the finger
     chat.page.get_by_role("button", name="Delete to be kept").click()
     expect(chat.listed).to_have_text(["to be read"])
     chat.page.get_by_role("button", name="Undo").click()  # while the list lies over everything else
