@@ -394,6 +394,18 @@ async def test_pieces_come_as_they_are_written_and_not_at_the_end(provider: Open
     assert times[-1] - times[0] > 0.15
 
 
+async def test_the_key_and_the_organisation_go_with_every_request(upstream: ScriptedUpstream) -> None:
+    async with OpenAIProvider("sk-mine", upstream.base_url, "org-ours", default_model="m") as provider:
+        await hear(provider, asked("hello"))
+        await provider.models()
+    said = [(request.method, request.headers) for request in upstream.requests[-2:]]
+    assert [method for method, _ in said] == ["POST", "GET"]
+    for _, headers in said:
+        assert headers["authorization"] == "Bearer sk-mine"
+        assert headers["openai-organization"] == "org-ours"
+        assert headers["accept-encoding"] == "identity"
+
+
 async def test_the_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     heads: list[bytes] = []
 
