@@ -119,6 +119,7 @@ def test_in_thousands_one_is_found_renamed_deleted_and_brought_back(chat: Chat) 
     chat.page.locator(".found").get_by_role("link").click()
     expect(chat.words).to_have_text("chat 3500")
     chat.page.get_by_role("searchbox").fill("")
+    expect(row(chat, 3500)).to_be_attached()  # the whole list is back
     chat.page.keyboard.press("Alt+l")
     expect(chat.page.get_by_role("link", name="chat 3500", exact=True)).to_be_focused()
     chat.page.get_by_role("button", name="Rename chat 3500", exact=True).click()
