@@ -398,7 +398,7 @@ async def test_the_key_and_the_organisation_go_with_every_request(upstream: Scri
     async with OpenAIProvider("sk-mine", upstream.base_url, "org-ours", default_model="m") as provider:
         await hear(provider, asked("hello"))
         await provider.models()
-    said = [(request.method, request.headers) for request in upstream.requests[-2:]]
+    said = [(request.method, request.headers) for request in list(upstream.requests)[-2:]]
     assert [method for method, _ in said] == ["POST", "GET"]
     for _, headers in said:
         assert headers["authorization"] == "Bearer sk-mine"
