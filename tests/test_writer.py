@@ -72,6 +72,7 @@ class Scene:
 
 @pytest.fixture(autouse=True)
 def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "EACH", LONG)
     monkeypatch.setattr(writers, "PACE", LONG)
 
 
@@ -119,6 +120,22 @@ async def test_more_than_should_wait_does_not() -> None:
         assert buffer.full
         async with asyncio.timeout(SOON):
             await buffer.room()
+
+
+async def test_the_pause_is_as_long_as_the_last_commit_was_great(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "EACH", 0.001)
+    async with Scene() as scene:
+        buffers = [scene.buffer() for _ in range(round(LONG / 0.001))]
+        scene.say(buffers[0], "first")
+        await scene.until(1)
+        scene.say(buffers[0], "second")
+        await scene.until(2)  # the one before it was small
+        for buffer in buffers:
+            scene.say(buffer, "more")
+        await scene.until(3)
+        scene.say(buffers[0], "third")
+        await asyncio.sleep(0.2)
+        assert len(scene.store.commits) == 3
 
 
 async def test_after_the_pause_it_is_committed_without_company(monkeypatch: pytest.MonkeyPatch) -> None:
