@@ -4,7 +4,7 @@ import base64
 import struct
 import zlib
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from chat_page import Chat
 from server_process import Server
@@ -100,6 +100,25 @@ def test_a_picture_that_is_still_being_read_goes_with_its_message(chat: Chat, se
     chat.say("large, and sent at once")
     expect(chat.reply).to_have_text("large, and sent at once")
     assert [part["type"] for part in server.messages(chat.session)[0]["content"]] == ["text", "image_url"]
+
+
+def test_a_picture_that_is_read_while_one_goes_elsewhere_stays_with_its_chat(chat: Chat, server: Server) -> None:
+    first, other = server.session("one"), server.session("two")
+    chat.open(first)
+    asked: list[Route] = []
+    # What reads pictures comes late. (Playwright cannot take a built-in function.)
+    chat.page.route("**/page/state/pictures.js", lambda route: asked.append(route))  # noqa: PLW0108
+    with chat.page.expect_request("**/page/state/pictures.js"):
+        choose(chat)
+    chat.open(other)
+    expect(chat.words).to_have_text(["two"])
+    with chat.page.expect_response("**/page/state/pictures.js"):
+        asked[0].continue_()
+    chat.open(first)
+    expect(chat.page.get_by_role("img", name="Picture 1")).to_be_visible()
+    chat.open(other)
+    expect(chat.words).to_have_text(["two"])
+    assert attached(chat) == 0
 
 
 def test_what_is_no_picture_is_refused(chat: Chat) -> None:

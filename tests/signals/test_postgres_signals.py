@@ -128,10 +128,11 @@ async def test_many_wakes_from_all_sides_are_heard_by_all(ears: tuple[Ear, Ear])
             ear.signals.publish([last[place, key]])
         if number % 3 == 0:
             await asyncio.sleep(0)
-    end = Wake(Key("ann", "ses_end"))
-    one.signals.publish([end])
-    two.signals.publish([end])
-    await asyncio.gather(one.until(end), two.until(end))
+    # Each hears its own end at once, and that of the other behind all that the other said before.
+    ends = Wake(Key("ann", "ses_end_of_one")), Wake(Key("ann", "ses_end_of_two"))
+    one.signals.publish([ends[0]])
+    two.signals.publish([ends[1]])
+    await asyncio.gather(one.until(ends[1]), two.until(ends[0]))
     for place, ear in ((0, two), (1, one)):
         mine = {key for at, key in last if at == place}
         assert {wake.key for wake in ear.heard} >= mine

@@ -134,14 +134,17 @@ export class Chat {
     if (this.sessionId === session) this.draft = draft;
   }
 
-  /** Adds the pictures among these files to the draft. */
+  /** Adds the pictures among these files to the draft: that of the chat which is open now, also where another is once they are read. */
   attach = async (files) => {
+    const { sessionId: session } = this;
     const attaching = this.try(async () => {
       const room = MOST - this.draft.pictures.length;
       if (files.length > room) throw new Error(`A message may have ${MOST} pictures.`);
       const { addressOf } = await import("./pictures.js");
       const addresses = await Promise.all([...files].map(addressOf));
-      this.setDraft({ pictures: [...this.draft.pictures, ...addresses] });
+      if (this.sessionId === session) return this.setDraft({ pictures: [...this.draft.pictures, ...addresses] });
+      const draft = drafts.of(session);
+      drafts.keep(session, { ...draft, pictures: [...draft.pictures, ...addresses] });
     });
     this.#attaching = attaching;
     await attaching;
