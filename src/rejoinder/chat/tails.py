@@ -19,7 +19,7 @@ from rejoinder.events import Event, frame
 TAIL_BYTES = 256 << 10
 """Bytes of frames of one session that are kept. A reader further behind is served by the store."""
 
-PIECE = 32 << 10
+PIECE = 16 << 10
 """Bytes with which one write to a reader is full: what a slow one holds of its own."""
 
 
