@@ -61,6 +61,13 @@ class Scene:
         assert self.writer.epoch is not None
         return DeltaBuffer(Key("o", "s"), "msg", ReplyText(), epoch=self.writer.epoch, max_delta=1 << 20)
 
+    async def begun(self) -> DeltaBuffer:
+        """A buffer whose first word is committed, in one commit more."""
+        buffer, before = self.buffer(), len(self.store.commits)
+        self.say(buffer, "first")
+        await self.until(before + 1)
+        return buffer
+
     def say(self, buffer: DeltaBuffer, text: str) -> None:
         buffer.add(TextChunk("content", text))
         self.writer.write(buffer)
@@ -78,9 +85,7 @@ def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_first_word_is_committed_at_once_and_further_ones_wait() -> None:
     async with Scene() as scene:
-        buffer = scene.buffer()
-        scene.say(buffer, "first")
-        await scene.until(1)
+        buffer = await scene.begun()
         scene.say(buffer, "second")
         await asyncio.sleep(0.2)
         assert scene.store.commits == [1]
@@ -88,9 +93,7 @@ async def test_a_first_word_is_committed_at_once_and_further_ones_wait() -> None
 
 async def test_what_is_pressing_takes_with_it_what_waits() -> None:
     async with Scene() as scene:
-        one, other = scene.buffer(), scene.buffer()
-        scene.say(one, "first")
-        await scene.until(1)
+        one, other = await scene.begun(), scene.buffer()
         scene.say(one, "second")
         scene.say(other, "a first word")
         await scene.until(2)
@@ -113,9 +116,7 @@ async def test_an_end_waits_for_company_and_comes_with_it() -> None:
 
 async def test_more_than_should_wait_does_not() -> None:
     async with Scene() as scene:
-        buffer = scene.buffer()
-        scene.say(buffer, "first")
-        await scene.until(1)
+        buffer = await scene.begun()
         scene.say(buffer, "x" * ROOM)
         assert buffer.full
         async with asyncio.timeout(SOON):
@@ -141,8 +142,6 @@ async def test_the_pause_is_as_long_as_the_last_commit_was_great(monkeypatch: py
 async def test_after_the_pause_it_is_committed_without_company(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "PACE", 0.05)
     async with Scene() as scene:
-        buffer = scene.buffer()
-        scene.say(buffer, "first")
-        await scene.until(1)
+        buffer = await scene.begun()
         scene.say(buffer, "second")
         await scene.until(2)

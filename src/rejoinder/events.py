@@ -262,9 +262,9 @@ def told_frame(said: Snapshot | SessionDeleted) -> bytes:
 
 
 def _message_id(fact: Fact | Note) -> str | None:
-    if type(fact) is MessageDelta:  # nearly all of them
-        return fact.message_id
     match fact:
+        case MessageDelta(message_id=message_id):  # nearly all of them
+            return message_id
         case MessageCreated(message=message) | MessageEnded(message=message):
             return message.id
         case SessionCreated() | SessionUpdated() | TitleMade() | FileImported():

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
 
 import pytest
@@ -406,43 +407,43 @@ async def test_the_key_and_the_organisation_go_with_every_request(upstream: Scri
         assert headers["accept-encoding"] == "identity"
 
 
-async def test_the_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+@asynccontextmanager
+async def refusing_proxy(status: str) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A proxy that refuses: where it is, and the heads of what it was asked."""
     heads: list[bytes] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heads.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
         writer.close()
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
-        port = proxy.sockets[0].getsockname()[1]
-        monkeypatch.setenv("http_proxy", f"http://some%20one:secret@127.0.0.1:{port}")
+        yield f"127.0.0.1:{proxy.sockets[0].getsockname()[1]}", heads
+
+
+async def fault_of(key: str, address: str) -> str:
+    """The code with which a request to this address fails."""
+    async with OpenAIProvider(key, address, default_model="m") as provider:
+        with pytest.raises(ProviderError) as refused:
+            await provider.complete(Prompt(model="m", messages=(), params={}))
+    return refused.value.code
+
+
+async def test_the_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with refusing_proxy("503 Busy") as (proxy, heads):
+        monkeypatch.setenv("http_proxy", f"http://some%20one:secret@{proxy}")
         monkeypatch.setenv("no_proxy", "inside.invalid")
         for host, code in (("outside.invalid", "upstream_error"), ("inside.invalid", "upstream_unavailable")):
-            async with OpenAIProvider("k", f"http://{host}/v1", default_model="m") as provider:
-                with pytest.raises(ProviderError) as refused:
-                    await provider.complete(Prompt(model="m", messages=(), params={}))
-            assert refused.value.code == code
+            assert await fault_of("k", f"http://{host}/v1") == code
     [head] = heads  # the other host is known to nobody
     assert head.startswith(b"POST http://outside.invalid/v1/chat/completions HTTP/1.1\r\n")
     assert b"proxy-authorization: basic c29tzsbvbmu6c2vjcmv0\r\n" in head.lower()
 
 
 async def test_a_proxy_on_the_way_to_a_secure_upstream_is_not_told_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    heads: list[bytes] = []
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 403 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
-        port = proxy.sockets[0].getsockname()[1]
-        monkeypatch.setenv("https_proxy", f"127.0.0.1:{port}")
-        async with OpenAIProvider("sk-secret", "https://outside.invalid/v1", default_model="m") as provider:
-            with pytest.raises(ProviderError) as refused:
-                await provider.complete(Prompt(model="m", messages=(), params={}))
-    assert refused.value.code == "upstream_unavailable"
+    async with refusing_proxy("403 No") as (proxy, heads):
+        monkeypatch.setenv("https_proxy", proxy)
+        assert await fault_of("sk-secret", "https://outside.invalid/v1") == "upstream_unavailable"
     [head] = heads
     assert head.startswith(b"CONNECT outside.invalid:443 HTTP/1.1\r\n")
     assert b"sk-secret" not in head

@@ -11,7 +11,6 @@ from starlette.types import Scope, Send
 CYCLE = "rejoinder.cycle"
 """Where the scope of a request carries it."""
 
-
 BUFFERED = 16 << 10
 """Bytes that wait for a reader before it is waited for."""
 

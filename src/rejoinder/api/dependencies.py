@@ -24,7 +24,6 @@ OWNER = "local"
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
-
 LastEventId = Annotated[
     str | None, Header(description="The id of the last event that was received. Wins over `after`.")
 ]
@@ -81,6 +80,11 @@ MessageIdPath = Annotated[str, Depends(_message_id)]
 
 
 async def _cursor(last_event_id: LastEventId = None, after: After = None) -> int | None:
+    return cursor_of(last_event_id, after)
+
+
+def cursor_of(last_event_id: str | None, after: str | None) -> int | None:
+    """Raises InvalidCursor."""
     return parse_seq(after if last_event_id is None else last_event_id)
 
 

@@ -17,7 +17,7 @@ from rejoinder.api.dependencies import (
     SessionId,
     checked_idempotency_key,
     chosen_id,
-    parse_seq,
+    cursor_of,
     session_key,
 )
 from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
@@ -93,7 +93,7 @@ async def _turn_request(
         key=session_key(sid),
         headers=request.headers,
         open_streams=state.streams,
-        cursor=parse_seq(after if last_event_id is None else last_event_id),
+        cursor=cursor_of(last_event_id, after),
         idempotency_key=checked_idempotency_key(idempotency_key),
     )
 

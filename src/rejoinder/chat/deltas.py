@@ -5,7 +5,7 @@ few where it would be too long. Offsets are counted here, once, for the log and 
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from msgspec import structs
 
@@ -138,12 +138,8 @@ def deltas_of(reply: Message, max_delta: int) -> Iterator[MessageDelta]:
             offset += len(piece)
 
 
-def _merged(chunks: list[TextChunk]) -> Iterable[TextChunk]:
+def _merged(chunks: list[TextChunk]) -> Iterator[TextChunk]:
     """Joins neighbours of the same part and index. A chunk that names a tool call begins anew."""
-    return chunks if len(chunks) < 2 else _joined(chunks)
-
-
-def _joined(chunks: list[TextChunk]) -> Iterator[TextChunk]:
     run: list[TextChunk] = []
     for chunk in chunks:
         if run and (chunk.part, chunk.index, chunk.id, chunk.name) != (run[0].part, run[0].index, None, None):

@@ -131,8 +131,6 @@ def _gone(key: Key) -> SessionGone:
 
 def _chosen(frames: list[Frame], message_ids: Collection[str] | None) -> list[Frame]:
     """Without what is the log's own, and of other messages."""
-    if len(frames) == 1 and frames[0].type == "message.delta":
-        return frames if message_ids is None or frames[0].message_id in message_ids else []
     return [
         frame for frame in frames if frame.type in FACTS and (message_ids is None or frame.message_id in message_ids)
     ]

@@ -95,6 +95,8 @@ class History:
             else:
                 lane, high = top.lane, top.depth - 1
             rows = await self._store.lane(key, lane, low=max(0, high - page + 1), high=high)
+            if not rows:
+                return  # the session was deleted meanwhile
             yield rows, await self.plain(key, rows)
             top = rows[0]
 

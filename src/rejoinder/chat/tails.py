@@ -77,7 +77,7 @@ class Tail:
         waiting, self._waiting = self._waiting, []
         self._waiting += [waiter for waiter in waiting if waiter.goes_on()]
 
-    async def wait(self, seconds: float, on_push: Callable[[], bool] = lambda: False) -> bool:
+    async def wait(self, seconds: float, on_push: Callable[[], bool]) -> bool:
         """Until something is pushed that `on_push` does not deal with on the spot: True. After so many seconds: False."""
         loop = asyncio.get_running_loop()
         waiter = _Waiter(loop.create_future(), on_push)

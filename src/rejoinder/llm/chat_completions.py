@@ -117,7 +117,7 @@ class StreamDecoder:
             raise ProviderError("upstream_incomplete", f"The upstream {how} before the reply was finished.")
 
     def _event(self, kind: bytes, payload: bytes, chunks: list[Chunk]) -> None:
-        if payload[:1] != b"{" and payload.strip() == b"[DONE]":
+        if payload.strip() == b"[DONE]":
             self.done = True
             return
         if kind == b"error":
@@ -224,23 +224,18 @@ def completion_of(chunks: Iterable[Chunk]) -> Completion:
 # --- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _spoken(words: _Words) -> Iterable[tuple[Part, str]]:
-    content = words.content
-    if type(content) is str and not (words.reasoning_content or words.reasoning or words.refusal):  # nearly always
-        return (("content", content),) if content else ()
-    return _all_spoken(words)
-
-
-def _all_spoken(words: _Words) -> Iterator[tuple[Part, str]]:
+def _spoken(words: _Words) -> list[tuple[Part, str]]:
+    spoken: list[tuple[Part, str]] = []
     if reasoning := words.reasoning_content or words.reasoning:
-        yield "reasoning", reasoning
+        spoken.append(("reasoning", reasoning))
     if isinstance(words.content, str):
         if words.content:
-            yield "content", words.content
+            spoken.append(("content", words.content))
     elif words.content:
-        yield from _parts(words.content)
+        spoken += _parts(words.content)
     if words.refusal:
-        yield "content", words.refusal  # it is what the model says to the user
+        spoken.append(("content", words.refusal))  # it is what the model says to the user
+    return spoken
 
 
 def _parts(parts: list[Any]) -> Iterator[tuple[Part, str]]:

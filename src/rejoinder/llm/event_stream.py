@@ -22,9 +22,6 @@ class EventStream:
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
         """The events that end within these bytes, as (type, data). Raises ProviderError `upstream_malformed`."""
-        if self._is_one_event(data):
-            self._begun = True
-            return [(b"", data[6:-2])]
         events = []
         for line in self._lines(data):
             if line.startswith(b"data:"):
@@ -39,11 +36,6 @@ class EventStream:
                 self._type = line[6:].strip()
             # What is left is a comment (pings are comments) or a field that means nothing here.
         return events
-
-    def _is_one_event(self, data: bytes) -> bool:
-        """Whether these bytes are one event of one line and nothing else: so most tokens of a chat come."""
-        whole = data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n" and b"\r" not in data
-        return whole and not (self._pieces or self._data or self._type or self._after_cr)
 
     def _lines(self, data: bytes) -> list[bytes]:
         """The lines that end within these bytes. A line ends in LF, CRLF or CR."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import aiohttp
 
 from rejoinder.errors import ProviderError
-from rejoinder.llm.upstream_errors import error_from_body, retry_after
+from rejoinder.llm.upstream_errors import Way, error_from_body, error_on_the_way, retry_after
 
 FAULTS = (aiohttp.ClientError, aiohttp.InvalidURL, OSError)
 """What a request and the reading of its answer may raise. (A TimeoutError and an SSLError are OSErrors.)"""
@@ -18,22 +18,7 @@ REFUSED = 1 << 20
 
 def provider_error(fault: Exception, *, began: bool = False) -> ProviderError:
     """`began` tells that the answer's headers had come."""
-    if began:
-        return _broken_off(fault)
-    match fault:
-        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return _unavailable("The upstream's host name is not known", before_reply=True)
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return _unavailable("No secure connection to the upstream could be made", before_reply=False)
-        case aiohttp.ClientHttpProxyError():
-            return _unavailable("The proxy does not let the upstream be reached", before_reply=True)
-        case aiohttp.ClientConnectorError():
-            return _unavailable("The upstream refuses connections", before_reply=True)
-        case TimeoutError():
-            return ProviderError("upstream_timeout", "The upstream could not be reached in time.")
-        case aiohttp.InvalidURL():
-            return _unavailable("The upstream's address is not one", before_reply=False)
-    return ProviderError("upstream_incomplete", "The upstream closed the connection without an answer.")
+    return error_on_the_way(_cut(fault) if began else _missed(fault))
 
 
 async def refusal(response: aiohttp.ClientResponse, secrets: Sequence[str]) -> ProviderError:
@@ -47,13 +32,26 @@ async def refusal(response: aiohttp.ClientResponse, secrets: Sequence[str]) -> P
     return error_from_body(response.status, body, retry_after=retry_after(response.headers), secrets=secrets)
 
 
-def _broken_off(fault: Exception) -> ProviderError:
+def _missed(fault: Exception) -> Way:
+    match fault:
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
+            return "host"
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return "tls"
+        case aiohttp.ClientHttpProxyError():
+            return "proxy"
+        case aiohttp.ClientConnectorError():
+            return "refused"
+        case TimeoutError():
+            return "late"
+        case aiohttp.InvalidURL():
+            return "address"
+    return "unanswered"
+
+
+def _cut(fault: Exception) -> Way:
     if isinstance(fault, TimeoutError):
-        return ProviderError("upstream_stalled", "The upstream fell silent in the middle of its reply.")
+        return "silent"
     if isinstance(fault.__cause__, aiohttp.http_exceptions.ContentEncodingError):
-        return ProviderError("upstream_malformed", "The upstream's reply could not be decompressed.")
-    return ProviderError("upstream_incomplete", "The connection to the upstream broke before the reply was finished.")
-
-
-def _unavailable(what: str, *, before_reply: bool) -> ProviderError:
-    return ProviderError("upstream_unavailable", f"{what}.", before_reply=before_reply)
+        return "compressed"
+    return "cut"

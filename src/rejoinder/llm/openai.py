@@ -73,27 +73,26 @@ class OpenAIProvider(Provider):
         include_usage: bool = True,
         embedded: bool = False,
     ) -> None:
-        self._key = checked_key(api_key)
+        key = checked_key(api_key)
         self._address = checked_base_url(base_url).rstrip("/")
         self._default = default_model or (DEFAULT_MODEL if self._address == OFFICIAL else "")
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._include_usage = include_usage
-        self._embedded = embedded
-        self._headers = headers_of(self._key, organization) | ({"connection": "close"} if embedded else {})
-        self._secrets = secrets(self._key)
+        self._headers = headers_of(key, organization) | ({"connection": "close"} if embedded else {})
+        # aiohttp would look for a proxy at each request, in a thread.
+        self._proxy, self._proxy_headers = (None, {}) if embedded else proxy_of(self._address)
+        if self._address.startswith("http://"):
+            # A proxy that passes plain requests on reads its headers there, any other with the request for a tunnel.
+            self._headers |= self._proxy_headers
+            self._proxy_headers = {}
+        self._secrets = secrets(key)
         self._listed: tuple[float, list[str] | ProviderError] = (0, [])
         self._listing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         import aiohttp  # takes a while, which whoever uses another provider need not wait for
 
-        # aiohttp would look for a proxy at each request, in a thread.
-        self._proxy, proxy_headers = (None, {}) if self._embedded else proxy_of(self._address)
-        # To a proxy that passes plain requests on, its headers come with the request; else with the one that opens a tunnel.
-        plain = self._address.startswith("http://")
-        self._request_headers = self._headers | (proxy_headers if plain else {})
-        self._proxy_headers = {} if plain else proxy_headers
         # Nobody waits unseen for a connection: limits are set where replies begin.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE)
         timeout = aiohttp.ClientTimeout(total=None, connect=self._connect_timeout, sock_read=self._read_timeout)
@@ -168,7 +167,7 @@ class OpenAIProvider(Provider):
                 method,
                 self._address + path,
                 data=body,
-                headers=self._request_headers,  # the session's own would go to the proxy as well, the key among them
+                headers=self._headers,  # the session's own would go to the proxy as well, the key among them
                 proxy=self._proxy,
                 proxy_headers=self._proxy_headers,
             )

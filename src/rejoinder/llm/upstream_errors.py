@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -155,6 +155,29 @@ def _listed(detail: Any) -> str:
     items = detail if isinstance(detail, list) else [detail]
     told = [item for item in items if isinstance(item, dict)]
     return "; ".join(f"{'.'.join(map(str, item.get('loc') or ()))} {item.get('msg', '')}".strip() for item in told)
+
+
+Way = Literal["host", "tls", "refused", "proxy", "address", "late", "unanswered", "silent", "compressed", "cut"]
+"""What goes wrong on the way to an upstream, and from `silent` on with an answer that has begun."""
+
+_ON_THE_WAY: dict[Way, tuple[str, str, bool]] = {
+    "host": ("upstream_unavailable", "The upstream's host name is not known.", True),
+    "tls": ("upstream_unavailable", "No secure connection to the upstream could be made.", False),
+    "refused": ("upstream_unavailable", "The upstream refuses connections.", True),
+    "proxy": ("upstream_unavailable", "The proxy does not let the upstream be reached.", True),
+    "address": ("upstream_unavailable", "The upstream's address is not one.", False),
+    "late": ("upstream_timeout", "The upstream could not be reached in time.", False),
+    "unanswered": ("upstream_incomplete", "The upstream closed the connection without an answer.", False),
+    "silent": ("upstream_stalled", "The upstream fell silent in the middle of its reply.", False),
+    "compressed": ("upstream_malformed", "The upstream's reply could not be decompressed.", False),
+    "cut": ("upstream_incomplete", "The connection to the upstream broke before the reply was finished.", False),
+}
+
+
+def error_on_the_way(what: Way) -> ProviderError:
+    """The same words for the same fault, whichever client met it."""
+    code, detail, before_reply = _ON_THE_WAY[what]
+    return ProviderError(code, detail, before_reply=before_reply)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
