@@ -160,24 +160,27 @@ def _listed(detail: Any) -> str:
 Way = Literal["host", "tls", "refused", "proxy", "address", "late", "unanswered", "silent", "compressed", "cut"]
 """What goes wrong on the way to an upstream, and from `silent` on with an answer that has begun."""
 
-_ON_THE_WAY: dict[Way, tuple[str, str, bool]] = {
-    "host": ("upstream_unavailable", "The upstream's host name is not known.", True),
-    "tls": ("upstream_unavailable", "No secure connection to the upstream could be made.", False),
-    "refused": ("upstream_unavailable", "The upstream refuses connections.", True),
-    "proxy": ("upstream_unavailable", "The proxy does not let the upstream be reached.", True),
-    "address": ("upstream_unavailable", "The upstream's address is not one.", False),
-    "late": ("upstream_timeout", "The upstream could not be reached in time.", False),
-    "unanswered": ("upstream_incomplete", "The upstream closed the connection without an answer.", False),
-    "silent": ("upstream_stalled", "The upstream fell silent in the middle of its reply.", False),
-    "compressed": ("upstream_malformed", "The upstream's reply could not be decompressed.", False),
-    "cut": ("upstream_incomplete", "The connection to the upstream broke before the reply was finished.", False),
+
+_ON_THE_WAY: dict[Way, ProviderError] = {
+    "host": ProviderError("upstream_unavailable", "The upstream's host name is not known.", before_reply=True),
+    "tls": ProviderError("upstream_unavailable", "No secure connection to the upstream could be made."),
+    "refused": ProviderError("upstream_unavailable", "The upstream refuses connections.", before_reply=True),
+    "proxy": ProviderError(
+        "upstream_unavailable", "The proxy does not let the upstream be reached.", before_reply=True
+    ),
+    "address": ProviderError("upstream_unavailable", "The upstream's address is not one."),
+    "late": ProviderError("upstream_timeout", "The upstream could not be reached in time."),
+    "unanswered": ProviderError("upstream_incomplete", "The upstream closed the connection without an answer."),
+    "silent": ProviderError("upstream_stalled", "The upstream fell silent in the middle of its reply."),
+    "compressed": ProviderError("upstream_malformed", "The upstream's reply could not be decompressed."),
+    "cut": ProviderError("upstream_incomplete", "The connection to the upstream broke before the reply was finished."),
 }
 
 
 def error_on_the_way(what: Way) -> ProviderError:
-    """The same words for the same fault, whichever client met it."""
-    code, detail, before_reply = _ON_THE_WAY[what]
-    return ProviderError(code, detail, before_reply=before_reply)
+    """A new error, in the same words for the same fault whichever client met it."""
+    error = _ON_THE_WAY[what]
+    return error.saying(error.detail)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
