@@ -8,7 +8,7 @@ import pytest
 
 from rejoinder.abc import ABSENT, Append, AppendResult, Lease, TextChunk
 from rejoinder.chat import writer as writers
-from rejoinder.chat.deltas import ROOM, DeltaBuffer
+from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Header, Key, Session
 from rejoinder.events import SessionCreated, draft
@@ -44,8 +44,8 @@ def creating(name: str) -> Append:
 
 
 class Scene:
-    def __init__(self) -> None:
-        self.store = Watched()
+    def __init__(self, store: Watched | None = None) -> None:
+        self.store = store or Watched()
         self.writer = Writer(self.store, LocalSignals())
 
     async def __aenter__(self) -> Self:
@@ -114,13 +114,54 @@ async def test_an_end_waits_for_company_and_comes_with_it() -> None:
         assert scene.store.commits == [2]
 
 
-async def test_more_than_should_wait_does_not() -> None:
+async def test_who_rests_is_woken_at_the_next_beat_and_what_it_says_then_is_committed_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writers, "PACE", 0.05)
+    async with Scene() as scene:
+        buffers = [await scene.begun() for _ in range(3)]
+        before = len(scene.store.commits)
+
+        async def reply(buffer: DeltaBuffer) -> None:
+            for word in ("second", "third"):
+                scene.say(buffer, word)
+                await scene.writer.rest()
+            scene.say(buffer, "last")
+
+        await asyncio.gather(*map(reply, buffers))
+        await scene.until(before + 2)
+        # The second and third words of each are one delta: they were said before and at the same beat.
+        assert scene.store.commits[before:] == [3, 3]
+
+
+async def test_who_rests_is_not_woken_by_what_is_pressing() -> None:
     async with Scene() as scene:
         buffer = await scene.begun()
-        scene.say(buffer, "x" * ROOM)
-        assert buffer.full
-        async with asyncio.timeout(SOON):
-            await buffer.room()
+        resting = asyncio.create_task(scene.writer.rest())
+        await scene.writer.append(creating("another session"))
+        await asyncio.sleep(0.1)
+        assert not resting.done()
+        scene.say(buffer, "second")
+        resting.cancel()
+
+
+async def test_a_service_whose_beats_take_long_has_them_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "PACE", 0.01)
+
+    class Slow(Watched):
+        async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+            await asyncio.sleep(0.2)
+            return await super().append(lease, number, appends)
+
+    async with Scene(Slow()) as scene:
+        buffers = [await scene.begun() for _ in range(2)]
+        for buffer in buffers:
+            scene.say(buffer, "second")
+        resting = asyncio.create_task(scene.writer.rest())
+        await resting  # this beat takes 0.2 s, so that the next is 0.4 s behind it
+        began = asyncio.get_running_loop().time()
+        await scene.writer.rest()
+        assert asyncio.get_running_loop().time() - began >= 0.39
 
 
 async def test_the_pause_is_as_long_as_the_last_commit_was_great(monkeypatch: pytest.MonkeyPatch) -> None:

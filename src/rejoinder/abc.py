@@ -420,8 +420,9 @@ class Provider(abc.ABC):
 
     @abc.abstractmethod
     def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
-        """Asks once, and yields what each read of the upstream brought, as one sequence of chunks.
+        """Asks once, and yields whenever it is asked for more all that has come by then, as one sequence of chunks.
 
+        It may be asked some ten times a second only: what the upstream sends meanwhile waits here, or there, and comes together.
         Returns only after a FinishChunk: whatever else happens is a ProviderError, also an end without a finish.
         Texts hold neither lone surrogates nor NUL: what an upstream sends of these is replaced by U+FFFD.
         Closing the generator (or cancelling the task that reads it) closes the upstream's connection before it returns,

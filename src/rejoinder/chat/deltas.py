@@ -4,7 +4,6 @@ Pieces gather here while a commit runs; those of the same part that follow one a
 few where it would be too long. Offsets are counted here, once, for the log and for the message at its end.
 """
 
-import asyncio
 from collections.abc import Iterator
 
 from msgspec import structs
@@ -14,9 +13,6 @@ from rejoinder.chat import ids
 from rejoinder.entities import Key, Message, Part
 from rejoinder.events import Draft, MessageDelta, draft
 from rejoinder.fold import ReplyText
-
-ROOM = 1 << 20
-"""Code points that may wait for a commit before the upstream is made to wait."""
 
 
 class DeltaBuffer:
@@ -37,8 +33,6 @@ class DeltaBuffer:
         self._calls: dict[int, int] = {}
         self._call_ids: set[str] = set()
         self._size = 0
-        self._room = asyncio.Event()
-        self._room.set()
 
     def add(self, chunk: TextChunk) -> None:
         if not chunk.text and chunk.part != "tool_call":
@@ -47,8 +41,6 @@ class DeltaBuffer:
             chunk = self._numbered(chunk)
         self._chunks.append(chunk)
         self._size += len(chunk.text)
-        if self._size >= ROOM:
-            self._room.clear()
 
     @property
     def size(self) -> int:
@@ -62,13 +54,8 @@ class DeltaBuffer:
 
     @property
     def pressing(self) -> bool:
-        """Whether what waits should be committed at once: the first words of an attempt, or more than should wait."""
-        return not self._begun or self.full
-
-    @property
-    def full(self) -> bool:
-        """Whether the log is so far behind the upstream that this must wait for `room`."""
-        return self._size >= ROOM
+        """Whether what waits should be committed at once: the first words of an attempt."""
+        return not self._begun
 
     def note(self, *drafts: Draft) -> None:
         """Drafts that are committed before the text that comes after them."""
@@ -81,10 +68,6 @@ class DeltaBuffer:
         self._calls.clear()
         self._call_ids.clear()
 
-    async def room(self) -> None:
-        """Returns once a commit has taken what waits."""
-        await self._room.wait()
-
     def take(self) -> Append | None:
         """An append of all that waits; None where nothing does."""
         drafts = self.take_drafts()
@@ -94,10 +77,7 @@ class DeltaBuffer:
         self._begun = self._begun or bool(self._chunks)
         chunks, self._chunks, self._size = self._chunks, [], 0
         notes, self._notes = self._notes, []
-        drafts = (*notes, *[draft(delta) for chunk in _merged(chunks) for delta in self._deltas(chunk)])
-        if not self._chunks:
-            self._room.set()
-        return drafts
+        return (*notes, *[draft(delta) for chunk in _merged(chunks) for delta in self._deltas(chunk)])
 
     def committed(self, *, refused: bool) -> None:
         self.refused = self.refused or refused

@@ -168,7 +168,10 @@ class Generation:
         return await patiently(lambda: self._tools.prompts.compose(self.key, self.reply, self._prompt_wanted()))
 
     async def _attempt(self, watchdog: Watchdog) -> Outcome:
-        """Asks once and reads the upstream to its end. What one read brought is committed together."""
+        """Asks once and reads the upstream to its end. What one read brought is committed together.
+
+        Between two reads it rests until the next commit gathers: what came sooner would wait there, read piece by piece.
+        """
         provider, model = self._tools.models.resolve(self._models[0])
         composed = self._composed = self._composed or await self._compose()
         self._spending.begin(composed.messages, self._text.size)
@@ -181,11 +184,11 @@ class Generation:
                     watchdog.heard()
                     self._take(chunks)
                     self._tools.decisions.writer.write(self._buffer)
-                    if self._buffer.full:
-                        with watchdog.paused():
-                            await self._buffer.room()
                     if self._buffer.refused:
                         return stopped()
+                    if not self._finish:
+                        with watchdog.paused():
+                            await self._tools.decisions.writer.rest()
         if self._finish == "content_filter":
             return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
         return Outcome(status=Status.COMPLETED, finish_reason=self._finish_reason())

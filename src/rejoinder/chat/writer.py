@@ -1,10 +1,10 @@
 """The one write path: everything that is appended to any log goes through one queue and one commit at a time.
 
 While one commit runs, what comes next gathers; so an idle service commits at once, and a loaded one commits more at a
-time (group commit). What can wait for company does so for a moment, since a commit costs as much for one token as for a
-hundred: more text of replies whose readers have some, and ends. A first word, a message and a stop never wait. The text of a
-live reply gathers in its `DeltaBuffer` and becomes one event per part and commit. What is committed is published, in order;
-only then do those who appended learn of it.
+time (group commit). A commit costs nearly as much for one token as for a hundred, and so does each reply's part in it. So what can
+wait does so until the next beat: more text of replies whose readers have some, and ends. A first word, a message and a stop never wait.
+At a beat the replies that have rested since they last said something read what has come meanwhile, all of it is committed as
+one event per part and reply, and published, in order; only then do those who appended learn of it.
 """
 
 import asyncio
@@ -24,10 +24,16 @@ log = logging.getLogger(__name__)
 BATCH = 1_000
 """Appends of one commit at most: bounds how long the first of them waits for the last."""
 
-EACH, PACE = 0.004, 0.02
-"""Seconds from the beginning of a commit to that of the next, where all that is to be committed can wait: so many for each append
-of the last one, at most `PACE`. A service with few replies hardly waits, and one with many soon comes to the whole pause.
-Nobody sees it: a screen shows a new picture every 16 ms."""
+EACH, PACE = 0.004, 0.04
+"""Seconds from one beat to the next: so many for each append that the last one had, at most `PACE`. A service with few replies hardly
+waits, and one with many soon comes to the whole pause. Nobody sees it: a film shows a new picture every 40 ms."""
+
+LOAD = 0.5
+"""How much of the time beats may take. Where one took longer than its share of `PACE`, the next comes later and finds more:
+so a service with more replies than it can serve at that pace does less for each of them, and does not fall behind."""
+
+SETTLE = 3
+"""Turns of the event loop that replies have at a beat, to read and to end."""
 
 HEADERS = 2_000
 """Sessions whose headers are kept in mind."""
@@ -50,7 +56,9 @@ class Writer:
         self._written: dict[DeltaBuffer, None] = {}
         self._wanted = asyncio.Event()
         self._pressing = asyncio.Event()
-        self._next = 0.0
+        self._beat = 0.0
+        """When the next one is, in seconds of the event loop."""
+        self._resting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self.failing: StoreUnavailable | None = None
         """Why the commit that is being tried has not been taken yet."""
@@ -60,6 +68,7 @@ class Writer:
         """Takes up a lease: the first, or a new one after the old one was lost."""
         self._lease, self._number = lease, 0
         if self._task is None:
+            self._loop = asyncio.get_running_loop()
             self._task = asyncio.create_task(self._run(), name="writer")
 
     async def close(self) -> None:
@@ -95,6 +104,13 @@ class Writer:
         self._written[buffer] = None
         self._want(buffer.pressing)
 
+    async def rest(self) -> None:
+        """Returns at the next beat: what is written then is committed right away."""
+        woken = self._loop.create_future()
+        self._resting.append(woken)
+        self._wanted.set()
+        await woken
+
     def _want(self, pressing: bool) -> None:
         self._wanted.set()
         if pressing:
@@ -103,19 +119,36 @@ class Writer:
     async def _run(self) -> None:
         while True:
             await self._wanted.wait()
-            await self._company()
-            if items := self._gather():
-                self._next = asyncio.get_running_loop().time() + min(PACE, EACH * len(items))
-                await self._commit(items)
+            await self._pressing_or_beat()
+            if (began := self._loop.time()) >= self._beat:
+                await self._wake_resting()
+                size = await self._commit_all()
+                took = self._loop.time() - began
+                self._beat = began + max(min(PACE, EACH * size), took / LOAD if size > 1 else 0)
             else:
+                size = await self._commit_all()
+            if not (size or self._resting):
                 self._wanted.clear()
 
-    async def _company(self) -> None:
-        """Waits until the next commit may begin."""
+    async def _pressing_or_beat(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(self._next):
+            async with asyncio.timeout_at(self._beat):
                 await self._pressing.wait()
+
+    async def _wake_resting(self) -> None:
+        resting, self._resting = self._resting, []
+        for woken in resting:
+            if not woken.done():
+                woken.set_result(None)
+        for _ in range(SETTLE):
+            await asyncio.sleep(0)
+
+    async def _commit_all(self) -> int:
+        """Commits what there is, and tells of how many appends it was."""
         self._pressing.clear()
+        if items := self._gather():
+            await self._commit(items)
+        return len(items)
 
     def _gather(self) -> list["_Item"]:
         items, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]

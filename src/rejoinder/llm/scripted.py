@@ -26,6 +26,10 @@ MEANING = {
 """The code by which a fault on the wire is known."""
 
 
+READ = 16 << 10
+"""Code points with which a read is full."""
+
+
 class ScriptedProvider(Provider):
     """`default` is the script of prompts that name none. Raises Misconfigured where it is not one."""
 
@@ -60,19 +64,21 @@ class ScriptedProvider(Provider):
         if answer.too_long:
             raise error_from_body(400, overflow(answer))
         fault_after = answer.fault_after() if self._fails(prompt, script) else None
-        began = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time
+        began = now()
         gathered: list[Chunk] = []
+        size = 0
         for said, chunk in enumerate(answer.chunks()):
-            if (said == fault_after or said % script.burst == 0) and gathered and isinstance(chunk, TextChunk):
+            due = began + script.due(said)
+            if gathered and (said == fault_after or (isinstance(chunk, TextChunk) and (due > now() or size >= READ))):
                 yield gathered
-                gathered = []
+                gathered, size = [], 0
             if said == fault_after and script.fault is not None:
-                if gathered:
-                    yield gathered
                 await _fail(script, script.fault)
             if not gathered:
-                await _until(began + script.due(said))
+                await _until(due)
             gathered.append(chunk)
+            size += len(chunk.text) if isinstance(chunk, TextChunk) else 0
         yield gathered
 
     async def complete(self, prompt: Prompt) -> Completion:
