@@ -84,7 +84,7 @@ class Reader:
 @asynccontextmanager
 async def reading(chat: Chat) -> AsyncIterator[Reader]:
     reader = Reader(chat)
-    async with aclosing(reader._frames):  # type: ignore[type-var]  # it is an async generator
+    async with aclosing(reader._frames):
         await reader.until(lambda kind, _: kind == "snapshot")
         yield reader
 

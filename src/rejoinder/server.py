@@ -2,6 +2,7 @@
 
 import logging
 import socket
+from collections.abc import Awaitable
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,8 +26,10 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        interface="asgi3",
         lifespan="on",
         ws="none",
+        proxy_headers=False,  # nobody asks who the client is, or by which scheme it came
         # Readers are gone by then: what is left are requests that are being answered.
         timeout_graceful_shutdown=5,
         timeout_keep_alive=75,
@@ -47,11 +50,11 @@ class _PlainStart:
         self._app = app
         self.refusal: RejoinderError | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # No coroutine of its own, which a stream would hold for as long as it is open.
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return self._live(scope, receive, send)
+        return self._app(scope, receive, send)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         failed: list[Message] = []

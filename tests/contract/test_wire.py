@@ -1,13 +1,16 @@
 """The short way to a reader: taken where the server offers it, and nowhere else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Literal
 
 import pytest
+from starlette.types import Receive
 
+from rejoinder.api import connection
 from rejoinder.api.connection import Wire
 from serving import ServerThread
-from wire import script
+from test_http_streams_at_the_limit import open_streams
+from wire import eventually, script
 
 
 @pytest.mark.parametrize(("http", "direct"), [("httptools", True), ("h11", False)])
@@ -32,3 +35,27 @@ def test_frames_go_straight_to_the_connection_where_that_is_known(
     assert [frame.type for frame in frames].count("message.delta") >= 5
     assert len(taken) >= 5
     assert set(taken) == {direct}
+
+
+@pytest.mark.parametrize(("http", "waits"), [("httptools", False), ("h11", True)])
+def test_nobody_waits_for_a_client_to_go_where_the_connection_tells_it(
+    http: Literal["httptools", "h11"],
+    waits: bool,
+    start_server: Callable[..., ServerThread],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waiting: list[Receive] = []
+    left = connection.left
+
+    def counted(receive: Receive) -> Coroutine[None, None, None]:
+        waiting.append(receive)
+        return left(receive)
+
+    monkeypatch.setattr(connection, "left", counted)
+    api = start_server(http=http).api
+    sid = api.session()
+    for _ in range(3):
+        with api.send_streamed(sid, script("tokens=100 pace=0.1"), if_busy="interrupt") as stream:
+            stream.until("message.created")
+    eventually(lambda: open_streams(api) == 0)
+    assert len(waiting) == (3 if waits else 0)

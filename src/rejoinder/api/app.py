@@ -34,13 +34,15 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # else looked for at every request
     )
     app.state.settings = settings
     app.state.streams = Streams(settings.max_streams, settings.write_timeout)
     app.state.imports = moving.Imports()
     app.state.metrics = Metrics()
     for part in (messages, sessions, replies, moving, search, service_routes):  # FastAPI looks through them in order
-        app.include_router(part.router)
+        # As the app's own: routes of a router that is included are matched twice, and take three more calls, at every request.
+        app.router.routes += part.router.routes
     pages.install(app)
     problems.install(app)
     responses.document(app)

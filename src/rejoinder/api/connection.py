@@ -1,12 +1,16 @@
-"""What a server's connection can do that ASGI has no word for: take bytes at once, and be broken off with all that waits.
+"""What a server's connection can do that ASGI has no word for, or a dear one: take bytes at once, tell that the client has gone,
+and be broken off with all that waits.
 
-Both are there under uvicorn with httptools, where the request's cycle is at hand behind the ASGI `send`. Elsewhere streams
+All of it is there under uvicorn with httptools, where the request's cycle is at hand behind the ASGI `send`. Elsewhere streams
 are written by ASGI alone, and closed in the server's own way: the same bytes at a higher price.
 """
 
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-from starlette.types import Scope, Send
+from starlette.types import Receive, Scope, Send
 
 CYCLE = "rejoinder.cycle"
 """Where the scope of a request carries it."""
@@ -32,14 +36,68 @@ def abort(scope: Scope) -> None:
         broken_off()
 
 
+class Departure:
+    """Cancels the task that writes a response when its client has gone, until it is `over`. `come` tells that it has."""
+
+    __slots__ = ("_cycle", "_leaving", "_task", "come")
+
+    def __init__(self, scope: Scope, receive: Receive, task: "asyncio.Task[Any]") -> None:
+        self.come = False
+        self._task: asyncio.Task[Any] | None = task
+        self._leaving: asyncio.Task[None] | None = None
+        self._cycle = _cycle_of(scope)
+        if self._cycle is not None:
+            self._cycle.message_event = _Bell(self._look)
+            self._look()
+        else:
+            # ASGI tells it to who waits: a task of its own, and some coroutines.
+            self._leaving = asyncio.create_task(left(receive))
+            self._leaving.add_done_callback(lambda _: self._leave())
+
+    def over(self) -> None:
+        if self._cycle is not None:
+            self._cycle.message_event = asyncio.Event()
+            self._cycle = None
+        self._task = None
+        if self._leaving is not None:
+            self._leaving.cancel()
+
+    def _look(self) -> None:
+        if self._cycle.disconnected:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._task is not None and not self.come:
+            self.come = True
+            self._task.cancel()
+
+
+class _Bell(asyncio.Event):
+    """An event that is heard at once, without anybody who waits for it."""
+
+    def __init__(self, heard: Callable[[], None]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def set(self) -> None:
+        super().set()
+        self._heard()
+
+
+async def left(receive: Receive) -> None:
+    """Returns when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 class Wire:
     """The body of a response that has started, past ASGI: most of what a reader costs is the way there."""
 
+    __slots__ = ("_cycle",)
+
     def __init__(self, scope: Scope) -> None:
-        cycle: Any = scope.get(CYCLE)
-        direct = getattr(cycle, "chunked_encoding", None) is True and hasattr(cycle, "flow")
-        self._cycle = cycle if direct else None
-        if direct:
+        cycle = self._cycle = _cycle_of(scope)
+        if cycle is not None:
             # A reader that takes nothing soon makes us wait, and holds no more than this and one piece of its own.
             cycle.transport.set_write_buffer_limits(high=BUFFERED)
 
@@ -48,5 +106,18 @@ class Wire:
         cycle = self._cycle
         if cycle is None or cycle.flow.write_paused or cycle.disconnected or cycle.response_complete:
             return False
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        cycle.transport.write(_chunk(body))
         return True
+
+
+def _cycle_of(scope: Scope) -> Any:
+    """The cycle of a request whose response has started, where it is one that we know, and None elsewhere."""
+    cycle: Any = scope.get(CYCLE)
+    known = getattr(cycle, "chunked_encoding", None) is True and hasattr(cycle, "flow")
+    return cycle if known else None
+
+
+@lru_cache(1)
+def _chunk(body: bytes) -> bytes:
+    """As HTTP/1.1 frames it. All readers of a reply who keep up are written the same, one after the other."""
+    return b"%x\r\n%b\r\n" % (len(body), body)

@@ -96,7 +96,7 @@ async def reply_events(
     if open_streams.full:
         return NotNow()
     after = row.created - 1 if cursor is None else max(cursor, row.created - 1)
-    follow = partial(chat.following.follow, key, after, {mid}, settings.heartbeat)
+    follow = partial(chat.following.follow, key, after, frozenset((mid,)), settings.heartbeat)
     return EventStream(open_streams, follow, until=mid)
 
 

@@ -16,7 +16,7 @@ from rejoinder.api.dependencies import OWNER, AppSettings, ChatService, Idempote
 from rejoinder.api.import_gate import ImportGate
 from rejoinder.api.problems import EdgeError
 from rejoinder.api.responses import NO_STORE, answers, json_answer, problems
-from rejoinder.api.sse import Streams, left
+from rejoinder.api.sse import Streams
 from rejoinder.api.strict_json import StrictRoute
 from rejoinder.chat import ids
 from rejoinder.chat.export_format import Lines
@@ -148,10 +148,10 @@ class FileStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         assert task is not None
-        leaving = asyncio.create_task(left(receive))
+        leaving = asyncio.create_task(connection.left(receive))
+        self._streams.opened(task, ends=True)
         try:
-            with self._streams.opened(task, ends=True):
-                await self._write(send, leaving)
+            await self._write(send, leaving)
         except asyncio.CancelledError:
             if not self._streams.letting_go:
                 raise
@@ -162,6 +162,7 @@ class FileStream(Response):
         except RejoinderError as why:
             log.warning("an export was broken off: %s", why.detail)
         finally:
+            self._streams.closed(task)
             leaving.cancel()
 
     async def _write(self, send: Send, leaving: asyncio.Task[None]) -> None:

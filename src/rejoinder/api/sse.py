@@ -6,8 +6,7 @@ breaks the connection, so that no client takes what it has for the whole.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -19,12 +18,20 @@ from rejoinder.errors import SessionGone, StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-HEADERS = {
+HEADERS: dict[str, str] = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-store, no-transform",
     "x-accel-buffering": "no",
     "x-content-type-options": "nosniff",
 }
+
+
+def raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """As ASGI takes them."""
+    return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+
+RAW_HEADERS = raw(HEADERS)
 
 HEARTBEAT = b":\n"
 """A line alone: with a blank line behind it some parsers would make an empty event of it."""
@@ -51,14 +58,12 @@ class Streams:
     def full(self) -> bool:
         return len(self._open) >= self._limit or self.letting_go
 
-    @contextmanager
-    def opened(self, task: asyncio.Task[object], *, ends: bool) -> Iterator[None]:
-        """While the task writes a stream; `ends` tells whether it comes to an end by itself."""
+    def opened(self, task: asyncio.Task[object], *, ends: bool) -> None:
+        """The task writes a stream, until it is `closed`; `ends` tells whether it comes to an end by itself."""
         self._open[task] = ends
-        try:
-            yield
-        finally:
-            del self._open[task]
+
+    def closed(self, task: asyncio.Task[object]) -> None:
+        del self._open[task]
 
     async def let_go(self, grace: float = 1.0) -> None:
         """Breaks off every stream; readers resume elsewhere or later. Those that are at their end may write it."""
@@ -70,16 +75,16 @@ class Streams:
 
 
 class EventStream(Response):
-    """Writes frames until the reply `until` has ended, or for ever where there is none.
+    """Writes frames until the reply `until` has ended, or for ever where there is none. There may be thousands that wait.
 
     `follow` gives them as `Following.follow` does: to a function as they are committed, where that can take them, else as
-    they are asked for; an empty list when it is time for a heartbeat.
+    they are asked for; an empty list when it is time for a heartbeat, as it is at the beginning where there is nothing to tell.
     """
 
     def __init__(
         self,
         streams: Streams,
-        follow: Callable[[Take], AsyncIterator[list[Frame]]],
+        follow: Callable[[Take], AsyncGenerator[list[Frame], None]],
         *,
         until: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -87,9 +92,8 @@ class EventStream(Response):
         self.status_code = 200
         self.background = None
         self.body = b""
-        self.init_headers({**HEADERS, **(headers or {})})
-        # init_headers would count a length for the empty body, and a stream has none.
-        del self.headers["content-length"]
+        # Past init_headers, which would count a length for the empty body: a stream has none.
+        self.raw_headers = [*RAW_HEADERS, *raw(headers or {})]
         self._streams = streams
         self._follow = follow
         self._until = until
@@ -98,17 +102,12 @@ class EventStream(Response):
         task = asyncio.current_task()
         assert task is not None
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        leaving = asyncio.create_task(left(receive))
-
-        def leave(_: asyncio.Task[None]) -> None:
-            task.cancel()
-
-        leaving.add_done_callback(leave)
+        departure = connection.Departure(scope, receive, task)
+        self._streams.opened(task, ends=self._until is not None)
         try:
-            with self._streams.opened(task, ends=self._until is not None):
-                await self._write(scope, send)
+            await self._write(scope, send)
         except asyncio.CancelledError:
-            if not leaving.done() and not self._streams.letting_go:
+            if not departure.come and not self._streams.letting_go:
                 raise
             task.uncancel()
         except TimeoutError:
@@ -117,27 +116,30 @@ class EventStream(Response):
         except (SessionGone, StoreUnavailable) as why:
             log.info("a stream was broken off: %s", why.detail)
         finally:
-            leaving.remove_done_callback(leave)
-            leaving.cancel()
+            self._streams.closed(task)
+            departure.over()
 
     async def _write(self, scope: Scope, send: Send) -> None:
-        await self._send(send, HEARTBEAT)
         wire, lead = connection.Wire(scope), RETRY
 
         def take(frames: list[Frame]) -> bool:
             # The first frames and the last ones are the task's own: they come with more than themselves.
             return not lead and not self._is_end(frames) and wire.write(_joined(frames))
 
-        async with aclosing(self._follow(take)) as batches:  # type: ignore[type-var]  # it is an async generator
+        batches = self._follow(take)
+        try:
             async for frames in batches:
                 if not frames:
                     await self._send(send, HEARTBEAT)
                     continue
-                whole = self._is_end(frames)
-                await self._send(send, lead + _joined(frames), more=not whole)
+                whole, body = self._is_end(frames), lead + _joined(frames)
+                if whole or not wire.write(body):
+                    await self._send(send, body, more=not whole)
                 lead = b""
                 if whole:
                     return
+        finally:
+            await batches.aclose()
 
     def _is_end(self, frames: list[Frame]) -> bool:
         last = frames[-1]
@@ -162,9 +164,3 @@ class NotNow(Response):
 
 def _joined(frames: list[Frame]) -> bytes:
     return frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames])
-
-
-async def left(receive: Receive) -> None:
-    """Returns when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

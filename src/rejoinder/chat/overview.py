@@ -6,7 +6,7 @@ too slowly, gets another snapshot. So readers share one feed of encoded frames a
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from rejoinder.abc import Signals, Store, Wake
@@ -37,7 +37,7 @@ class Overview:
         """Raises StoreUnavailable where a snapshot cannot be taken now."""
         await self._store.writing(owner, after=None, limit=1)
 
-    async def follow(self, owner: str, *, idle: float) -> AsyncIterator[list[Frame]]:
+    async def follow(self, owner: str, *, idle: float) -> AsyncGenerator[list[Frame], None]:
         """A snapshot, then what happens in the owner's sessions, for ever; another snapshot where something was missed.
 
         Yields frames, and an empty list whenever `idle` seconds went by without one. Raises StoreUnavailable.

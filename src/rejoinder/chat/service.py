@@ -150,10 +150,13 @@ class Chat:
         return self._writer.failing
 
     async def _begin(self, key: Key, sending: Awaitable[Turn]) -> Turn:
-        with self._tails.reading(key):  # so that what it appends is there for its reader without a read of the store
+        tail = self._tails.hold(key)  # so that what it appends is there for its reader without a read of the store
+        try:
             turn = await sending
             if turn.start is not None:
                 self.replies.start(key, turn.start)
+        finally:
+            self._tails.let_go(key, tail)
         return turn
 
     def _forget(self, task: asyncio.Task[Any]) -> None:

@@ -7,14 +7,13 @@ costs a read, never an event.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from rejoinder.abc import Wake
 from rejoinder.entities import Key
-from rejoinder.events import Event, frame
+from rejoinder.events import FACTS, Event, frame
 
 TAIL_BYTES = 256 << 10
 """Bytes of frames of one session that are kept. A reader further behind is served by the store."""
@@ -36,7 +35,30 @@ class Frame(Struct, frozen=True, gc=False):
         return cls(event.seq, event.type, event.message_id, frame(event))
 
 
+class Piece(Struct, frozen=True):
+    """The next frames for a reader, none where all of the next events are no concern of it, and the seq up to which they tell."""
+
+    frames: list[Frame]
+    upto: int
+
+
 class Tail:
+    """There is one for each session that somebody follows, so it is small while nothing happens."""
+
+    __slots__ = (
+        "_base",
+        "_before",
+        "_frames",
+        "_news",
+        "_pieces",
+        "_size",
+        "_waiting",
+        "deleted",
+        "holders",
+        "last",
+        "moves",
+    )
+
     def __init__(self) -> None:
         self.holders = 0
         self.deleted = False
@@ -45,27 +67,32 @@ class Tail:
         self.last = 0
         """The seq of the newest event known here, 0 where none is."""
         self._base: int | None = None
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[Frame] | None = None
         self._size = 0
-        self._before, self._news = 0, list[Frame]()
+        self._before, self._news = -1, list[Frame]()
         """What was pushed last, and the cursor of those who had all that came before."""
+        self._pieces: dict[frozenset[str] | None, Piece] = {}
+        """Of it, by what readers choose: one for all who keep up."""
         self._waiting: list[_Waiter] = []
 
-    def after(self, cursor: int) -> list[Frame] | None:
-        """The next frames behind a cursor, no more than a piece, or None where the tail does not hold all of them."""
+    def after(self, cursor: int, message_ids: frozenset[str] | None) -> Piece | None:
+        """What comes next behind a cursor, of these messages or of all; None where the tail does not hold all of it."""
         if self._base is None or cursor < self._base:
             return None
         if cursor >= self.last:
-            return []
+            return Piece([], cursor)
         if cursor == self._before:
-            return self._news  # one list for all readers that keep up
+            piece = self._pieces.get(message_ids)
+            if piece is None:
+                piece = self._pieces[message_ids] = piece_of(self._news, message_ids)
+            return piece
         found: list[Frame] = []
-        for held in reversed(self._frames):
+        for held in reversed(self._frames or ()):
             if held.seq <= cursor:
                 break
             found.append(held)
         found.reverse()
-        return _piece(found)
+        return piece_of(found, message_ids)
 
     def push(self, wake: Wake) -> None:
         if wake.events:
@@ -75,7 +102,11 @@ class Tail:
         self.deleted = self.deleted or wake.deleted
         self.moves += 1
         waiting, self._waiting = self._waiting, []
-        self._waiting += [waiter for waiter in waiting if waiter.goes_on()]
+        for waiter in waiting:
+            if waiter.on_push():
+                self._waiting.append(waiter)
+            else:
+                waiter.wake(True)
 
     async def wait(self, seconds: float, on_push: Callable[[], bool]) -> bool:
         """Until something is pushed that `on_push` does not deal with on the spot: True. After so many seconds: False."""
@@ -101,30 +132,33 @@ class Tail:
             self._forget()
             self._base = events[0].seq - 1
         news = [Frame.of(event) for event in events]
-        self._before, self._news = self.last, _piece(news)
+        self._before, self._news, self._pieces = self.last, news, {}
+        frames = self._frames = deque() if self._frames is None else self._frames
         for held in news:
-            self._frames.append(held)
+            frames.append(held)
             self._size += len(held.data)
         self.last = events[-1].seq
-        while self._size > TAIL_BYTES and len(self._frames) > 1:
-            dropped = self._frames.popleft()
+        while self._size > TAIL_BYTES and len(frames) > 1:
+            dropped = frames.popleft()
             self._size -= len(dropped.data)
             self._base = dropped.seq
 
     def _forget(self) -> None:
-        self._frames.clear()
-        self._size, self._base = 0, None
-        self._before, self._news = -1, []
+        self._frames, self._size, self._base = None, 0, None
+        self._before, self._news, self._pieces = -1, [], {}
 
 
-def _piece(frames: list[Frame]) -> list[Frame]:
-    """As many as fill a piece, at least one."""
+def piece_of(frames: list[Frame], message_ids: frozenset[str] | None) -> Piece:
+    """Of the first of these frames (one at least) as many as fill a piece, without what is the log's own, and of other messages."""
+    chosen: list[Frame] = []
     size = 0
-    for place, held in enumerate(frames, 1):
+    for held in frames:
         size += len(held.data)
+        if held.type in FACTS and (message_ids is None or held.message_id in message_ids):
+            chosen.append(held)
         if size >= PIECE:
-            return frames[:place]
-    return frames
+            return Piece(chosen, held.seq)
+    return Piece(chosen, frames[-1].seq)
 
 
 class Tails:
@@ -141,14 +175,6 @@ class Tails:
                 # A session that is made again under this id is another one: its readers get a tail of their own.
                 del self._tails[wake.key]
 
-    @contextmanager
-    def reading(self, key: Key) -> Iterator[Tail]:
-        tail = self.hold(key)
-        try:
-            yield tail
-        finally:
-            self.let_go(key, tail)
-
     def hold(self, key: Key) -> Tail:
         """The tail of a session, which is kept until it is let go as often as it was held."""
         tail = self._tails.setdefault(key, Tail())
@@ -164,18 +190,12 @@ class Tails:
 class _Waiter:
     """A reader that has all there is."""
 
+    __slots__ = ("on_push", "woken")
+
     def __init__(self, woken: asyncio.Future[bool], on_push: Callable[[], bool]) -> None:
         self.woken = woken
-        self._on_push = on_push
-
-    def goes_on(self) -> bool:
-        """Whether it goes on waiting after a push."""
-        if self.woken.done():
-            return False
-        if self._on_push():
-            return True
-        self.wake(True)
-        return False
+        self.on_push = on_push
+        """Whether it goes on waiting after what was pushed."""
 
     def wake(self, pushed: bool) -> None:
         if not self.woken.done():

@@ -89,6 +89,8 @@ class OpenAIProvider(Provider):
         self._secrets = secrets(key)
         self._listed: tuple[float, list[str] | ProviderError] = (0, [])
         self._listing = asyncio.Lock()
+        self._encoded: tuple[Prompt, bytes] | None = None
+        """The prompt whose `body` was asked for last: it is asked next, and may be long."""
 
     async def __aenter__(self) -> Self:
         import aiohttp  # takes a while, which whoever uses another provider need not wait for
@@ -107,11 +109,14 @@ class OpenAIProvider(Provider):
         await self._session.close()
 
     async def prepare(self, prompt: Prompt) -> Prompt:
-        model = prompt.model or self._default or (await self._upstream_models())[0]
-        return structs.replace(prompt, model=model)
+        if prompt.model:
+            return prompt
+        return structs.replace(prompt, model=self._default or (await self._upstream_models())[0])
 
     def body(self, prompt: Prompt) -> bytes:
-        return request_body(prompt, prompt.model, stream=True, include_usage=self._include_usage)
+        body = request_body(prompt, prompt.model, stream=True, include_usage=self._include_usage)
+        self._encoded = (prompt, body)
+        return body
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         async with self._asked(prompt, stream=True) as response:
@@ -144,8 +149,7 @@ class OpenAIProvider(Provider):
     @asynccontextmanager
     async def _asked(self, prompt: Prompt, *, stream: bool) -> AsyncIterator["aiohttp.ClientResponse"]:
         """The answer to a prompt: its body is unread. Leaving closes the connection unless the body has ended."""
-        prompt = await self.prepare(prompt)
-        body = request_body(prompt, prompt.model, stream=stream, include_usage=self._include_usage)
+        body = self._body_of(await self.prepare(prompt), stream=stream)
         try:
             async with self._answered("POST", "/chat/completions", body) as response:
                 yield response
@@ -154,6 +158,12 @@ class OpenAIProvider(Provider):
             if safe is error:
                 raise
             raise safe from None
+
+    def _body_of(self, prompt: Prompt, *, stream: bool) -> bytes:
+        encoded, self._encoded = self._encoded, None
+        if stream and encoded is not None and encoded[0] is prompt:
+            return encoded[1]
+        return request_body(prompt, prompt.model, stream=stream, include_usage=self._include_usage)
 
     @asynccontextmanager
     async def _answered(
