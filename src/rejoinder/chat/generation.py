@@ -187,8 +187,9 @@ class Generation:
                     if self._buffer.refused:
                         return stopped()
                     if not self._finish:
-                        with watchdog.paused():
-                            await self._tools.decisions.writer.rest()
+                        watchdog.pause()
+                        await self._tools.decisions.writer.rest()
+                        watchdog.go_on()
         if self._finish == "content_filter":
             return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
         return Outcome(status=Status.COMPLETED, finish_reason=self._finish_reason())

@@ -55,14 +55,12 @@ class Watchdog:
     def heard(self) -> None:
         self._last, self._heard = self._loop.time(), True
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """While it is not the upstream that is waited for."""
+    def pause(self) -> None:
+        """It is not the upstream that is waited for, until `go_on`."""
         self._paused = True
-        try:
-            yield
-        finally:
-            self._paused, self._last = False, self._loop.time()
+
+    def go_on(self) -> None:
+        self._paused, self._last = False, self._loop.time()
 
     def _look(self) -> None:
         now = self._loop.time()

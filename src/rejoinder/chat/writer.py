@@ -28,9 +28,10 @@ EACH, PACE = 0.004, 0.04
 """Seconds from one beat to the next: so many for each append that the last one had, at most `PACE`. A service with few replies hardly
 waits, and one with many soon comes to the whole pause. Nobody sees it: a film shows a new picture every 40 ms."""
 
-LOAD = 0.5
-"""How much of the time beats may take. Where one took longer than its share of `PACE`, the next comes later and finds more:
-so a service with more replies than it can serve at that pace does less for each of them, and does not fall behind."""
+LOAD, SLOWEST = 0.5, 0.25
+"""How much of the time beats of many replies may take. Where one took longer than its share of `PACE`, the next comes later, though
+not later than so many seconds, and finds more: so a service with more replies than it can serve at that pace does less for each
+of them, and does not fall behind."""
 
 SETTLE = 3
 """Turns of the event loop that replies have at a beat, to read and to end."""
@@ -123,8 +124,8 @@ class Writer:
             if (began := self._loop.time()) >= self._beat:
                 await self._wake_resting()
                 size = await self._commit_all()
-                took = self._loop.time() - began
-                self._beat = began + max(min(PACE, EACH * size), took / LOAD if size > 1 else 0)
+                load = (self._loop.time() - began) / LOAD if size > 1 else 0
+                self._beat = began + max(min(PACE, EACH * size), min(SLOWEST, load))
             else:
                 size = await self._commit_all()
             if not (size or self._resting):
@@ -228,6 +229,8 @@ def _wakes(appends: Sequence[Append], results: Sequence[AppendResult]) -> list[W
 
 class _Item:
     """An append on its way, and who waits for it: a caller, or the buffer that it came from."""
+
+    __slots__ = ("_buffer", "_future", "append", "epoch")
 
     def __init__(self, append: Append, epoch: int, buffer: DeltaBuffer | None = None) -> None:
         self.append = append

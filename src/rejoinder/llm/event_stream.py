@@ -30,11 +30,12 @@ class EventStream:
                 if self._data:
                     events.append((self._type, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
                     self._data = []
-                    self._size = sum(map(len, self._pieces))
                 self._type = b""
             elif line.startswith(b"event:"):
                 self._type = line[6:].strip()
             # What is left is a comment (pings are comments) or a field that means nothing here.
+        if events:
+            self._size = sum(map(len, self._pieces)) + sum(map(len, self._data))
         return events
 
     def _lines(self, data: bytes) -> list[bytes]:
