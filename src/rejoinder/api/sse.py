@@ -78,7 +78,8 @@ class EventStream(Response):
     """Writes frames until the reply `until` has ended, or for ever where there is none. There may be thousands that wait.
 
     `follow` gives them as `Following.follow` does: to a function as they are committed, where that can take them, else as
-    they are asked for; an empty list when it is time for a heartbeat, as it is at the beginning where there is nothing to tell.
+    they are asked for; an empty list when it is time for a heartbeat, as it is at the beginning where nothing is at hand: a first
+    byte leaves at once.
     """
 
     def __init__(

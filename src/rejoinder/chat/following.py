@@ -15,6 +15,9 @@ from rejoinder.chat.tails import PIECE, Frame, Piece, Tail, Tails, piece_of
 from rejoinder.entities import Key
 from rejoinder.errors import SessionGone, SessionNotFound
 
+NEVER = -math.inf
+"""The time of what has not happened."""
+
 FOREVER = 3600.0
 """Seconds between two looks at nothing: who waits for an end waits for an event, not for a time."""
 
@@ -44,7 +47,7 @@ class Following:
 
         Frames come in order, none twice and none left out: while the caller waits for the next, to `take`, which is called as
         they are committed and says whether it took them; and what it does not take is yielded. An empty list is yielded
-        whenever `idle` seconds went by without a frame, and at the beginning where there is none.
+        whenever `idle` seconds went by without a frame, and at the beginning unless there are frames at hand.
         Raises SessionGone when the session has been deleted, and StoreUnavailable.
         """
         now = time.monotonic
@@ -59,6 +62,9 @@ class Following:
                     known = max(known, await self._last_seq(key))
                     piece = None if known > reader.cursor else piece
                 if piece is None:
+                    if reader.last_told == NEVER:
+                        yield []
+                        reader.last_told = now()
                     piece = await self._read(key, reader.cursor, message_ids, known)
                 reader.cursor, look = piece.upto, False
                 if piece.frames:
@@ -112,7 +118,7 @@ class _Reader:
 
     def __init__(self, tail: Tail, cursor: int, message_ids: frozenset[str] | None, take: Take) -> None:
         self.cursor = cursor
-        self.last_told = -math.inf
+        self.last_told = NEVER
         """When it was last given anything."""
         self._tail = tail
         self._message_ids = message_ids

@@ -40,8 +40,9 @@ class Overview:
     async def follow(self, owner: str, *, idle: float) -> AsyncGenerator[list[Frame], None]:
         """A snapshot, then what happens in the owner's sessions, for ever; another snapshot where something was missed.
 
-        Yields frames, and an empty list whenever `idle` seconds went by without one. Raises StoreUnavailable.
+        Yields frames, and an empty list at the beginning and whenever `idle` seconds went by without one. Raises StoreUnavailable.
         """
+        yield []
         now = asyncio.get_running_loop().time
         async with self._reading(owner) as feed:
             place, again, due = -1, now(), now() + idle
