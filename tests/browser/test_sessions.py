@@ -91,6 +91,41 @@ def test_a_deletion_can_be_undone_and_otherwise_happens(chat: Chat, server: Serv
     server.wait_until_gone(sid)
 
 
+LIST_THAT_IS_LATE = """
+async () => {
+  const { Sessions } = await import("/page/state/sessions.js");
+  const asked = [];
+  const client = { request: (method, path) => new Promise((answer) => asked.push({ path, answer })) };
+  const sessions = new Sessions(client, () => {});
+  const session = (id, seq) => ({ id, title: id, head: null, last_seq: seq, updated_at: `2026-01-01T00:00:0${seq}Z` });
+  const tell = (type, data) => sessions.apply({ type, data });
+  const soon = () => new Promise((done) => setTimeout(done));
+
+  const loaded = sessions.load();
+  tell("session.created", { seq: 2, session: session("told", 2) });
+  tell("snapshot", { writing: [] });
+  asked[0].answer({ data: [session("old", 1)], next: null });
+  await loaded;
+  const first = sessions.items.map(({ id }) => id);
+  await soon();
+  tell("session.deleted", { session_id: "told" });
+  asked[1].answer({ data: [session("missed", 3), session("told", 2), session("old", 1)], next: null });
+  await soon();
+  const again = sessions.load();
+  asked[2].answer({ data: [session("missed", 3)], next: null });
+  await again;
+  return { first, last: sessions.items.map(({ id }) => id), asked: asked.length };
+}
+"""
+
+
+def test_a_list_that_is_late_takes_nothing_away_and_is_fetched_again(chat: Chat) -> None:
+    seen = chat.page.evaluate(LIST_THAT_IS_LATE)
+    # What was told while the list was on its way stays; what came before the snapshot, and was told to nobody, is fetched
+    # once more; what has been deleted meanwhile does not come back, and what is not there any more goes.
+    assert seen == {"first": ["told", "old"], "last": ["missed"], "asked": 3}
+
+
 def test_a_deletion_can_be_undone_on_a_phone_and_by_a_key(chat: Chat, server: Server) -> None:
     chat.page.set_viewport_size({"width": 390, "height": 780})
     for text in ("to be kept", "to be read"):

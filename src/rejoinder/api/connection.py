@@ -55,15 +55,12 @@ class Departure:
             self._leaving.add_done_callback(lambda _: self._leave())
 
     def over(self) -> None:
-        if self._cycle is not None:
-            self._cycle.message_event = asyncio.Event()
-            self._cycle = None
-        self._task = None
+        self._cycle = self._task = None
         if self._leaving is not None:
             self._leaving.cancel()
 
     def _look(self) -> None:
-        if self._cycle.disconnected:
+        if self._cycle is not None and self._cycle.disconnected:
             self._leave()
 
     def _leave(self) -> None:

@@ -26,12 +26,12 @@ HEADERS: dict[str, str] = {
 }
 
 
-def raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """As ASGI takes them."""
     return [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
 
 
-RAW_HEADERS = raw(HEADERS)
+RAW_HEADERS = _raw(HEADERS)
 
 HEARTBEAT = b":\n"
 """A line alone: with a blank line behind it some parsers would make an empty event of it."""
@@ -94,7 +94,7 @@ class EventStream(Response):
         self.background = None
         self.body = b""
         # Past init_headers, which would count a length for the empty body: a stream has none.
-        self.raw_headers = [*RAW_HEADERS, *raw(headers or {})]
+        self.raw_headers = [*RAW_HEADERS, *_raw(headers or {})]
         self._streams = streams
         self._follow = follow
         self._until = until

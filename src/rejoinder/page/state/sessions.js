@@ -11,6 +11,7 @@ export class Sessions {
   #client;
   #changed;
   #loading = null;
+  #again = null; // the first page once more, behind what is being loaded
   #beginnings = new Map(); // by session without a title: what is shown instead, empty while it is fetched
   #gone = new Set(); // deleted: an answer or an event that was already on its way must not bring one back
   #shown = []; // those whose names are to be known
@@ -33,9 +34,14 @@ export class Sessions {
     this.tabs.onmessage = () => this.load();
   }
 
-  /** Fetches the first page. What had been scrolled to behind it stays. */
+  /** Fetches the first page as it is now: what is on its way may be older. What had been scrolled to behind it stays. */
   load() {
-    return this.#fetch(null);
+    if (!this.#loading) return this.#fetch(null);
+    this.#again ??= this.#loading.then(() => {
+      this.#again = null;
+      return this.load();
+    });
+    return this.#again;
   }
 
   more() {
@@ -132,8 +138,9 @@ export class Sessions {
 
   async #page(after) {
     const query = after ? `limit=${FURTHER}&after=${encodeURIComponent(after)}` : `limit=${PAGE}`;
+    const known = new Set(this.items);
     try {
-      this.#merge(after, await this.#client.request("GET", `/v1/sessions?${query}`, { tries: 2 }));
+      this.#merge(after, known, await this.#client.request("GET", `/v1/sessions?${query}`, { tries: 2 }));
       [this.failed, this.loaded] = [null, true];
     } catch (problem) {
       this.failed = problem;
@@ -141,13 +148,15 @@ export class Sessions {
     this.#changed();
   }
 
-  #merge(after, { data, next }) {
+  /** Takes in a page, and keeps what was told since it was asked for, when only those `known` were. */
+  #merge(after, known, { data, next }) {
     const held = new Set(this.items.map(({ id }) => id));
     // Where nothing of the first page is held, there may be a gap between it and what is, which is scrolled through once more.
     if (after || !this.loaded || !next || !data.some(({ id }) => held.has(id))) this.next = next;
     const last = data.at(-1);
     const behind = after ? this.items : next ? this.items.filter((item) => order(last, item) < 0) : [];
-    this.items = unique([...data, ...behind]).filter(({ id }) => !this.#gone.has(id));
+    const told = this.items.filter((item) => !known.has(item));
+    this.items = unique([...data, ...behind, ...told]).filter(({ id }) => !this.#gone.has(id));
   }
 
   /** Fetches, one after another, the first messages of sessions that are shown and that nobody has named. */
