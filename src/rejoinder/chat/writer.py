@@ -127,11 +127,13 @@ class Writer:
                 load = (self._loop.time() - began) / LOAD if size > 1 else 0
                 self._beat = began + max(min(PACE, EACH * size), min(SLOWEST, load))
             else:
-                size = await self._commit_all()
-            if not (size or self._resting):
+                await self._commit_all()
+            if not (self._waiting or self._written or self._resting):
                 self._wanted.clear()
 
     async def _pressing_or_beat(self) -> None:
+        if self._pressing.is_set() or self._loop.time() >= self._beat:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._beat):
                 await self._pressing.wait()
