@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rejoinder.abc import ABSENT, Append, Appended, Wake
 from rejoinder.chat.following import Following
-from rejoinder.chat.tails import PIECE, Frame, Tails
+from rejoinder.chat.tails import PIECE, Frame, Piece, Tails
 from rejoinder.entities import Header, Key, Session
 from rejoinder.events import Draft, Event, SessionCreated, draft
 from rejoinder.signals.local import LocalSignals
@@ -78,9 +78,10 @@ class Reader:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def _take(self, frames: list[Frame]) -> bool:
+    def _take(self, piece: Piece) -> bool:
+        assert piece.body == b"".join(frame.data for frame in piece.frames) != b""
         if self.takes:
-            self.got.extend(frames)
+            self.got.extend(piece.frames)
         return self.takes
 
     async def _read(self) -> None:

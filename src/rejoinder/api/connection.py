@@ -98,6 +98,11 @@ class Wire:
             # A reader that takes nothing soon makes us wait, and holds no more than this and one piece of its own.
             cycle.transport.set_write_buffer_limits(high=BUFFERED)
 
+    @property
+    def flows(self) -> bool:
+        """Whether it is known that nothing that is sent now, by whichever way, waits for the reader."""
+        return self._cycle is not None and not self._cycle.flow.write_paused
+
     def write(self, body: bytes) -> bool:
         """Sends the next piece at once. False where that cannot be: then nothing was sent, and ASGI's way is the one."""
         cycle = self._cycle

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from rejoinder.api import connection
 from rejoinder.chat.following import Take
-from rejoinder.chat.tails import Frame
+from rejoinder.chat.tails import Frame, Piece, joined
 from rejoinder.errors import SessionGone, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -123,19 +123,19 @@ class EventStream(Response):
     async def _write(self, scope: Scope, send: Send) -> None:
         wire, lead = connection.Wire(scope), RETRY
 
-        def take(frames: list[Frame]) -> bool:
+        def take(piece: Piece) -> bool:
             # The first frames and the last ones are the task's own: they come with more than themselves.
-            return not lead and not self._is_end(frames) and wire.write(_joined(frames))
+            return not lead and not self._is_end(piece.frames) and wire.write(piece.body)
 
         batches = self._follow(take)
         try:
             async for frames in batches:
                 if not frames:
-                    await self._send(send, HEARTBEAT)
+                    await self._send(send, wire, HEARTBEAT)
                     continue
-                whole, body = self._is_end(frames), lead + _joined(frames)
+                whole, body = self._is_end(frames), lead + joined(frames)
                 if whole or not wire.write(body):
-                    await self._send(send, body, more=not whole)
+                    await self._send(send, wire, body, more=not whole)
                 lead = b""
                 if whole:
                     return
@@ -146,9 +146,13 @@ class EventStream(Response):
         last = frames[-1]
         return last.type == "message.ended" and last.message_id == self._until
 
-    async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
+    async def _send(self, send: Send, wire: connection.Wire, body: bytes, *, more: bool = True) -> None:
+        sent = {"type": "http.response.body", "body": body, "more_body": more}
+        if wire.flows:
+            await send(sent)
+            return
         async with asyncio.timeout(self._streams.write_timeout):
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+            await send(sent)
 
 
 class NotNow(Response):
@@ -161,7 +165,3 @@ class NotNow(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": NOT_NOW, "more_body": True})
-
-
-def _joined(frames: list[Frame]) -> bytes:
-    return frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames])

@@ -21,8 +21,8 @@ NEVER = -math.inf
 FOREVER = 3600.0
 """Seconds between two looks at nothing: who waits for an end waits for an event, not for a time."""
 
-Take: TypeAlias = Callable[[list[Frame]], bool]
-"""Takes frames and returns True; or returns False, and has taken none."""
+Take: TypeAlias = Callable[[Piece], bool]
+"""Takes a piece, of one frame at least, and returns True; or returns False, and has taken nothing."""
 
 POLL = (1.0, 2.0, 4.0, 8.0)
 """Seconds after which a reader looks for itself, where wakes can be lost: soon after something came, then more and more
@@ -129,9 +129,9 @@ class _Reader:
         tail = self._tail
         while not tail.deleted and (piece := tail.after(self.cursor, self._message_ids)) is not None:
             if piece.frames:
-                if not self._take(piece.frames):
+                if not self._take(piece):
                     return False
-                self.last_told = time.monotonic()
+                self.last_told = tail.moved_at
             self.cursor = piece.upto
             if piece.upto >= tail.last:
                 return True

@@ -6,6 +6,7 @@ costs a read, never an event.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -36,10 +37,14 @@ class Frame(Struct, frozen=True, gc=False):
 
 
 class Piece(Struct, frozen=True):
-    """The next frames for a reader, none where all of the next events are no concern of it, and the seq up to which they tell."""
+    """The next frames for a reader, none where all of the next events are no concern of it, and the seq up to which they tell.
+
+    `body` is what they are written as: made once for all readers who keep up.
+    """
 
     frames: list[Frame]
     upto: int
+    body: bytes = b""
 
 
 class Tail:
@@ -56,6 +61,7 @@ class Tail:
         "deleted",
         "holders",
         "last",
+        "moved_at",
         "moves",
     )
 
@@ -64,6 +70,7 @@ class Tail:
         self.deleted = False
         self.moves = 0
         """Rises whenever something was committed, so that a reader sees whether it happened while it read the store."""
+        self.moved_at = 0.0
         self.last = 0
         """The seq of the newest event known here, 0 where none is."""
         self._base: int | None = None
@@ -101,6 +108,7 @@ class Tail:
             self._forget()
         self.deleted = self.deleted or wake.deleted
         self.moves += 1
+        self.moved_at = time.monotonic()
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if waiter.on_push():
@@ -157,8 +165,12 @@ def piece_of(frames: list[Frame], message_ids: frozenset[str] | None) -> Piece:
         if held.type in FACTS and (message_ids is None or held.message_id in message_ids):
             chosen.append(held)
         if size >= PIECE:
-            return Piece(chosen, held.seq)
-    return Piece(chosen, frames[-1].seq)
+            break
+    return Piece(chosen, held.seq, joined(chosen))
+
+
+def joined(frames: list[Frame]) -> bytes:
+    return frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames])
 
 
 class Tails:
