@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,9 +64,10 @@ class Log:
 class Reader:
     """Reads the log from its beginning. `takes` says whether it takes what it is given as it is committed."""
 
-    def __init__(self, log: Log, of: frozenset[str] | None) -> None:
+    def __init__(self, log: Log, of: frozenset[str] | None, *, broken: bool = False) -> None:
         self.got: list[Frame] = []
         self.takes = False
+        self._broken = broken
         self._reading = log.following.follow(KEY, 1, of, 3600, self._take)
         self._task = asyncio.create_task(self._read())
 
@@ -80,6 +82,8 @@ class Reader:
 
     def _take(self, piece: Piece) -> bool:
         assert piece.body == b"".join(frame.data for frame in piece.frames) != b""
+        if self._broken:
+            raise RuntimeError("the handler is closed")
         if self.takes:
             self.got.extend(piece.frames)
         return self.takes
@@ -122,3 +126,20 @@ def test_every_frame_comes_once_and_in_order(
 ) -> None:
     got, wanted = asyncio.run(followed(script, start, of, held=held))
     assert got == wanted
+
+
+async def test_a_reader_to_whom_the_way_is_broken_harms_nobody_and_takes_its_turn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = Log()
+    await log.begin()
+    broken, other = Reader(log, None, broken=True), Reader(log, None)
+    broken.takes = other.takes = True
+    await asyncio.sleep(0.01)  # both have everything, and wait
+    events = await log.commit([("a", 10)], "whole")
+    wanted = [event.seq for event in events]
+    assert [frame.seq for frame in other.got] == wanted
+    for reader in (broken, other):
+        await reader.has(1)
+        assert [frame.seq for frame in reader.got] == wanted
+    assert "a reader could not take" in caplog.text

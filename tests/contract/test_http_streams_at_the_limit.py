@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from serving import ServerThread
 from wire import (
     PATIENCE,
@@ -69,6 +71,29 @@ def test_what_has_ended_is_told_to_be_ended_however_many_streams_are_open(start_
         stream.until("message.ended")
         answer = api.get(events_of(sid, mid), params={"after": api.last_seq(sid)})
         assert (answer.status_code, answer.content) == (204, b"")
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_reader_that_left_with_another_request_behind_its_stream_harms_nobody(
+    http: str, live: bool, start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A server that has read ahead may pause reading, and then sees that the client has gone only when it writes.
+    api = start_server(http=http, heartbeat=0.05).api
+    sid = api.session()
+    url = urlsplit(api.url)
+    with socket.create_connection((url.hostname, url.port), timeout=PATIENCE) as connection:
+        for path in (f"/v1/sessions/{sid}/events", "/healthz"):
+            connection.sendall(f"GET {path} HTTP/1.1\r\nhost: {url.netloc}\r\n\r\n".encode())
+        while b"session.created" not in connection.recv(4096):
+            pass
+        assert open_streams(api) == 1
+        mid = api.send_async(sid, script("tokens=40 pace=0.02"))["reply"]["id"] if live else ""
+    eventually(lambda: open_streams(api) == 0)
+    if live:
+        eventually(lambda: api.message(sid, mid)["status"] == "completed")
+    assert api.send_whole(sid, "x")["reply"]["status"] == "completed"
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def open_streams(api: Api) -> float:

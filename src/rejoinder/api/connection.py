@@ -99,6 +99,11 @@ class Wire:
             cycle.transport.set_write_buffer_limits(high=BUFFERED)
 
     @property
+    def closed(self) -> bool:
+        """Whether it is known that nobody reads any more. The server does not tell it where another request waits behind this one."""
+        return self._cycle is not None and (self._cycle.disconnected or self._cycle.transport.is_closing())
+
+    @property
     def flows(self) -> bool:
         """Whether it is known that nothing that is sent now, by whichever way, waits for the reader."""
         return self._cycle is not None and not self._cycle.flow.write_paused
@@ -106,7 +111,7 @@ class Wire:
     def write(self, body: bytes) -> bool:
         """Sends the next piece at once. False where that cannot be: then nothing was sent, and ASGI's way is the one."""
         cycle = self._cycle
-        if cycle is None or cycle.flow.write_paused or cycle.disconnected or cycle.response_complete:
+        if cycle is None or cycle.flow.write_paused or cycle.response_complete or self.closed:
             return False
         cycle.transport.write(_chunk(body))
         return True

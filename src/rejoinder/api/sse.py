@@ -130,6 +130,8 @@ class EventStream(Response):
         batches = self._follow(take)
         try:
             async for frames in batches:
+                if wire.closed:
+                    return
                 if not frames:
                     await self._send(send, wire, HEARTBEAT)
                     continue

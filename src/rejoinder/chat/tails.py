@@ -6,6 +6,7 @@ costs a read, never an event.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from msgspec import Struct
 from rejoinder.abc import Wake
 from rejoinder.entities import Key
 from rejoinder.events import FACTS, Event, frame
+
+log = logging.getLogger(__name__)
 
 TAIL_BYTES = 256 << 10
 """Bytes of frames of one session that are kept. A reader further behind is served by the store."""
@@ -111,7 +114,7 @@ class Tail:
         self.moved_at = time.monotonic()
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            if waiter.on_push():
+            if waiter.goes_on():
                 self._waiting.append(waiter)
             else:
                 waiter.wake(True)
@@ -202,12 +205,20 @@ class Tails:
 class _Waiter:
     """A reader that has all there is."""
 
-    __slots__ = ("on_push", "woken")
+    __slots__ = ("_on_push", "woken")
 
     def __init__(self, woken: asyncio.Future[bool], on_push: Callable[[], bool]) -> None:
         self.woken = woken
-        self.on_push = on_push
+        self._on_push = on_push
+
+    def goes_on(self) -> bool:
         """Whether it goes on waiting after what was pushed."""
+        try:
+            return self._on_push()
+        except Exception:
+            # A fault in the way to one reader is that reader's own: in its turn it will meet it again.
+            log.exception("a reader could not take what was committed")
+            return False
 
     def wake(self, pushed: bool) -> None:
         if not self.woken.done():

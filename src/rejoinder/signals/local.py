@@ -1,12 +1,9 @@
 """Wake-ups within one process: a call of each listener. Enough wherever one process holds the store."""
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Self
 
 from rejoinder.abc import Signals, Wake
-
-log = logging.getLogger(__name__)
 
 
 class LocalSignals(Signals):
