@@ -114,7 +114,22 @@ async () => {
   const again = sessions.load();
   asked[2].answer({ data: [session("missed", 3)], next: null });
   await again;
-  return { first, last: sessions.items.map(({ id }) => id), asked: asked.length };
+  const last = sessions.items.map(({ id }) => id);
+
+  // The end of the list comes near while the first page is fetched once more.
+  const scrolled = new Sessions(client, () => {});
+  scrolled.load();
+  asked[3].answer({ data: [session("one", 3)], next: "behind-one" });
+  await soon();
+  scrolled.load();
+  scrolled.more();
+  scrolled.more();
+  asked[4].answer({ data: [session("one", 3)], next: "behind-one" });
+  await soon();
+  asked[5].answer({ data: [session("two", 2)], next: null });
+  await soon();
+  const whole = scrolled.items.map(({ id }) => id);
+  return { first, last, whole, paths: asked.map(({ path }) => /after=(.*)/.exec(path)?.[1] ?? "") };
 }
 """
 
@@ -122,8 +137,14 @@ async () => {
 def test_a_list_that_is_late_takes_nothing_away_and_is_fetched_again(chat: Chat) -> None:
     seen = chat.page.evaluate(LIST_THAT_IS_LATE)
     # What was told while the list was on its way stays; what came before the snapshot, and was told to nobody, is fetched
-    # once more; what has been deleted meanwhile does not come back, and what is not there any more goes.
-    assert seen == {"first": ["told", "old"], "last": ["missed"], "asked": 3}
+    # once more; what has been deleted meanwhile does not come back, and what is not there any more goes. Nor is a further
+    # page forgotten that was asked for meanwhile.
+    assert seen == {
+        "first": ["told", "old"],
+        "last": ["missed"],
+        "whole": ["one", "two"],
+        "paths": ["", "", "", "", "", "behind-one"],
+    }
 
 
 def test_a_deletion_can_be_undone_on_a_phone_and_by_a_key(chat: Chat, server: Server) -> None:

@@ -11,6 +11,7 @@ export class Sessions {
   #client;
   #changed;
   #loading = null;
+  #furthers = false; // whether that is a page behind the first
   #again = null; // the first page once more, behind what is being loaded
   #beginnings = new Map(); // by session without a title: what is shown instead, empty while it is fetched
   #gone = new Set(); // deleted: an answer or an event that was already on its way must not bring one back
@@ -44,8 +45,11 @@ export class Sessions {
     return this.#again;
   }
 
+  /** Fetches the next page, once: behind the first page where that is on its way. */
   more() {
-    return this.next ? this.#fetch(this.next) : undefined;
+    if (!this.next) return undefined;
+    if (!this.#loading) return this.#fetch(this.next);
+    return this.#furthers ? this.#loading : this.#loading.then(() => this.more());
   }
 
   /** Says which sessions are shown: how they begin is fetched where nobody has named them. */
@@ -132,7 +136,8 @@ export class Sessions {
   }
 
   #fetch(after) {
-    this.#loading ??= this.#page(after).finally(() => (this.#loading = null));
+    this.#furthers = after !== null;
+    this.#loading = this.#page(after).finally(() => (this.#loading = null));
     return this.#loading;
   }
 
