@@ -36,16 +36,14 @@ def settle(
     for append in appends:
         key = append.key
         place = known[key] if key in known else place_of(key)
-        if append.header is None and append.expect is None and place is not None:  # more text: nearly all of them
-            first, version = place.last_seq + 1, place.version
-        elif (refused := _refusal(append, place)) is None:
-            first, version = place.last_seq + 1 if place else 1, _version(append, place)
+        refused = _refusal(append, place)
+        if refused is None:
+            first = place.last_seq + 1 if place else 1
+            place = after[key] = Place(_version(append, place), first + len(append.drafts) - 1)
+            results.append(Appended(first))
         else:
             results.append(refused)
-            known[key] = place
-            continue
-        known[key] = after[key] = Place(version, first + len(append.drafts) - 1)
-        results.append(Appended(first))
+        known[key] = place
     return results, after
 
 
