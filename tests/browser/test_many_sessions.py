@@ -53,7 +53,8 @@ def row(chat: Chat, number: int) -> Locator:
 
 
 def scroll_to_the_end(chat: Chat) -> None:
-    """As one does who drags the bar down again and again."""
+    """As one does who drags the bar down again and again, once there is a list."""
+    expect(chat.listed.nth(20)).to_be_attached()  # the one that is open is there before the others
     whole = "place => (place.scrollTop = place.scrollHeight, /Fetching/.test(place.innerText))"
     while list_of(chat).evaluate(whole):
         chat.page.wait_for_timeout(20)
@@ -93,6 +94,7 @@ def test_the_keyboard_and_a_screen_reader_reach_every_row(chat: Chat) -> None:
 
 def test_a_reader_in_the_middle_keeps_the_place_while_others_move_to_the_top(chat: Chat, server: Server) -> None:
     chat.open(f"ses_{2000:032x}")
+    expect(chat.words).to_have_text("chat 2000")  # opened, which gives the field the focus
     scroll_to_the_end(chat)
     chat.page.keyboard.press("Alt+l")
     expect(row(chat, 2000).get_by_role("link")).to_be_focused()

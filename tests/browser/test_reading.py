@@ -63,7 +63,7 @@ def test_formulas_are_set(chat: Chat, pace: str) -> None:
     expect(chat.reply.locator("code")).to_have_text(["$x$", r"\frac{a"])  # code, and what nobody can set
     expect(chat.reply).to_contain_text(", $5.")
     # In the fonts that belong to it, and once for the eye and once for the ear.
-    assert chat.page.evaluate("document.fonts.check('16px KaTeX_Main')")
+    chat.wait_until("document.fonts.check('16px KaTeX_Main')")
     assert chat.reply.locator(".katex-mathml").first.evaluate("e => getComputedStyle(e).position") == "absolute"
     assert chat.reply.locator("svg").first.evaluate("svg => svg.getBoundingClientRect().width") < 100
 
