@@ -22,7 +22,7 @@ PACKAGES = (
     "uvicorn",
     "uvloop",
     "openai",
-    "aiohttp",
+    "httptools",
     "httpx2",
     "sse-starlette",
     "asyncpg",

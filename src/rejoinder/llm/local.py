@@ -6,7 +6,6 @@ serves Chat Completions on loopback; so what speaks to it is the provider that s
 """
 
 import asyncio
-import importlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -132,12 +131,9 @@ class LocalProvider(Provider):
     async def _load(self, dead: _Child | None) -> _Child:
         if dead is not None:
             await dead.close()
-        # To import the HTTP client takes a while, in which the service would answer nobody.
-        imported = asyncio.get_running_loop().run_in_executor(None, _import_client)
         process = await ModelProcess.start(self._files, threads=self._threads, slots=self._slots, context=self._context)
         client = OpenAIProvider(process.key, f"{process.address}/v1", default_model=MODEL, embedded=True)
         try:
-            await imported
             return _Child(process, await client.__aenter__())
         except BaseException:
             await process.stop()
@@ -147,7 +143,3 @@ class LocalProvider(Provider):
 def _outcome(loading: asyncio.Task[_Child]) -> _Child | None:
     """The model of a loading that has ended, where it brought one."""
     return None if loading.cancelled() or loading.exception() else loading.result()
-
-
-def _import_client() -> None:
-    importlib.import_module("rejoinder.llm.http_faults")

@@ -1,0 +1,138 @@
+"""The answer to a request as it comes over a line: its head, and then what each read brings of its body. llhttp parses both."""
+
+import asyncio
+import zlib
+
+import httptools
+
+from rejoinder.errors import ProviderError
+from rejoinder.llm.http_line import Line
+from rejoinder.llm.upstream_errors import error_on_the_way
+
+HEAD = 64 << 10
+"""Bytes of a head at most."""
+
+INFLATED = 32 << 20
+"""Bytes that a piece of a compressed body becomes at most."""
+
+
+class Answer:
+    """`head` comes first, then `read` until it gives b"". Both raise ProviderError.
+
+    `silence` is how long they wait for a byte, in seconds, and None for ever.
+    """
+
+    def __init__(self, line: Line, silence: float | None) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        """By names in small letters; of several with one name the last."""
+        self.leaves_line = False
+        """Whether all of the body has come, and the line can be used for another request."""
+        self._line = line
+        self._silence = silence
+        self._headed = False
+        self._whole = False
+        self._ends_with_line = False
+        """Whether it is the end of the line that tells the end of the body."""
+        self._body: list[bytes] = []
+        self._compressed: zlib._Decompress | None = None
+        self._fault: ProviderError | None = None
+        """What was met behind the bytes that are good."""
+        self._parser = httptools.HttpResponseParser(self)
+        # As other clients do: servers are many, and not all of them are strict.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+
+    async def head(self) -> None:
+        size = 0
+        try:
+            while not self._headed:
+                data = self._line.receive()
+                if data is None:
+                    await self._come()
+                    continue
+                self._parse(data)
+                size += len(data)
+                if not self._headed and (not data or self._fault or size > HEAD):
+                    raise error_on_the_way("unanswered")
+        except TimeoutError:
+            raise error_on_the_way("late") from None
+        except OSError as fault:
+            raise error_on_the_way("unanswered") from fault
+
+    async def read(self) -> bytes:
+        """All that has come of the body, a byte at least, for which it waits; b"" is the end."""
+        try:
+            while not self._body:
+                if self._fault is not None:
+                    raise self._fault
+                if self._whole:
+                    return b""
+                data = self._line.receive()
+                if data is None:
+                    await self._come()
+                elif data:
+                    self._parse(data)
+                elif self._ends_with_line:
+                    self._whole = True
+                else:
+                    raise error_on_the_way("cut")
+        except TimeoutError:
+            raise error_on_the_way("silent") from None
+        except OSError as fault:
+            raise error_on_the_way("cut") from fault
+        body, self._body = self._body, []
+        return body[0] if len(body) == 1 else b"".join(body)
+
+    async def _come(self) -> None:
+        async with asyncio.timeout(self._silence):
+            await self._line.readable()
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self.leaves_line = False
+            if not self._whole:  # else it is not this answer's any more
+                self._fault = self._fault or error_on_the_way("cut")
+
+    # what the parser calls
+
+    def on_message_begin(self) -> None:
+        self.leaves_line = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status < 200:  # it says only that another will come
+            self.headers.clear()
+            return
+        self._headed = True
+        coding = self.headers.get("transfer-encoding", "")
+        self._ends_with_line = "content-length" not in self.headers and "chunked" not in coding.lower()
+        if self.headers.get("content-encoding", "identity") != "identity":  # though nobody asked for it
+            self._compressed = zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+    def on_body(self, body: bytes) -> None:
+        if self._compressed is not None:
+            body = self._inflated(self._compressed, body)
+        if body and self._fault is None:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._headed:
+            self._whole = True
+            self.leaves_line = self._parser.should_keep_alive()
+
+    def _inflated(self, compressed: "zlib._Decompress", data: bytes) -> bytes:
+        try:
+            inflated = compressed.decompress(data, INFLATED)
+            spoilt = bool(compressed.unconsumed_tail)
+        except zlib.error:
+            inflated, spoilt = b"", True
+        if spoilt:
+            self._fault = self._fault or error_on_the_way("compressed")
+        return inflated

@@ -1,0 +1,198 @@
+"""HTTP/1.1 to one upstream: lines that are kept for the next request, by way of a proxy where there is one.
+
+It is our own for what it does with an answer that takes minutes (`http_line`): nothing, until somebody reads it. A general
+client takes in each piece as it comes, which was a fifth of what a token cost (docs/decisions/0004-the-hot-path.md).
+It follows no redirection, which could take the key elsewhere, and asks nothing twice.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
+
+from rejoinder.errors import ProviderError
+from rejoinder.llm.http_answer import Answer
+from rejoinder.llm.http_line import Line, connect, secured
+from rejoinder.llm.upstream_errors import error_on_the_way
+
+KEPT = 30.0
+"""Seconds for which a line that is not in use is kept: chats pause for so long, and proxies forget after a minute."""
+
+PORTS = {"http": 80, "https": 443}
+
+
+class Place(Struct, frozen=True):
+    """What a URL says. `host` is a name in ASCII or an address, `path` ends in no slash."""
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> "Place":
+        """Raises ValueError (UnicodeError is one) for what is no URL of HTTP."""
+        parts = urlsplit(url)
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise ValueError(url)
+        host = parts.hostname.encode("idna").decode() if ":" not in parts.hostname else parts.hostname
+        path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        return cls(parts.scheme == "https", host, parts.port or PORTS[parts.scheme], path)
+
+    @property
+    def named(self) -> str:
+        """As it is named to a server: without the port that goes without saying."""
+        return self.authority.removesuffix(f":{PORTS['https' if self.secure else 'http']}")
+
+    @property
+    def authority(self) -> str:
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+class HttpClient:
+    """`headers` are those of every request; `proxy` is a URL, and `proxy_headers` are for it alone.
+
+    `connect_timeout` is in seconds, up to where a request can be sent; `silence` is the longest between two pieces of an
+    answer, and None leaves that to the caller, who can cancel. Where lines are not to be kept, each request has its own.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        proxy: str | None = None,
+        proxy_headers: Mapping[str, str] | None = None,
+        connect_timeout: float,
+        silence: float | None,
+        keep: bool = True,
+    ) -> None:
+        self._url = url
+        self._headers = dict(headers) | ({} if keep else {"connection": "close"})
+        self._proxy = proxy
+        self._proxy_headers = dict(proxy_headers or {})
+        self._connect_timeout = connect_timeout
+        self._silence = silence
+        self._keep = keep
+        self._kept: list[tuple[float, Line]] = []
+        """Lines not in use, and until when. The one that was let go last is taken first."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._trusted: ssl.SSLContext | None = None
+
+    def close(self) -> None:
+        """Answers that are being read go on; their lines are not kept."""
+        self._keep = False
+        self._tidy()
+
+    @asynccontextmanager
+    async def ask(self, method: str, path: str, body: bytes = b"") -> AsyncIterator[Answer]:
+        """The answer, its body unread. To leave it before its end closes its line. Raises ProviderError."""
+        try:
+            to, proxy = Place.of(self._url), Place.of(self._proxy) if self._proxy else None
+        except ValueError as fault:
+            raise error_on_the_way("address") from fault
+        line = self._take() or await self._connected(to, proxy)
+        answer = Answer(line, self._silence)
+        try:
+            with contextlib.suppress(OSError):  # it may have answered all the same
+                await line.send(self._head(to, method, path, len(body), proxy) + body)
+            await answer.head()
+            yield answer
+        finally:
+            if self._keep and answer.leaves_line:
+                self._give_back(line)
+            else:
+                line.close()
+
+    def _head(self, to: Place, method: str, path: str, size: int, proxy: Place | None) -> bytes:
+        headers = {"host": to.named, **self._headers}
+        if size:
+            headers["content-length"] = str(size)
+        where = to.path + path
+        if proxy is not None and not to.secure:
+            # It passes the request on, and reads what is for itself there.
+            where = f"http://{to.named}{where}"
+            headers |= self._proxy_headers
+        return _head(method, where, headers)
+
+    # lines
+
+    def _take(self) -> Line | None:
+        while self._kept:
+            _, line = self._kept.pop()
+            with contextlib.suppress(OSError):
+                if line.receive() is None:
+                    return line
+            line.close()  # its server has closed it, or said what nobody asked
+        return None
+
+    def _give_back(self, line: Line) -> None:
+        loop = asyncio.get_running_loop()
+        self._kept.append((loop.time() + KEPT, line))
+        if self._timer is None:
+            self._timer = loop.call_later(KEPT, self._tidy)
+
+    def _tidy(self) -> None:
+        """Closes the lines whose time is over, and looks again when the next one's will be."""
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._kept and (not self._keep or self._kept[0][0] <= loop.time()):
+            self._kept.pop(0)[1].close()
+        if self._kept:
+            self._timer = loop.call_at(self._kept[0][0], self._tidy)
+
+    async def _connected(self, to: Place, proxy: Place | None) -> Line:
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                return await self._connect(to, proxy)
+        except TimeoutError:
+            raise error_on_the_way("late") from None
+        except socket.gaierror as fault:
+            raise error_on_the_way("host") from fault
+        except ssl.SSLError as fault:
+            raise error_on_the_way("tls") from fault
+        except OSError as fault:
+            raise error_on_the_way("refused") from fault
+
+    async def _connect(self, to: Place, proxy: Place | None) -> Line:
+        first = proxy or to
+        line: Line = await connect(first.host, first.port)
+        try:
+            if first.secure:
+                line = await secured(line, first.host, self._trust)
+            if proxy is not None and to.secure:
+                await self._tunnel(line, to)
+                line = await secured(line, to.host, self._trust)
+        except BaseException:
+            line.close()
+            raise
+        return line
+
+    async def _tunnel(self, line: Line, to: Place) -> None:
+        await line.send(_head("CONNECT", to.authority, {"host": to.authority, **self._proxy_headers}))
+        answer = Answer(line, None)
+        try:
+            await answer.head()
+        except ProviderError:
+            raise error_on_the_way("proxy") from None
+        if not 200 <= answer.status < 300:
+            raise error_on_the_way("proxy")
+
+    @property
+    def _trust(self) -> ssl.SSLContext:
+        if self._trusted is None:
+            self._trusted = ssl.create_default_context()
+            self._trusted.set_alpn_protocols(["http/1.1"])
+        return self._trusted
+
+
+def _head(method: str, where: str, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{method} {where} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
