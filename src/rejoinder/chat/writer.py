@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 BATCH = 1_000
 """Appends of one commit at most: bounds how long the first of them waits for the last."""
 
-EACH, PACE = 0.004, 0.04
+EACH, PACE = 0.004, 0.05
 """Seconds from one beat to the next: so many for each append that the last one had, at most `PACE`. A service with few replies hardly
 waits, and one with many soon comes to the whole pause. Nobody sees it: a film shows a new picture every 40 ms."""
 
