@@ -137,7 +137,7 @@ async def test_who_rests_is_woken_at_the_next_beat_and_what_it_says_then_is_comm
 async def test_who_rests_is_not_woken_by_what_is_pressing() -> None:
     async with Scene() as scene:
         buffer = await scene.begun()
-        resting = asyncio.create_task(scene.writer.rest())
+        resting = scene.writer.rest()
         await scene.writer.append(creating("another session"))
         await asyncio.sleep(0.1)
         assert not resting.done()

@@ -120,17 +120,22 @@ class ReplyText:
 
     def add(
         self, part: Part, text: str, index: int | None = None, call_id: str | None = None, name: str | None = None
-    ) -> None:
-        """Raises BrokenLog for a tool call whose index is not its place among the calls."""
+    ) -> int:
+        """Returns where it begins: its `offset`. Raises BrokenLog for a tool call whose index is not its place among the calls."""
         key = (part, index or 0)
         if part == "tool_call":
             if key[1] > len(self._calls):
                 raise BrokenLog(f"Tool call {key[1]} begins where only {len(self._calls)} have begun.")
             had = self._calls.get(key[1], ("", ""))
             self._calls[key[1]] = (call_id or had[0], name or had[1])
-        self._pieces.setdefault(key, []).append(text)
-        self._offsets[key] = self._offsets.get(key, 0) + len(text)
+        pieces = self._pieces.get(key)
+        if pieces is None:
+            pieces = self._pieces[key] = []
+        pieces.append(text)
+        before = self._offsets.get(key, 0)
+        self._offsets[key] = before + len(text)
         self.size += len(text)
+        return before
 
     def part(self, part: Part, index: int = 0) -> str:
         return "".join(self._pieces.get((part, index), ()))

@@ -29,7 +29,8 @@ class DeltaBuffer:
         self._message_id = message_id
         self._max_delta = max_delta
         self._notes: list[Draft] = []
-        self._chunks: list[TextChunk] = []
+        self._runs: list[tuple[TextChunk, list[str]]] = []
+        """What waits: the first chunk of each stretch of one part, and the texts of all of it."""
         self._calls: dict[int, int] = {}
         self._call_ids: set[str] = set()
         self._size = 0
@@ -39,8 +40,11 @@ class DeltaBuffer:
             return
         if chunk.part == "tool_call":
             chunk = self._numbered(chunk)
-        self._chunks.append(chunk)
         self._size += len(chunk.text)
+        if self._runs and _goes_on(self._runs[-1][0], chunk):
+            self._runs[-1][1].append(chunk.text)
+        else:
+            self._runs.append((chunk, [chunk.text]))
 
     @property
     def size(self) -> int:
@@ -74,10 +78,12 @@ class DeltaBuffer:
         return Append(key=self._key, drafts=drafts) if drafts else None
 
     def take_drafts(self) -> tuple[Draft, ...]:
-        self._begun = self._begun or bool(self._chunks)
-        chunks, self._chunks, self._size = self._chunks, [], 0
-        notes, self._notes = self._notes, []
-        return (*notes, *[draft(delta) for chunk in _merged(chunks) for delta in self._deltas(chunk)])
+        self._begun = self._begun or bool(self._runs)
+        runs, self._runs, self._size = self._runs, [], 0
+        drafts, self._notes = self._notes, []
+        for first, texts in runs:
+            drafts += map(draft, self._deltas(first, "".join(texts)))
+        return tuple(drafts)
 
     def committed(self, *, refused: bool) -> None:
         self.refused = self.refused or refused
@@ -93,19 +99,20 @@ class DeltaBuffer:
         self._call_ids.add(call_id)
         return structs.replace(chunk, index=index, id=call_id)
 
-    def _deltas(self, chunk: TextChunk) -> Iterator[MessageDelta]:
-        for text in _split(chunk.text, self._max_delta):
-            offset = self.text.offset(chunk.part, chunk.index)
-            self.text.add(chunk.part, text, chunk.index, chunk.id, chunk.name)
-            yield MessageDelta(
+    def _deltas(self, first: TextChunk, text: str) -> list[MessageDelta]:
+        part, index, call_id, name = first.part, first.index, first.id, first.name
+        return [
+            MessageDelta(
                 message_id=self._message_id,
-                part=chunk.part,
-                offset=offset,
-                text=text,
-                index=chunk.index,
-                id=chunk.id,
-                name=chunk.name,
+                part=part,
+                offset=self.text.add(part, piece, index, call_id, name),
+                text=piece,
+                index=index,
+                id=call_id,
+                name=name,
             )
+            for piece in _split(text, self._max_delta)
+        ]
 
 
 def deltas_of(reply: Message, max_delta: int) -> Iterator[MessageDelta]:
@@ -118,23 +125,9 @@ def deltas_of(reply: Message, max_delta: int) -> Iterator[MessageDelta]:
             offset += len(piece)
 
 
-def _merged(chunks: list[TextChunk]) -> Iterator[TextChunk]:
-    """Joins neighbours of the same part and index. A chunk that names a tool call begins anew."""
-    run: list[TextChunk] = []
-    for chunk in chunks:
-        if run and (chunk.part, chunk.index, chunk.id, chunk.name) != (run[0].part, run[0].index, None, None):
-            yield _join(run)
-            run = []
-        run.append(chunk)
-    if run:
-        yield _join(run)
-
-
-def _join(run: list[TextChunk]) -> TextChunk:
-    first = run[0]
-    if len(run) == 1:
-        return first
-    return TextChunk(first.part, "".join(chunk.text for chunk in run), first.index, first.id, first.name)
+def _goes_on(first: TextChunk, chunk: TextChunk) -> bool:
+    """Whether a chunk belongs to the same stretch. One that names a tool call begins anew."""
+    return chunk.part == first.part and chunk.index == first.index and chunk.id is None and chunk.name is None
 
 
 def _split(text: str, size: int) -> list[str]:

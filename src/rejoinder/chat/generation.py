@@ -172,6 +172,7 @@ class Generation:
 
         Between two reads it rests until the next commit gathers: what came sooner would wait there, read piece by piece.
         """
+        writer, buffer = self._tools.decisions.writer, self._buffer
         provider, model = self._tools.models.resolve(self._models[0])
         composed = self._composed = self._composed or await self._compose()
         self._spending.begin(composed.messages, self._text.size)
@@ -183,13 +184,12 @@ class Generation:
                 async for chunks in reads:
                     watchdog.heard()
                     self._take(chunks)
-                    self._tools.decisions.writer.write(self._buffer)
-                    if self._buffer.refused:
+                    writer.write(buffer)
+                    if buffer.refused:
                         return stopped()
                     if not self._finish:
-                        watchdog.pause()
-                        await self._tools.decisions.writer.rest()
-                        watchdog.go_on()
+                        await writer.rest()
+                    watchdog.go_on()
         if self._finish == "content_filter":
             return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
         return Outcome(status=Status.COMPLETED, finish_reason=self._finish_reason())

@@ -143,7 +143,8 @@ class Tail:
             self._forget()
             self._base = events[0].seq - 1
         news = [Frame.of(event) for event in events]
-        self._before, self._news, self._pieces = self.last, news, {}
+        self._before, self._news = self.last, news
+        self._pieces.clear()
         frames = self._frames = deque() if self._frames is None else self._frames
         for held in news:
             frames.append(held)
@@ -156,7 +157,8 @@ class Tail:
 
     def _forget(self) -> None:
         self._frames, self._size, self._base = None, 0, None
-        self._before, self._news, self._pieces = -1, [], {}
+        self._before, self._news = -1, []
+        self._pieces.clear()
 
 
 def piece_of(frames: list[Frame], message_ids: frozenset[str] | None) -> Piece:

@@ -53,11 +53,8 @@ class Watchdog:
         self._timer: asyncio.Handle = self._loop.call_soon(self._look)
 
     def heard(self) -> None:
-        self._last, self._heard = self._loop.time(), True
-
-    def pause(self) -> None:
-        """It is not the upstream that is waited for, until `go_on`."""
-        self._paused = True
+        """The upstream has said something. It is not waited for, until `go_on`."""
+        self._heard = self._paused = True
 
     def go_on(self) -> None:
         self._paused, self._last = False, self._loop.time()

@@ -105,12 +105,12 @@ class Writer:
         self._written[buffer] = None
         self._want(buffer.pressing)
 
-    async def rest(self) -> None:
-        """Returns at the next beat: what is written then is committed right away."""
+    def rest(self) -> asyncio.Future[None]:
+        """Done at the next beat: what is written then is committed right away."""
         woken = self._loop.create_future()
         self._resting.append(woken)
         self._wanted.set()
-        await woken
+        return woken
 
     def _want(self, pressing: bool) -> None:
         self._wanted.set()

@@ -24,19 +24,19 @@ __all__ = ["StreamDecoder", "chunks_of", "completion_of", "decode_completion", "
 # --- the wire ----------------------------------------------------------------------------------------------------
 
 
-class _Function(Struct):
+class _Function(Struct, gc=False):
     name: str | None = None
     arguments: Any = None
     """Text; some servers send the object itself."""
 
 
-class _Call(Struct):
+class _Call(Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
 
 
-class _Words(Struct):
+class _Words(Struct, gc=False):
     """A delta, or the message of a whole answer."""
 
     content: str | list[Any] | None = None
@@ -46,19 +46,19 @@ class _Words(Struct):
     tool_calls: list[_Call] | None = None
 
 
-class _Choice(Struct):
+class _Choice(Struct, gc=False):
     index: int | None = 0
     delta: _Words | None = None
     message: _Words | None = None
     finish_reason: str | None = None
 
 
-class _Usage(Struct):
+class _Usage(Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
-class _Answer(Struct):
+class _Answer(Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
     error: Any = None

@@ -35,7 +35,7 @@ class EventStream:
                 self._type = line[6:].strip()
             # What is left is a comment (pings are comments) or a field that means nothing here.
         if events:
-            self._size = sum(map(len, self._pieces)) + sum(map(len, self._data))
+            self._size = sum(map(len, (*self._pieces, *self._data)))
         return events
 
     def _lines(self, data: bytes) -> list[bytes]:
