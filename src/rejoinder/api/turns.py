@@ -22,7 +22,6 @@ from rejoinder.api.dependencies import (
 )
 from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
 from rejoinder.api.sse import EventStream, Streams
-from rejoinder.chat import ids
 from rejoinder.chat.asked import Turn
 from rejoinder.chat.service import Chat
 from rejoinder.entities import Key
@@ -49,10 +48,9 @@ class TurnRequest:
     cursor: int | None
     idempotency_key: str | None
 
-    def chosen_id(self, own: str | None, *route: str) -> str:
-        """The id of the message that the request makes: the client's, by itself or by its key, or a new one."""
-        chosen = chosen_id("msg", own, self.idempotency_key, self.key.session_id, *route)
-        return chosen or ids.new_message_id()
+    def chosen_id(self, own: str | None, *route: str) -> str | None:
+        """The id of the message that the request makes, where the client has chosen it, by itself or by its key."""
+        return chosen_id("msg", own, self.idempotency_key, self.key.session_id, *route)
 
     async def answer(self, begin: Callable[[], Awaitable[Turn]]) -> Response:
         """Begins a turn, or attaches to it, and answers in the form that the request asks for."""

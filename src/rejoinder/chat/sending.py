@@ -39,17 +39,17 @@ class Sending:
         self._starting = starting
         self._accepting = accepting
 
-    async def send(self, key: Key, message_id: str, wanted: Send) -> Turn:
+    async def send(self, key: Key, chosen_id: str | None, wanted: Send) -> Turn:
         """Appends a message and its reply, or finds what the same request appended before.
 
         Raises SessionNotFound, MessageNotFound (the parent), SessionBusy, QueueFull, IdempotencyMismatch, Invalid (the
         model), Overloaded.
         """
 
-        async def made(header: Header) -> Decision[Turn]:
+        async def made(header: Header, new_id: str) -> Decision[Turn]:
             parent = await self._parent(key, header, wanted.parent_id)
             said = Message(
-                id=message_id,
+                id=new_id,
                 session_id=key.session_id,
                 role="user",
                 content=wanted.content,
@@ -58,15 +58,15 @@ class Sending:
             )
             return await self._under(key, header, wanted, parent, (said,))
 
-        return await self._decide(key, message_id, wanted, made)
+        return await self._decide(key, chosen_id, wanted, made)
 
-    async def answer_calls(self, key: Key, message_id: str, wanted: ToolResults) -> Turn:
-        """Appends the results of a reply's tool calls, as a chain of messages whose last is `message_id`, and the reply to them.
+    async def answer_calls(self, key: Key, chosen_id: str | None, wanted: ToolResults) -> Turn:
+        """Appends the results of a reply's tool calls, as a chain of messages whose last has the id, and the reply to them.
 
         Raises as `send`, and Invalid where they are not one for each call of the reply that they answer.
         """
 
-        async def made(header: Header) -> Decision[Turn]:
+        async def made(header: Header, new_id: str) -> Decision[Turn]:
             parent = await self._parent(key, header, wanted.parent_id)
             if parent is None:
                 raise Invalid("Results of tools answer a reply, and this session has none.")
@@ -79,7 +79,7 @@ class Sending:
                 raise Invalid(f"Reply {parent.id} has not ended.")
             chain = tuple(
                 Message(
-                    id=message_id if at == len(ordered) - 1 else ids.new_message_id(),
+                    id=new_id if at == len(ordered) - 1 else ids.new_message_id(),
                     session_id=key.session_id,
                     role="tool",
                     content=result.content,
@@ -91,12 +91,12 @@ class Sending:
             )
             return await self._under(key, header, wanted, parent, chain)
 
-        return await self._decide(key, message_id, wanted, made)
+        return await self._decide(key, chosen_id, wanted, made)
 
-    async def reply(self, key: Key, reply_id: str, wanted: AnotherReply) -> Turn:
+    async def reply(self, key: Key, chosen_id: str | None, wanted: AnotherReply) -> Turn:
         """Appends another reply to a message (regenerate). Raises as `send`, and Invalid for what is no message to answer."""
 
-        async def made(header: Header) -> Decision[Turn]:
+        async def made(header: Header, new_id: str) -> Decision[Turn]:
             message = await self._history.message(key, wanted.to)
             if message.role not in ("user", "tool"):
                 raise Invalid(
@@ -106,36 +106,43 @@ class Sending:
                 await self._check_last_result(key, message)
             models = self._checked(wanted.model or header.session.model)
             params = checked_params(header.session.params | wanted.params)
-            return await self._beside(key, header, reply_id, wanted, message, models, params)
+            return await self._beside(key, header, new_id, wanted, message, models, params)
 
-        return await self._decide(key, reply_id, wanted, made)
+        return await self._decide(key, chosen_id, wanted, made)
 
-    async def go_on(self, key: Key, reply_id: str, wanted: Continuation) -> Turn:
+    async def go_on(self, key: Key, chosen_id: str | None, wanted: Continuation) -> Turn:
         """Appends a reply that goes on where another broke off. Raises as `send`, NotAReply and CannotContinue."""
 
-        async def made(header: Header) -> Decision[Turn]:
+        async def made(header: Header, new_id: str) -> Decision[Turn]:
             source = await self._history.message(key, wanted.source)
             models = self._continuable(source, wanted)
             assert source.parent_id is not None
             message = await self._history.message(key, source.parent_id)
             asked = await self._starting.created(key, source.id)
             params = checked_params(asked.params | wanted.params)
-            return await self._beside(key, header, reply_id, wanted, message, models, params, source)
+            return await self._beside(key, header, new_id, wanted, message, models, params, source)
 
-        return await self._decide(key, reply_id, wanted, made)
+        return await self._decide(key, chosen_id, wanted, made)
 
     # what all of them share
 
     async def _decide(
-        self, key: Key, new_id: str, wanted: Asked, made: Callable[[Header], Awaitable[Decision[Turn]]]
+        self,
+        key: Key,
+        chosen_id: str | None,
+        wanted: Asked,
+        made: Callable[[Header, str], Awaitable[Decision[Turn]]],
     ) -> Turn:
+        new_id = chosen_id or ids.new_message_id()
+
         async def plan(header: Header) -> Decision[Turn]:
-            earlier = (await self._store.rows(key, [new_id])).get(new_id)
+            # A request whose id nobody chose cannot come again.
+            earlier = (await self._store.rows(key, [new_id])).get(new_id) if chosen_id else None
             if earlier is not None:
                 return Decision(await self._attach(key, earlier, wanted))
             if self._starting.closed:
                 raise Overloaded("The server is about to stop; send again in a moment.")
-            return await made(header)
+            return await made(header, new_id)
 
         decided = await self._decisions.decide(key, plan)
         return structs.replace(decided.outcome, after=decided.first - 1) if decided.first else decided.outcome

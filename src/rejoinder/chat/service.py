@@ -104,24 +104,24 @@ class Chat:
         await self.drain(0)
         await self._worker.close()
 
-    async def send(self, key: Key, message_id: str, wanted: Send) -> Turn:
+    async def send(self, key: Key, chosen_id: str | None, wanted: Send) -> Turn:
         """Sends a message and starts its reply, or attaches to what the same request did before.
 
         Raises what `Sending.send` raises, and StoreUnavailable.
         """
-        return await self.settled(self._begin(key, self._sending.send(key, message_id, wanted)))
+        return await self.settled(self._begin(key, self._sending.send(key, chosen_id, wanted)))
 
-    async def answer_calls(self, key: Key, message_id: str, wanted: ToolResults) -> Turn:
+    async def answer_calls(self, key: Key, chosen_id: str | None, wanted: ToolResults) -> Turn:
         """Sends the results of a reply's tool calls. Raises what `Sending.answer_calls` raises, and StoreUnavailable."""
-        return await self.settled(self._begin(key, self._sending.answer_calls(key, message_id, wanted)))
+        return await self.settled(self._begin(key, self._sending.answer_calls(key, chosen_id, wanted)))
 
-    async def reply(self, key: Key, reply_id: str, wanted: AnotherReply) -> Turn:
+    async def reply(self, key: Key, chosen_id: str | None, wanted: AnotherReply) -> Turn:
         """Starts another reply to a message. Raises what `Sending.reply` raises, and StoreUnavailable."""
-        return await self.settled(self._begin(key, self._sending.reply(key, reply_id, wanted)))
+        return await self.settled(self._begin(key, self._sending.reply(key, chosen_id, wanted)))
 
-    async def go_on(self, key: Key, reply_id: str, wanted: Continuation) -> Turn:
+    async def go_on(self, key: Key, chosen_id: str | None, wanted: Continuation) -> Turn:
         """Starts a reply that goes on from another. Raises what `Sending.go_on` raises, and StoreUnavailable."""
-        return await self.settled(self._begin(key, self._sending.go_on(key, reply_id, wanted)))
+        return await self.settled(self._begin(key, self._sending.go_on(key, chosen_id, wanted)))
 
     async def settled(self, work: Coroutine[Any, Any, T], more: float = 0) -> T:
         """Does a change to its end, also when the request that asked for it goes away or its patience is over.

@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 BATCH = 1_000
 """Appends of one commit at most: bounds how long the first of them waits for the last."""
 
-EACH, PACE = 0.004, 0.05
+EACH, PACE = 0.004, 0.06
 """Seconds from one beat to the next: so many for each append that the last one had, at most `PACE`. A service with few replies hardly
 waits, and one with many soon comes to the whole pause. Nobody sees it: a film shows a new picture every 40 ms."""
 
-LOAD, SLOWEST = 0.5, 0.25
+LOAD, SLOWEST = 0.6, 0.25
 """How much of the time beats of many replies may take. Where one took longer than its share of `PACE`, the next comes later, though
 not later than so many seconds, and finds more: so a service with more replies than it can serve at that pace does less for each
 of them, and does not fall behind."""

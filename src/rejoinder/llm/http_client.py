@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
@@ -34,16 +35,6 @@ class Place(Struct, frozen=True):
     port: int
     path: str
 
-    @classmethod
-    def of(cls, url: str) -> "Place":
-        """Raises ValueError (UnicodeError is one) for what is no URL of HTTP."""
-        parts = urlsplit(url)
-        if parts.scheme not in PORTS or not parts.hostname:
-            raise ValueError(url)
-        host = parts.hostname.encode("idna").decode() if ":" not in parts.hostname else parts.hostname
-        path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-        return cls(parts.scheme == "https", host, parts.port or PORTS[parts.scheme], path)
-
     @property
     def named(self) -> str:
         """As it is named to a server: without the port that goes without saying."""
@@ -52,6 +43,17 @@ class Place(Struct, frozen=True):
     @property
     def authority(self) -> str:
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+@lru_cache
+def place(url: str) -> Place:
+    """Raises ValueError (UnicodeError is one) for what is no URL of HTTP."""
+    parts = urlsplit(url)
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise ValueError(url)
+    host = parts.hostname.encode("idna").decode() if ":" not in parts.hostname else parts.hostname
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+    return Place(parts.scheme == "https", host, parts.port or PORTS[parts.scheme], path)
 
 
 class HttpClient:
@@ -93,7 +95,7 @@ class HttpClient:
     async def ask(self, method: str, path: str, body: bytes = b"") -> AsyncIterator[Answer]:
         """The answer, its body unread. To leave it before its end closes its line. Raises ProviderError."""
         try:
-            to, proxy = Place.of(self._url), Place.of(self._proxy) if self._proxy else None
+            to, proxy = place(self._url), place(self._proxy) if self._proxy else None
         except ValueError as fault:
             raise error_on_the_way("address") from fault
         line = self._take() or await self._connected(to, proxy)
