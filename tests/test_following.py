@@ -90,9 +90,9 @@ class Reader:
 
     async def _read(self) -> None:
         async with aclosing(self._reading) as batches:
-            async for frames in batches:
-                assert sum(len(frame.data) for frame in frames[:-1]) < PIECE, "no write is longer than a piece"
-                self.got.extend(frames)
+            async for piece in batches:
+                assert sum(len(frame.data) for frame in piece.frames[:-1]) < PIECE, "no write is longer than a piece"
+                self.got.extend(piece.frames)
 
 
 async def followed(

@@ -67,7 +67,7 @@ class Reader:
         """All that came so far, up to the first for which this is true."""
         async with asyncio.timeout(20):
             async for batch in self._frames:
-                for frame in batch:
+                for frame in batch.frames:
                     kind, data = frame.data.decode().removeprefix("event: ").split("\ndata: ", 1)
                     self.told.append((kind, json.loads(data)))
                 if any(wanted(*each) for each in self.told):

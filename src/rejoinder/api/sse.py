@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from rejoinder.api import connection
 from rejoinder.chat.following import Take
-from rejoinder.chat.tails import Frame, Piece, joined
+from rejoinder.chat.tails import Piece
 from rejoinder.errors import SessionGone, StoreUnavailable
 
 log = logging.getLogger(__name__)
@@ -77,15 +77,15 @@ class Streams:
 class EventStream(Response):
     """Writes frames until the reply `until` has ended, or for ever where there is none. There may be thousands that wait.
 
-    `follow` gives them as `Following.follow` does: to a function as they are committed, where that can take them, else as
-    they are asked for; an empty list when it is time for a heartbeat, as it is at the beginning where nothing is at hand: a first
+    `follow` gives pieces as `Following.follow` does: to a function as they are committed, where that can take them, else as
+    they are asked for; one without frames when it is time for a heartbeat, as it is at the beginning where nothing is at hand: a first
     byte leaves at once.
     """
 
     def __init__(
         self,
         streams: Streams,
-        follow: Callable[[Take], AsyncGenerator[list[Frame], None]],
+        follow: Callable[[Take], AsyncGenerator[Piece, None]],
         *,
         until: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -121,32 +121,28 @@ class EventStream(Response):
             departure.over()
 
     async def _write(self, scope: Scope, send: Send) -> None:
-        wire, lead = connection.Wire(scope), RETRY
+        wire, lead, until = connection.Wire(scope), RETRY, self._until
 
         def take(piece: Piece) -> bool:
             # The first frames and the last ones are the task's own: they come with more than themselves.
-            return not lead and not self._is_end(piece.frames) and wire.write(piece.body)
+            return not lead and (piece.ended is None or piece.ended != until) and wire.write(piece.body)
 
-        batches = self._follow(take)
+        pieces = self._follow(take)
         try:
-            async for frames in batches:
+            async for piece in pieces:
                 if wire.closed:
                     return
-                if not frames:
+                if not piece.frames:
                     await self._send(send, wire, HEARTBEAT)
                     continue
-                whole, body = self._is_end(frames), lead + joined(frames)
+                whole, body = piece.ended is not None and piece.ended == until, lead + piece.body
                 if whole or not wire.write(body):
                     await self._send(send, wire, body, more=not whole)
                 lead = b""
                 if whole:
                     return
         finally:
-            await batches.aclose()
-
-    def _is_end(self, frames: list[Frame]) -> bool:
-        last = frames[-1]
-        return last.type == "message.ended" and last.message_id == self._until
+            await pieces.aclose()
 
     async def _send(self, send: Send, wire: connection.Wire, body: bytes, *, more: bool = True) -> None:
         sent = {"type": "http.response.body", "body": body, "more_body": more}

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TypeAlias
 
 from rejoinder.abc import Signals, Store
-from rejoinder.chat.tails import PIECE, Frame, Piece, Tail, Tails, piece_of
+from rejoinder.chat.tails import NOTHING, PIECE, Frame, Piece, Tail, Tails, piece_of
 from rejoinder.entities import Key
 from rejoinder.errors import SessionGone, SessionNotFound
 
@@ -42,11 +42,11 @@ class Following:
         message_ids: frozenset[str] | None,
         idle: float,
         take: Take = lambda _: False,
-    ) -> AsyncGenerator[list[Frame], None]:
+    ) -> AsyncGenerator[Piece, None]:
         """What comes behind the cursor `after`, of these messages alone where any are given, for ever.
 
         Frames come in order, none twice and none left out: while the caller waits for the next, to `take`, which is called as
-        they are committed and says whether it took them; and what it does not take is yielded. An empty list is yielded
+        they are committed and says whether it took them; and what it does not take is yielded. NOTHING is yielded
         whenever `idle` seconds went by without a frame, and at the beginning unless there are frames at hand.
         Raises SessionGone when the session has been deleted, and StoreUnavailable.
         """
@@ -63,16 +63,16 @@ class Following:
                     piece = None if known > reader.cursor else piece
                 if piece is None:
                     if reader.last_told == NEVER:
-                        yield []
+                        yield NOTHING
                         reader.last_told = now()
                     piece = await self._read(key, reader.cursor, message_ids, known)
                 reader.cursor, look = piece.upto, False
                 if piece.frames:
-                    yield piece.frames
+                    yield piece
                     reader.last_told = now()
                 elif now() >= reader.last_told + idle:
                     # Also while others write all the time: what they write is nothing to this reader.
-                    yield []
+                    yield NOTHING
                     reader.last_told = now()
                 elif before == reader.cursor and moves == tail.moves:
                     if tail.deleted:
@@ -88,9 +88,9 @@ class Following:
     async def ended(self, key: Key, message_id: str, after: int) -> None:
         """Returns when a reply whose end lies behind `after` has ended. Raises SessionNotFound and StoreUnavailable."""
         try:
-            async with aclosing(self.follow(key, after, frozenset((message_id,)), FOREVER)) as batches:
-                async for frames in batches:
-                    if any(frame.type == "message.ended" for frame in frames):
+            async with aclosing(self.follow(key, after, frozenset((message_id,)), FOREVER)) as pieces:
+                async for piece in pieces:
+                    if piece.ended == message_id:
                         return
         except SessionGone as gone:
             raise SessionNotFound(key.session_id) from gone

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from rejoinder.abc import Signals, Store, Wake
 from rejoinder.chat.feeds import Feed, Told
 from rejoinder.chat.polled_feeds import PolledFeed, writing_sessions
-from rejoinder.chat.tails import Frame
+from rejoinder.chat.tails import NOTHING, Frame, Piece
 from rejoinder.events import Snapshot, WritingReply, WritingSession, told_frame
 
 PIECE = 64 << 10
@@ -37,12 +37,12 @@ class Overview:
         """Raises StoreUnavailable where a snapshot cannot be taken now."""
         await self._store.writing(owner, after=None, limit=1)
 
-    async def follow(self, owner: str, *, idle: float) -> AsyncGenerator[list[Frame], None]:
+    async def follow(self, owner: str, *, idle: float) -> AsyncGenerator[Piece, None]:
         """A snapshot, then what happens in the owner's sessions, for ever; another snapshot where something was missed.
 
-        Yields frames, and an empty list at the beginning and whenever `idle` seconds went by without one. Raises StoreUnavailable.
+        Yields pieces, and NOTHING at the beginning and whenever `idle` seconds went by without one. Raises StoreUnavailable.
         """
-        yield []
+        yield NOTHING
         now = asyncio.get_running_loop().time
         async with self._reading(owner) as feed:
             place, again, due = -1, now(), now() + idle
@@ -57,7 +57,7 @@ class Overview:
                 else:
                     frames, place = _piece(feed, place, seen)
                 if frames or now() >= due:
-                    yield frames
+                    yield Piece.of(frames, 0)
                     due = now() + idle
                 elif feed.start <= place == feed.end:
                     await feed.wait(place, max(0.0, due - now()))

@@ -42,12 +42,26 @@ class Frame(Struct, frozen=True, gc=False):
 class Piece(Struct, frozen=True):
     """The next frames for a reader, none where all of the next events are no concern of it, and the seq up to which they tell.
 
-    `body` is what they are written as: made once for all readers who keep up.
+    `body` is what they are written as, and `ended` the message with whose end it closes: both found once for all readers who
+    keep up.
     """
 
     frames: list[Frame]
     upto: int
     body: bytes = b""
+    ended: str | None = None
+
+    @classmethod
+    def of(cls, frames: list[Frame], upto: int) -> "Piece":
+        if not frames:
+            return cls(frames, upto)
+        last = frames[-1]
+        body = last.data if len(frames) == 1 else b"".join([frame.data for frame in frames])
+        return cls(frames, upto, body, last.message_id if last.type == "message.ended" else None)
+
+
+NOTHING = Piece([], 0)
+"""What a reader is given when it is time to show that the line is alive."""
 
 
 class Tail:
@@ -171,11 +185,7 @@ def piece_of(frames: list[Frame], message_ids: frozenset[str] | None) -> Piece:
             chosen.append(held)
         if size >= PIECE:
             break
-    return Piece(chosen, held.seq, joined(chosen))
-
-
-def joined(frames: list[Frame]) -> bytes:
-    return frames[0].data if len(frames) == 1 else b"".join([frame.data for frame in frames])
+    return Piece.of(chosen, held.seq)
 
 
 class Tails:
