@@ -1,13 +1,17 @@
 """The short way to a reader: taken where the server offers it, and nowhere else."""
 
-from collections.abc import Callable, Coroutine
-from typing import Literal
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, Literal
 
 import pytest
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from rejoinder.api import connection
 from rejoinder.api.connection import Wire
+from rejoinder.api.sse import RETRY, EventStream, Streams
+from rejoinder.chat.following import Take
+from rejoinder.chat.tails import Frame, Piece
 from serving import ServerThread
 from test_http_streams_at_the_limit import open_streams
 from wire import eventually, script
@@ -59,3 +63,25 @@ def test_nobody_waits_for_a_client_to_go_where_the_connection_tells_it(
             stream.until("message.created")
     eventually(lambda: open_streams(api) == 0)
     assert len(waiting) == (3 if waits else 0)
+
+
+async def test_the_end_of_a_long_reply_is_written_in_parts() -> None:
+    """It brings the whole text, of which a reader that takes nothing is to hold no copy."""
+    ended = Frame(7, "message.ended", "msg", b"x" * 1_000_000)
+    sent: list[dict[str, Any]] = []
+
+    async def follow(_: Take) -> AsyncGenerator[Piece, None]:
+        yield Piece.of([ended], 7)
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: Message) -> None:
+        sent.append(dict(message))
+
+    await EventStream(Streams(1, 1), follow, until="msg")({"type": "http"}, receive, send)
+    _, *parts = sent
+    assert b"".join(part["body"] for part in parts) == RETRY + ended.data
+    assert max(len(part["body"]) for part in parts) <= connection.AT_ONCE
+    assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]

@@ -16,7 +16,9 @@ CYCLE = "rejoinder.cycle"
 """Where the scope of a request carries it."""
 
 BUFFERED = 16 << 10
-"""Bytes that wait for a reader before it is waited for."""
+"""Bytes that wait for a reader before it is waited for, and …"""
+AT_ONCE = 32 << 10
+"""… those that are written at a time: more than both together no reader has waiting for it."""
 
 
 def remember(scope: Scope, send: Send) -> None:
@@ -111,7 +113,7 @@ class Wire:
     def write(self, body: bytes) -> bool:
         """Sends the next piece at once. False where that cannot be: then nothing was sent, and ASGI's way is the one."""
         cycle = self._cycle
-        if cycle is None or cycle.flow.write_paused or cycle.response_complete or self.closed:
+        if cycle is None or len(body) > AT_ONCE or cycle.flow.write_paused or cycle.response_complete or self.closed:
             return False
         cycle.transport.write(_chunk(body))
         return True

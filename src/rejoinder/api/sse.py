@@ -145,12 +145,15 @@ class EventStream(Response):
             await pieces.aclose()
 
     async def _send(self, send: Send, wire: connection.Wire, body: bytes, *, more: bool = True) -> None:
-        sent = {"type": "http.response.body", "body": body, "more_body": more}
-        if wire.flows:
-            await send(sent)
-            return
-        async with asyncio.timeout(self._streams.write_timeout):
-            await send(sent)
+        # In parts, since the end of a reply brings all of its text, and a slow reader is not to hold a copy of it.
+        for start in range(0, len(body), connection.AT_ONCE):
+            behind = start + connection.AT_ONCE
+            part = {"type": "http.response.body", "body": body[start:behind], "more_body": more or behind < len(body)}
+            if wire.flows:
+                await send(part)
+            else:
+                async with asyncio.timeout(self._streams.write_timeout):
+                    await send(part)
 
 
 class NotNow(Response):
