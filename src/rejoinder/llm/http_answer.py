@@ -12,8 +12,8 @@ from rejoinder.llm.upstream_errors import error_on_the_way
 HEAD = 64 << 10
 """Bytes of a head at most."""
 
-INFLATED = 32 << 20
-"""Bytes that a piece of a compressed body becomes at most."""
+INFLATED = 64 << 20
+"""Bytes that a compressed body becomes at most: more than a reply of a hundred thousand tokens."""
 
 
 class Answer:
@@ -36,6 +36,7 @@ class Answer:
         """Whether it is the end of the line that tells the end of the body."""
         self._body: list[bytes] = []
         self._compressed: zlib._Decompress | None = None
+        self._inflatable = INFLATED
         self._fault: ProviderError | None = None
         """What was met behind the bytes that are good."""
         self._parser = httptools.HttpResponseParser(self)
@@ -55,7 +56,7 @@ class Answer:
                 self._parse(data)
                 size += len(data)
                 if not self._headed and (not data or self._fault or size > HEAD):
-                    raise error_on_the_way("unanswered")
+                    raise error_on_the_way("foreign" if data else "unanswered")
         except TimeoutError:
             raise error_on_the_way("late") from None
         except OSError as fault:
@@ -100,10 +101,12 @@ class Answer:
     # what the parser calls
 
     def on_message_begin(self) -> None:
-        self.leaves_line = False
+        if self._whole:  # another answer, which nobody asked for
+            raise httptools.HttpParserError
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if not self._headed:  # else it is a trailer
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -113,7 +116,7 @@ class Answer:
         self._headed = True
         coding = self.headers.get("transfer-encoding", "")
         self._ends_with_line = "content-length" not in self.headers and "chunked" not in coding.lower()
-        if self.headers.get("content-encoding", "identity") != "identity":  # though nobody asked for it
+        if self.headers.get("content-encoding", "").lower() not in ("", "identity"):  # though nobody asked for it
             self._compressed = zlib.decompressobj(zlib.MAX_WBITS | 32)
 
     def on_body(self, body: bytes) -> None:
@@ -129,10 +132,12 @@ class Answer:
 
     def _inflated(self, compressed: "zlib._Decompress", data: bytes) -> bytes:
         try:
-            inflated = compressed.decompress(data, INFLATED)
-            spoilt = bool(compressed.unconsumed_tail)
+            inflated = compressed.decompress(data, self._inflatable + 1)
+            self._inflatable -= len(inflated)
+            spoilt = self._inflatable < 0
         except zlib.error:
             inflated, spoilt = b"", True
         if spoilt:
+            self._compressed = None  # no more is made of it
             self._fault = self._fault or error_on_the_way("compressed")
         return inflated

@@ -157,7 +157,9 @@ def _listed(detail: Any) -> str:
     return "; ".join(f"{'.'.join(map(str, item.get('loc') or ()))} {item.get('msg', '')}".strip() for item in told)
 
 
-Way = Literal["host", "tls", "refused", "proxy", "address", "late", "unanswered", "silent", "compressed", "cut"]
+Way = Literal[
+    "host", "tls", "refused", "proxy", "address", "late", "unanswered", "foreign", "silent", "compressed", "cut"
+]
 """What goes wrong on the way to an upstream, and from `silent` on with an answer that has begun."""
 
 
@@ -171,6 +173,7 @@ _ON_THE_WAY: dict[Way, ProviderError] = {
     "address": ProviderError("upstream_unavailable", "The upstream's address is not one."),
     "late": ProviderError("upstream_timeout", "The upstream could not be reached in time."),
     "unanswered": ProviderError("upstream_incomplete", "The upstream closed the connection without an answer."),
+    "foreign": ProviderError("upstream_malformed", "The upstream does not answer in HTTP: is its base URL right?"),
     "silent": ProviderError("upstream_stalled", "The upstream fell silent in the middle of its reply."),
     "compressed": ProviderError("upstream_malformed", "The upstream's reply could not be decompressed."),
     "cut": ProviderError("upstream_incomplete", "The connection to the upstream broke before the reply was finished."),
