@@ -86,10 +86,12 @@ class Server:
         self.address = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.url = f"{self._scheme}://{self.address}"
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(reader, writer)
         self.connections.append(connection)
         try:
@@ -100,7 +102,6 @@ class Server:
             self._faults.append(fault)
         finally:
             writer.close()
-            self._tasks.discard(task)
 
     async def leave(self) -> None:
         for task in self._tasks:
@@ -152,8 +153,11 @@ def passing_on(known: dict[str, int]) -> Talk:
 
 async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Until the reader's side ends, which closes the writer's."""
-    with contextlib.suppress(*LEFT):
+    try:
         while data := await reader.read(1 << 16):
             writer.write(data)
             await writer.drain()
-    writer.close()
+    except LEFT:
+        pass
+    finally:
+        writer.close()

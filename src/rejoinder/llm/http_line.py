@@ -103,6 +103,8 @@ class TlsLine:
         self._line = line
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._coming, self._going, server_hostname=host)
+        self._fault: ssl.SSLError | None = None
+        """What was met behind bytes that are good."""
 
     async def shake_hands(self) -> None:
         while True:
@@ -116,17 +118,30 @@ class TlsLine:
                 return await self._flush()
 
     def receive(self) -> bytes | None:
-        self._take()
-        pieces: list[bytes] = []
+        if self._fault is not None:
+            raise self._fault
+        # No more is taken from the line before what had come is given.
+        while self._coming.pending or self._coming.eof or self._take() is not None:
+            if (data := self._decrypted()) is not None:
+                return data
+        return None
+
+    def _decrypted(self) -> bytes | None:
+        pieces, size = [], 0
         try:
-            while len(pieces) * READ < MOST and (data := self._tls.read(READ)):
+            while size < MOST:
+                if not (data := self._tls.read(READ)):  # it said that this is the end, and may leave the line open
+                    self._coming.write_eof()
+                    break
                 pieces.append(data)
+                size += len(data)
         except ssl.SSLWantReadError:
             if not pieces:
                 return None
         except ssl.SSLEOFError:
             pass  # servers leave without a word; whether that is an end is for the protocol above to say
-        except ssl.SSLError:
+        except ssl.SSLError as fault:
+            self._fault = fault
             if not pieces:
                 raise
         return b"".join(pieces)
