@@ -39,7 +39,8 @@ def test_too_long_a_conversation_is_told_apart_whatever_the_server(server: str) 
         (429, {"error": {"code": "insufficient_quota", "message": "context length"}}, "upstream_rate_limited"),
         (404, {"error": {"code": "model_not_found"}}, "upstream_unavailable"),
         (418, "text", "upstream_error"),
-        (301, None, "upstream_error"),
+        (301, None, "upstream_unavailable"),
+        (407, None, "upstream_unavailable"),
     ],
 )
 def test_the_code_of_an_answer(status: int, body: object, code: str) -> None:

@@ -19,7 +19,7 @@ from msgspec import Struct
 from rejoinder.errors import ProviderError
 from rejoinder.llm.http_answer import Answer
 from rejoinder.llm.http_line import Line, connect, secured
-from rejoinder.llm.upstream_errors import error_on_the_way
+from rejoinder.llm.upstream_errors import Way, error_on_the_way
 
 KEPT = 30.0
 """Seconds for which a line that is not in use is kept: chats pause for so long, and proxies forget after a minute."""
@@ -94,10 +94,8 @@ class HttpClient:
     @asynccontextmanager
     async def ask(self, method: str, path: str, body: bytes = b"") -> AsyncIterator[Answer]:
         """The answer, its body unread. To leave it before its end closes its line. Raises ProviderError."""
-        try:
-            to, proxy = place(self._url), place(self._proxy) if self._proxy else None
-        except ValueError as fault:
-            raise error_on_the_way("address") from fault
+        to = _place_of(self._url, "address")
+        proxy = _place_of(self._proxy, "proxy") if self._proxy else None
         line = self._take() or await self._connected(to, proxy)
         answer = Answer(line, self._silence)
         try:
@@ -156,12 +154,12 @@ class HttpClient:
                 return await self._connect(to, proxy)
         except TimeoutError:
             raise error_on_the_way("late") from None
-        except socket.gaierror as fault:
-            raise error_on_the_way("host") from fault
         except ssl.SSLError as fault:
             raise error_on_the_way("tls") from fault
+        except socket.gaierror as fault:
+            raise error_on_the_way("proxy" if proxy else "host") from fault
         except OSError as fault:
-            raise error_on_the_way("refused") from fault
+            raise error_on_the_way("proxy" if proxy else "refused") from fault
 
     async def _connect(self, to: Place, proxy: Place | None) -> Line:
         first = proxy or to
@@ -193,6 +191,13 @@ class HttpClient:
             self._trusted = ssl.create_default_context()
             self._trusted.set_alpn_protocols(["http/1.1"])
         return self._trusted
+
+
+def _place_of(url: str, fault: Way) -> Place:
+    try:
+        return place(url)
+    except ValueError as error:
+        raise error_on_the_way(fault) from error
 
 
 def _head(method: str, where: str, headers: Mapping[str, str]) -> bytes:

@@ -12,6 +12,7 @@ from rejoinder import __version__
 from rejoinder.abc import Prompt
 from rejoinder.entities import JsonObject
 from rejoinder.errors import Misconfigured, ProviderError
+from rejoinder.llm.http_client import place
 from rejoinder.llm.upstream_errors import lenient_json
 from rejoinder.settings import Settings
 
@@ -28,7 +29,10 @@ ECHO, SHORT_ECHO = 24, 6
 
 
 def headers_of(key: str, organization: str | None) -> dict[str, str]:
-    """Of every request."""
+    """Of every request. Raises Misconfigured for an organization that cannot stand in a header."""
+    organization = (organization or "").strip()
+    if not organization.isascii() or not organization.isprintable():
+        raise Misconfigured("OPENAI_ORG_ID holds characters that no organization has.")
     headers = {
         "accept": "text/event-stream, application/json",
         "authorization": f"Bearer {key}",
@@ -80,6 +84,10 @@ def checked_base_url(base_url: str | None) -> str:
     base_url = (base_url or OFFICIAL).strip()
     if not base_url.startswith(("http://", "https://")):
         raise Misconfigured(f"OPENAI_BASE_URL must begin with http:// or https://, and is {base_url!r}.")
+    try:
+        place(base_url)
+    except ValueError:
+        raise Misconfigured(f"OPENAI_BASE_URL is no address: {base_url!r}.") from None
     return base_url
 
 

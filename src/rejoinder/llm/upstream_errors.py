@@ -67,11 +67,14 @@ def error_from_body(
     status: int, body: bytes, *, retry_after: float | None = None, secrets: Sequence[str] = ()
 ) -> ProviderError:
     """The error that an answer with this status means. `secrets` are redacted from whatever it says."""
+    if status == 407:
+        return error_on_the_way("proxy")
     payload = lenient_json(body)
     kind, message = _told(payload) if payload is not None else ("", "")
     code = _code(status, kind, message)
     said = quoted(message, secrets)
-    detail = f"{_SENTENCES[code]} (HTTP {status})" + (f": {said}" if said else ".")
+    sentence = _ELSEWHERE if status < 400 else _SENTENCES[code]
+    detail = f"{sentence} (HTTP {status})" + (f": {said}" if said else ".")
     before = code in ("upstream_rate_limited", "upstream_error") and (status == 429 or status >= 500)
     asked, window = _sizes(code, body.decode(errors="replace"))
     return ProviderError(code, detail, before_reply=before, retry_after=retry_after, asked=asked, window=window)
@@ -115,6 +118,9 @@ _SENTENCES = {
     "context_overflow": "The conversation is too long for the model",
 }
 
+_ELSEWHERE = "The upstream sends elsewhere, where nothing is sent: is its base URL right?"
+"""For a redirection: followed, it could take the key to another."""
+
 
 def _code(status: int, kind: str, message: str) -> str:
     """The code for a status, and for what the body says where the status leaves it open."""
@@ -122,7 +128,7 @@ def _code(status: int, kind: str, message: str) -> str:
         return _BY_STATUS[status]
     if _OVERFLOW.search(kind) or _OVERFLOW.search(message):
         return "context_overflow"
-    if status == 404:
+    if 300 <= status < 400 or status == 404:
         return "upstream_unavailable"
     return next((code for code, pattern in _KINDS.items() if pattern.search(kind)), "upstream_error")
 
