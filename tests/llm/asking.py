@@ -1,14 +1,18 @@
 """Asking an upstream by the HTTP client alone."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from msgspec import Struct
 
 from rejoinder.errors import ProviderError
+from rejoinder.llm.http_answer import Answer
 from rejoinder.llm.http_client import HttpClient
+from rejoinder.llm.http_line import TcpLine, TlsLine
 
 KEY = "sk-the-key"
 
@@ -48,3 +52,17 @@ async def refused(client: HttpClient, body: bytes = b"") -> ProviderError:
     with pytest.raises(ProviderError) as caught:
         await get(client, body)
     return caught.value
+
+
+async def has_come(answer: Answer, size: int) -> None:
+    """Returns when the system holds so many bytes for the answer."""
+    line = answer._line
+    while isinstance(line, TlsLine):
+        line = line._line
+    assert isinstance(line, TcpLine)
+    async with asyncio.timeout(5):
+        while True:
+            with suppress(BlockingIOError):
+                if len(line._socket.recv(1 << 20, socket.MSG_PEEK)) >= size:
+                    return
+            await asyncio.sleep(0.001)

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -30,13 +31,23 @@ async def test_the_head_of_a_request() -> None:
     ]
 
 
+def has_ipv6() -> bool:
+    with suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+of_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
+@of_ipv6
 async def test_an_address_of_ipv6() -> None:
     async with serving(answer, host="::1") as server, client_of(f"{server.url}/v1") as client:
         assert (await get(client)).body == b"hi"
     assert server.requests[0].headers["host"] == f"[::1]:{server.port}"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=of_ipv6)])
 @pytest.mark.parametrize("first", ["127.0.0.1", "::1"])
 async def test_a_name_with_two_addresses_of_which_one_answers(
     host: str, first: str, monkeypatch: pytest.MonkeyPatch

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from asking import client_of, get, refused
+from asking import client_of, get, has_come, refused
 from raw_server import Connection, Talk, serving
+from rejoinder.errors import ProviderError
 from rejoinder.llm.http_client import HttpClient
 from rejoinder.llm.http_line import MOST, READ
 from rejoinder.llm.openai import rest_of
@@ -234,6 +235,31 @@ async def test_who_does_not_read_stops_the_server_and_loses_nothing() -> None:
                 assert b"".join(reads) == body
                 assert max(map(len, reads)) <= MOST
                 assert len(reads) < 20 * len(body) / MOST
+
+
+@pytest.mark.parametrize("size", [2 * READ, 2 * READ + 9])
+async def test_what_came_before_a_reset_is_read(size: int) -> None:
+    asked, came, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (size + 1))
+        await asked.wait()
+        await connection.say(bytes(size))
+        await came.wait()
+        connection.reset()
+        ended.set()
+
+    async with serving(talk) as server, client_of(server.url) as client, client.ask("GET", "/x") as answer:
+        asked.set()
+        await has_come(answer, size)
+        came.set()
+        await ended.wait()
+        await asyncio.sleep(0.01)  # so long that the end has come as well
+        assert len(await answer.read()) == size
+        with pytest.raises(ProviderError) as caught:
+            await answer.read()
+    assert caught.value.code == "upstream_incomplete"
 
 
 async def fill(server: socket.socket, body: bytes) -> int:

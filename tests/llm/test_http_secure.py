@@ -1,21 +1,18 @@
 """TLS of the HTTP client: who is trusted, what is read, and how it ends."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
 import trustme
 
-from asking import client_of, get, refused
+from asking import client_of, get, has_come, refused
 from raw_server import Connection, passed, serving
 from rejoinder.errors import ProviderError
-from rejoinder.llm.http_answer import Answer
-from rejoinder.llm.http_line import MOST, READ, TcpLine, TlsLine
+from rejoinder.llm.http_line import MOST, READ, TlsLine
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 RECORD = 16 << 10
@@ -167,17 +164,6 @@ async def test_small_records_come_in_one_read_whatever_follows_them(
         with pytest.raises(ProviderError) as caught:
             await answer.read()
     assert caught.value.code == "upstream_incomplete"
-
-
-async def has_come(answer: Answer, size: int) -> None:
-    """Returns when the system holds so many bytes for the answer."""
-    line = cast("TcpLine", cast("TlsLine", answer._line)._line)
-    async with asyncio.timeout(5):
-        while True:
-            with suppress(BlockingIOError):
-                if len(line._socket.recv(1 << 20, socket.MSG_PEEK)) >= size:
-                    return
-            await asyncio.sleep(0.001)
 
 
 async def test_no_more_is_taken_in_than_is_read(server_context: Callable[..., ssl.SSLContext]) -> None:
