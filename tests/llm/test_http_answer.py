@@ -126,6 +126,7 @@ async def test_what_is_no_head_is_not_waited_for(said: bytes) -> None:
         (OK + b"content-length: 9\r\n\r\nsome",),
         (OK + b"content-length: 9\r\n\r\n", b"some"),
         (CHUNKED + b"4\r\nsome\r\n",),
+        (CHUNKED.replace(b"chunked", b"Chunked") + b"4\r\nsome\r\n",),
         (CHUNKED + b"9\r\nsome",),
         (CHUNKED + b"4\r\nsome\r\n0\r\n",),
     ],

@@ -143,6 +143,22 @@ async def test_a_line_that_nobody_uses_is_closed_in_time(monkeypatch: pytest.Mon
             left.clear()
 
 
+async def test_the_line_that_was_let_go_last_is_taken_first_and_the_others_are_closed_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rejoinder.llm.http_client.KEPT", 0.1)
+    async with serving(always(HI)) as server, client_of(server.url) as client:
+        async with client.ask("GET", "/x") as answer:
+            await get(client)
+            await asyncio.sleep(0.02)
+            assert await rest_of(answer) == b"hi"
+        await get(client)
+        assert [len(connection.requests) for connection in server.connections] == [2, 1]
+        async with asyncio.timeout(5):
+            for connection in server.connections:
+                await connection.writer.wait_closed()
+
+
 async def test_closing_closes_the_lines_that_are_kept_and_lets_answers_end() -> None:
     left = asyncio.Event()
     async with serving(noting(left)) as server:

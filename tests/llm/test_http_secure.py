@@ -208,7 +208,7 @@ async def test_what_stands_before_a_spoilt_record_is_given(
             asyncio.create_task(passed(reader, client.writer)),
         )
         await spoil.wait()
-        await client.say(b"\x17\x03\x03\x00\x20" + b"spoilt" * 6)
+        await client.say(b"\x17\x03\x03\x00\x20" + b"spoilt!!" * 4)
         spoilt.set()
         await asyncio.gather(there, back)
 
