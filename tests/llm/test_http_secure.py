@@ -1,8 +1,10 @@
 """TLS of the HTTP client: who is trusted, what is read, and how it ends."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -64,6 +66,31 @@ async def test_a_server_that_cannot_be_trusted(server_context: Callable[..., ssl
         "No secure connection to the upstream could be made.",
     )
     assert not server.requests
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_server_that_wants_a_certificate(
+    server_context: Callable[..., ssl.SSLContext], version: ssl.TLSVersion
+) -> None:
+    context = server_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = context.maximum_version = version  # from 1.3 on it says so in place of its answer
+
+    def serve(listening: socket.socket) -> None:
+        """Not on the event loop, whose servers close without saying why."""
+        accepted, _ = listening.accept()
+        with accepted, suppress(OSError), context.wrap_socket(accepted, server_side=True):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        served = asyncio.create_task(asyncio.to_thread(serve, listening))
+        async with client_of(f"https://localhost:{listening.getsockname()[1]}") as client:
+            error = await refused(client)
+        await served
+    assert (error.code, error.detail) == (
+        "upstream_unavailable",
+        "No secure connection to the upstream could be made.",
+    )
 
 
 async def test_a_server_that_resets_the_handshake() -> None:

@@ -1,6 +1,7 @@
 """The answer to a request as it comes over a line: its head, and then what each read brings of its body. llhttp parses both."""
 
 import asyncio
+import ssl
 import zlib
 
 import httptools
@@ -59,6 +60,8 @@ class Answer:
                     raise error_on_the_way("foreign" if data else "unanswered")
         except TimeoutError:
             raise error_on_the_way("late") from None
+        except ssl.SSLError as fault:  # of TLS 1.3 a server may refuse its client so late
+            raise error_on_the_way("tls") from fault
         except OSError as fault:
             raise error_on_the_way("unanswered") from fault
 
