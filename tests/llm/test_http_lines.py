@@ -332,3 +332,21 @@ async def test_who_leaves_while_connecting_leaves_nothing_open() -> None:
 
 def open_sockets() -> int:
     return len(list(Path("/dev/fd").iterdir()))
+
+
+async def test_an_event_loop_that_cannot_tell_what_is_there_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_here(*_: object) -> None:
+        raise NotImplementedError
+
+    async with serving(always(HI[:-1], b"i")) as server, client_of(server.url) as client:
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", not_here)
+        for _ in range(2):
+            assert (await get(client, b"said")).body == b"hi"
+
+
+async def test_a_whole_body_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rejoinder.llm.openai.WHOLE", 1)
+    async with serving(always(HI)) as server, client_of(server.url) as client, client.ask("GET", "/x") as answer:
+        with pytest.raises(ProviderError) as caught:
+            await rest_of(answer)
+    assert caught.value.code == "upstream_malformed"

@@ -16,6 +16,8 @@ READ = 32 << 10
 """Bytes of one call of the system."""
 MOST = 8 * READ
 """Bytes that one read takes: an upstream that is faster than it is read waits."""
+LOOK = 0.01
+"""Seconds between two looks, where an event loop cannot tell that there is something to read (that of Windows)."""
 NEXT_ADDRESS = 0.25
 """Seconds after which a host's next address is tried beside the one that does not answer (RFC 8305)."""
 
@@ -80,7 +82,10 @@ class TcpLine:
 
     async def readable(self) -> None:
         ready = self._loop.create_future()
-        self._loop.add_reader(self._socket, _tell, ready)
+        try:
+            self._loop.add_reader(self._socket, _tell, ready)
+        except NotImplementedError:
+            return await asyncio.sleep(LOOK)
         try:
             await ready
         finally:

@@ -44,6 +44,8 @@ LISTING = 10.0
 """Seconds that it may take."""
 REFUSED = 1 << 20
 """Bytes of a refusal that are read."""
+WHOLE = 64 << 20
+"""Bytes of a body that is not a stream at most."""
 AFTER_FINISH = 5.0
 """Seconds that a reply which has finished waits for its usage and its end."""
 AFTER_DONE = 0.1
@@ -203,10 +205,12 @@ async def _extra(answer: Answer, until: float) -> bytes:
 
 async def rest_of(answer: Answer) -> bytes:
     """The whole body. Raises ProviderError."""
-    pieces = []
+    body = bytearray()
     while data := await answer.read():
-        pieces.append(data)
-    return b"".join(pieces)
+        body += data
+        if len(body) > WHOLE:
+            raise ProviderError("upstream_malformed", "The upstream sent an answer without end.")
+    return bytes(body)
 
 
 async def _refusal(answer: Answer, secrets: Sequence[str]) -> ProviderError:
