@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(
         None,
         validation_alias=AliasChoices("OPENAI_BASE_URL", "openai_base_url"),
-        description="Base URL of any OpenAI-compatible API, up to and with `/v1`. It is asked by way of the proxy that the environment names (`HTTPS_PROXY` and its kin).",
+        description="Base URL of any OpenAI-compatible API, up to and with `/v1`. It is asked by way of the proxy that the "
+        "environment names (`HTTPS_PROXY` and its kin).",
     )
     openai_organization: str | None = Field(
         None,

@@ -29,7 +29,7 @@ from rejoinder.errors import Invalid, NotAReply, StoreUnavailable
 router = APIRouter(prefix="/v1/sessions/{sid}/messages", tags=["messages"], route_class=StrictRoute)
 
 
-@router.post("", responses=turns.DOCUMENTED)
+@router.post("", responses=turns.DOCUMENTED, openapi_extra=turns.PARAMETERS)
 async def send_message(turn: turns.AskedTurn, body: SendBody) -> Response:
     """Send a message and get the reply: streamed (the default), whole (`Accept: application/json`), or later
     (`Prefer: respond-async`). The reply goes on when the client goes away; the same id and body attach to it."""

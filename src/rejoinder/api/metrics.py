@@ -13,8 +13,8 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         self._events = Counter("rejoinder_events", "Events committed.", ["type"], registry=registry)
-        self._counted: dict[str, int] = {}
-        """By type, what is still to be added to the figure: a token costs an addition, and no lock."""
+        self._counted: dict[tuple[Counter, tuple[str, ...]], int] = {}
+        """By figure and labels, what is still to be added: a token costs an addition, and no lock."""
         self._ended = Counter("rejoinder_replies_ended", "Replies ended.", ["status", "error"], registry=registry)
         self._tokens = Counter(
             "rejoinder_tokens", "Tokens of ended replies.", ["direction", "source"], registry=registry
@@ -27,23 +27,26 @@ class Metrics:
         if wake.elsewhere:
             return  # it is counted there
         for event in wake.events:
-            self._counted[event.type] = self._counted.get(event.type, 0) + 1
+            self._count(self._events, event.type)
             if event.type == "message.ended" and isinstance(said := fact(event), MessageEnded):
                 self._count_end(said)
 
     def text(self, *, live_replies: int, open_streams: int) -> tuple[bytes, str]:
         """The figures, and their media type."""
         counted, self._counted = self._counted, {}
-        for kind, number in counted.items():
-            self._events.labels(kind).inc(number)
+        for (figure, labels), number in counted.items():
+            (figure.labels(*labels) if labels else figure).inc(number)
         self._live.set(live_replies)
         self._streams.set(open_streams)
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def _count_end(self, said: MessageEnded) -> None:
         message = said.message
-        self._ended.labels(message.status, message.error.code if message.error else "").inc()
-        self._characters.inc(len(message.content))
+        self._count(self._ended, message.status, message.error.code if message.error else "")
+        self._count(self._characters, number=len(message.content))
         if message.usage is not None:
-            self._tokens.labels("input", message.usage.source).inc(message.usage.input_tokens)
-            self._tokens.labels("output", message.usage.source).inc(message.usage.output_tokens)
+            self._count(self._tokens, "input", message.usage.source, number=message.usage.input_tokens)
+            self._count(self._tokens, "output", message.usage.source, number=message.usage.output_tokens)
+
+    def _count(self, figure: Counter, *labels: str, number: int = 1) -> None:
+        self._counted[figure, labels] = self._counted.get((figure, labels), 0) + number

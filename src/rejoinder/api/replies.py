@@ -19,7 +19,7 @@ AnyReplyBody = Annotated[ReplyBody, Body()]
 NOTHING_SAID = ReplyBody()
 
 
-@router.post("/replies", responses=turns.DOCUMENTED)
+@router.post("/replies", responses=turns.DOCUMENTED, openapi_extra=turns.PARAMETERS)
 async def another_reply(turn: turns.AskedTurn, mid: MessageIdPath, body: AnyReplyBody = NOTHING_SAID) -> Response:
     """Ask for another reply to a message (regenerate). The replies that are there stay, as siblings of the new one."""
     limits.check_reply(body, turn.settings)
@@ -28,7 +28,7 @@ async def another_reply(turn: turns.AskedTurn, mid: MessageIdPath, body: AnyRepl
     return await turn.answer(lambda: turn.chat.reply(turn.key, reply_id, wanted))
 
 
-@router.post("/continue", responses=turns.DOCUMENTED)
+@router.post("/continue", responses=turns.DOCUMENTED, openapi_extra=turns.PARAMETERS)
 async def continue_reply(turn: turns.AskedTurn, mid: MessageIdPath, body: AnyReplyBody = NOTHING_SAID) -> Response:
     """Go on with a reply that broke off: a new reply beside it, which begins with its text."""
     limits.check_reply(body, turn.settings)

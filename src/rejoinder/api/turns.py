@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
@@ -76,27 +76,36 @@ class TurnRequest:
         return EventStream(self.open_streams, follow, until=turn.reply.id, headers=links)
 
 
-async def _turn_request(
-    request: Request,
-    sid: SessionId,
-    last_event_id: LastEventId = None,
-    after: After = None,
-    idempotency_key: IdempotencyHeader = None,
-) -> TurnRequest:
-    """One dependency for all, since each of its own costs FastAPI as much as a read of the store."""
-    state = request.app.state
+async def _turn_request(request: Request) -> TurnRequest:
+    """One dependency for all, which reads `PARAMETERS` by itself: each costs FastAPI as much as a read of the store."""
+    state, headers = request.app.state, request.headers
     return TurnRequest(
         chat=state.chat,
         settings=state.settings,
-        key=session_key(sid),
-        headers=request.headers,
+        key=session_key(request.path_params["sid"]),
+        headers=headers,
         open_streams=state.streams,
-        cursor=cursor_of(last_event_id, after),
-        idempotency_key=checked_idempotency_key(idempotency_key),
+        cursor=cursor_of(headers.get("last-event-id"), request.query_params.get("after")),
+        idempotency_key=checked_idempotency_key(headers.get("idempotency-key")),
     )
 
 
 AskedTurn = Annotated[TurnRequest, Depends(_turn_request)]
+
+
+def _parameters() -> dict[str, Any]:
+    """What FastAPI would tell of them if it read them, for the document of the interface."""
+
+    def asked(
+        sid: SessionId, last_event_id: LastEventId = None, after: After = None, key: IdempotencyHeader = None
+    ) -> None: ...
+
+    documented = FastAPI()
+    documented.post("/{sid}")(asked)
+    return {"parameters": documented.openapi()["paths"]["/{sid}"]["post"]["parameters"]}
+
+
+PARAMETERS = _parameters()
 
 
 def check_cursor(cursor: int, last_seq: int) -> None:

@@ -47,5 +47,6 @@ def timestamp(ago: float = 0) -> str:
 def _uuid7() -> int:
     """UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time of creation."""
     milliseconds = time.time_ns() // 1_000_000
-    random_a, random_b = secrets.randbits(12), secrets.randbits(62)
+    random = int.from_bytes(secrets.token_bytes(10))
+    random_a, random_b = random >> 68, random & (1 << 62) - 1
     return milliseconds << 80 | 0x7 << 76 | random_a << 64 | 0b10 << 62 | random_b
