@@ -86,6 +86,8 @@ class StreamDecoder:
         """What ended the stream, if it was known before the end of its bytes."""
         self._secrets = secrets
         self._events = EventStream()
+        self._run: tuple[Part, list[str]] | None = None
+        """Text of one part that came without anything between it: one chunk, however many events brought it."""
         self._texts = CleanTexts()
         self._calls = ToolCallPlaces()
 
@@ -104,8 +106,9 @@ class StreamDecoder:
                 self._event(kind, payload, chunks)
         except ProviderError as fault:
             self.fault = fault
-            if not chunks:
-                raise
+        self._end_run(chunks)
+        if self.fault is not None and not chunks:
+            raise self.fault
         return chunks
 
     def finish(self) -> None:
@@ -129,20 +132,31 @@ class StreamDecoder:
             if not choice.index:  # others were not asked for; a missing index is the first
                 self._choice(choice, chunks)
         if answer.usage is not None:
+            self._end_run(chunks)
             chunks.extend(_usage_chunks(answer.usage))
 
     def _choice(self, choice: _Choice, chunks: list[Chunk]) -> None:
         words = choice.delta or choice.message
         if words is not None:
             for part, text in _spoken(words):
-                if text := self._texts.clean(part, text):
-                    chunks.append(TextChunk(part, text))
+                if self._run is None or self._run[0] != part:
+                    self._end_run(chunks)
+                    self._run = (part, [])
+                self._run[1].append(text)
             if words.tool_calls:
+                self._end_run(chunks)
                 chunks.extend(map(self._call, words.tool_calls))
         if choice.finish_reason and not self.finished:
+            self._end_run(chunks)
             chunks.extend(self._texts.halves())
             chunks.append(FinishChunk(_finish_reason(choice.finish_reason)))
             self.finished = True
+
+    def _end_run(self, chunks: list[Chunk]) -> None:
+        if self._run is not None:
+            (part, texts), self._run = self._run, None
+            if text := self._texts.clean(part, "".join(texts)):
+                chunks.append(TextChunk(part, text))
 
     def _call(self, call: _Call) -> TextChunk:
         function = call.function or _Function()
