@@ -128,10 +128,7 @@ class ReplyText:
                 raise BrokenLog(f"Tool call {key[1]} begins where only {len(self._calls)} have begun.")
             had = self._calls.get(key[1], ("", ""))
             self._calls[key[1]] = (call_id or had[0], name or had[1])
-        pieces = self._pieces.get(key)
-        if pieces is None:
-            pieces = self._pieces[key] = []
-        pieces.append(text)
+        self._pieces.setdefault(key, []).append(text)
         before = self._offsets.get(key, 0)
         self._offsets[key] = before + len(text)
         self.size += len(text)

@@ -54,6 +54,16 @@ async def refused(client: HttpClient, body: bytes = b"") -> ProviderError:
     return caught.value
 
 
+async def leave(client: HttpClient, reached: asyncio.Event, left: asyncio.Event) -> None:
+    """Asks, goes away when the server says that it was reached, and returns when it has seen that."""
+    asking = asyncio.create_task(get(client))
+    await asyncio.wait_for(reached.wait(), 5)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await asyncio.wait_for(left.wait(), 5)
+
+
 async def has_come(answer: Answer, size: int) -> None:
     """Returns when the system holds so many bytes for the answer."""
     line = answer._line

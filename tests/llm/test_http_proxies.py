@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 import trustme
 
-from asking import KEY, client_of, get, refused
+from asking import KEY, client_of, get, leave, refused
 from raw_server import Connection, Talk, passing_on, serving
 from rejoinder.abc import Prompt
 from rejoinder.errors import ProviderError
@@ -147,12 +147,7 @@ async def test_who_leaves_while_the_proxy_makes_a_tunnel_closes_the_line(
         serving(talk, tls=server_context() if secure else None) as proxy,
         client_of(f"https://{NAME}", proxy=proxy.url) as client,
     ):
-        asking = asyncio.create_task(get(client))
-        await asyncio.wait_for(reached.wait(), 5)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        await asyncio.wait_for(left.wait(), 5)
+        await leave(client, reached, left)
 
 
 @pytest.mark.parametrize(

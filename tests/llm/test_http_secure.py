@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 import trustme
 
-from asking import client_of, get, has_come, refused
+from asking import client_of, get, has_come, leave, refused
 from raw_server import Connection, passed, serving
 from rejoinder.errors import ProviderError
 from rejoinder.llm.http_line import MOST, READ, TlsLine
@@ -128,12 +128,7 @@ async def test_who_leaves_during_the_handshake_closes_the_line() -> None:
         left.set()
 
     async with serving(talk) as server, client_of(f"https://localhost:{server.port}") as client:
-        asking = asyncio.create_task(get(client))
-        await asyncio.wait_for(reached.wait(), 5)
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
-        await asyncio.wait_for(left.wait(), 5)
+        await leave(client, reached, left)
 
 
 @pytest.mark.parametrize(

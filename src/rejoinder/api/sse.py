@@ -87,7 +87,7 @@ class EventStream(Response):
         streams: Streams,
         follow: Callable[[Take], AsyncGenerator[Piece, None]],
         *,
-        until: str | None = None,
+        until: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.status_code = 200
@@ -104,7 +104,7 @@ class EventStream(Response):
         assert task is not None
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         departure = connection.Departure(scope, receive, task)
-        self._streams.opened(task, ends=self._until is not None)
+        self._streams.opened(task, ends=bool(self._until))
         try:
             await self._write(scope, send)
         except asyncio.CancelledError:
@@ -125,7 +125,7 @@ class EventStream(Response):
 
         def take(piece: Piece) -> bool:
             # The first frames and the last ones are the task's own: they come with more than themselves.
-            return not lead and (piece.ended is None or piece.ended != until) and wire.write(piece.body)
+            return not lead and piece.ended != until and wire.write(piece.body)
 
         pieces = self._follow(take)
         try:
@@ -135,7 +135,7 @@ class EventStream(Response):
                 if not piece.frames:
                     await self._send(send, wire, HEARTBEAT)
                     continue
-                whole, body = piece.ended is not None and piece.ended == until, lead + piece.body
+                whole, body = piece.ended == until, lead + piece.body
                 if whole or not wire.write(body):
                     await self._send(send, wire, body, more=not whole)
                 lead = b""

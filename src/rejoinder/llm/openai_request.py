@@ -30,9 +30,7 @@ ECHO, SHORT_ECHO = 24, 6
 
 def headers_of(key: str, organization: str | None) -> dict[str, str]:
     """Of every request. Raises Misconfigured for an organization that cannot stand in a header."""
-    organization = (organization or "").strip()
-    if not organization.isascii() or not organization.isprintable():
-        raise Misconfigured("OPENAI_ORG_ID holds characters that no organization has.")
+    organization = _for_a_header(organization, "OPENAI_ORG_ID holds characters that no organization has.")
     headers = {
         "accept": "text/event-stream, application/json",
         "authorization": f"Bearer {key}",
@@ -93,10 +91,15 @@ def checked_base_url(base_url: str | None) -> str:
 
 def checked_key(api_key: str | None) -> str:
     """Raises Misconfigured for what cannot stand in a header. Without a key it is `KEYLESS`."""
-    api_key = (api_key or "").strip()
-    if not api_key.isascii() or not api_key.isprintable():
-        raise Misconfigured("OPENAI_API_KEY holds characters that no key has.")
-    return api_key or KEYLESS
+    return _for_a_header(api_key, "OPENAI_API_KEY holds characters that no key has.") or KEYLESS
+
+
+def _for_a_header(text: str | None, unfit: str) -> str:
+    """Raises Misconfigured, in the words of `unfit`, for what cannot stand in a header."""
+    text = (text or "").strip()
+    if not text.isascii() or not text.isprintable():
+        raise Misconfigured(unfit)
+    return text
 
 
 def secrets(api_key: str) -> tuple[str, ...]:
