@@ -5,6 +5,7 @@ what makes a batch over many of them one commit. `files_writer.py` writes, `file
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar, get_args
 from urllib.parse import parse_qsl
@@ -214,7 +215,7 @@ class _Opened:
         """In a reader's thread: the writer only puts the new file in its place."""
         while (made := compacted(state, key, self.writer.temporary(key), message_ids, types)) is not None:
             try:
-                if self.threads.writing.submit(self.writer.compact, made).result():
+                if self.threads.writing.wait_for(partial(self.writer.compact, made)):
                     return
             finally:
                 made.discard()

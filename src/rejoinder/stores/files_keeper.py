@@ -5,7 +5,7 @@ It runs in a thread of its own, since to make hundreds of files durable may take
 
 import logging
 import os
-from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -14,6 +14,7 @@ from rejoinder.stores.files_disk import sync_file, sync_folder
 from rejoinder.stores.files_folder import FilesFolder
 from rejoinder.stores.files_journal import Fsync
 from rejoinder.stores.files_writer import Dirty, FilesWriter
+from rejoinder.stores.threads import WritingThread
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ PAUSE = 5.0
 
 
 class FilesKeeper:
-    def __init__(self, folder: FilesFolder, writer: FilesWriter, writing: Executor, policy: Fsync) -> None:
+    def __init__(self, folder: FilesFolder, writer: FilesWriter, writing: WritingThread, policy: Fsync) -> None:
         self._folder = folder
         self._state = writer.state
         self._writer = writer
@@ -68,7 +69,7 @@ class FilesKeeper:
 
     def _keep_once(self) -> bool:
         try:
-            journals, dirty = self._writing.submit(self._writer.keep).result()
+            journals, dirty = self._writing.wait_for(self._writer.keep)
         except StoreUnavailable as away:
             log.warning("what is in the journal could not be made durable in the files: %s", away.detail)
             return False
@@ -76,10 +77,10 @@ class FilesKeeper:
             self._keep(journals, dirty)
         except OSError as exc:
             log.warning("what is in the journal could not be made durable in the files: %s", exc)
-            self._writing.submit(self._writer.not_kept, dirty).result()
+            self._writing.wait_for(partial(self._writer.not_kept, dirty))
             return False
         if journals:
-            self._writing.submit(self._writer.kept).result()
+            self._writing.wait_for(self._writer.kept)
         return True
 
     def _make_durable(self, dirty: Dirty) -> None:
