@@ -11,97 +11,108 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Text
 from rejoinder.entities import Header, Key
 from rejoinder.stores.batch import Place, check_number, decode_results, encode_results, lost, settle
 from rejoinder.stores.sql import statements
-from rejoinder.stores.sqlite_search import write_text
+from rejoinder.stores.sqlite_search import Newest, write_text
 
-SIZES = (64, 16, 4, 1)
+SIZES = (64, 16, 4, 3, 2, 1)
 """Rows of one statement. Each size is prepared once and kept; 1,000 rows take 20 statements; longer ones are no quicker."""
 
 PLACES = 10_000
 """Sessions whose places are remembered: all that are written at a time and many more, in some MB."""
 
 
+class Known(Struct, frozen=True, gc=False):
+    """A session: its number in the other tables, its place, and whether it has open replies."""
+
+    n: int
+    place: Place
+    is_open: bool
+
+
 class Places:
     """Where the sessions stand that were written last: true while nobody else writes and no transaction fails."""
 
     def __init__(self) -> None:
-        self._known: dict[Key, tuple[int, Place]] = {}
+        self._known: dict[Key, Known] = {}
+        self.newest = Newest()
 
-    def find(self, connection: sqlite3.Connection, key: Key) -> tuple[int, Place] | None:
-        """The session's number in the other tables, and its place."""
+    def find(self, connection: sqlite3.Connection, key: Key) -> Known | None:
         if key not in self._known:
             row = connection.execute(_sql()["place"], {"owner": key.owner, "id": key.session_id}).fetchone()
             if row is None:
                 return None
-            self._known[key] = (row[0], Place(row[1], row[2] or 0))
+            n, version, last_seq, is_open = row
+            self._known[key] = Known(n, Place(version, last_seq or 0), bool(is_open))
         return self._known[key]
 
-    def move(self, key: Key, n: int, place: Place) -> None:
+    def move(self, key: Key, known: Known) -> None:
         if len(self._known) >= PLACES:
             self._known.clear()
-        self._known[key] = (n, place)
+        self._known[key] = known
 
     def forget(self) -> None:
         self._known.clear()
+        self.newest.forget()
 
 
 def append_batch(
     connection: sqlite3.Connection, places: Places, lease: Lease, number: int, appends: Sequence[Append]
 ) -> list[AppendResult]:
     """Does a batch, or finds that it was done. Raises LeaseLost."""
-    held = {"epoch": lease.epoch, "worker": lease.worker}
-    row = connection.execute(_sql()["lease"], held).fetchone()
-    if row is None:
-        raise lost(lease)
-    check_number(lease, number, row[0])
-    if number == row[0]:
-        [results] = connection.execute(_sql()["last_results"], {"epoch": lease.epoch}).fetchone()
-        return decode_results(results)
-    done = _do(connection, places, appends)
-    kept = {"epoch": lease.epoch, "number": number, "results": encode_results(done)}
-    connection.execute(_sql()["keep_results"], kept)
-    return done
-
-
-def _do(connection: sqlite3.Connection, places: Places, appends: Sequence[Append]) -> list[AppendResult]:
-    rows = _Rows(connection)
+    known: dict[Key, Known] = {}
 
     def place_of(key: Key) -> Place | None:
         found = places.find(connection, key)
         if found is None:
             return None
-        rows.numbers[key], place = found
-        return place
+        known[key] = found
+        return found.place
 
     results, after = settle(appends, place_of)
+    held = {"epoch": lease.epoch, "worker": lease.worker, "number": number}
+    if not connection.execute(_sql()["keep_results"], held | {"results": encode_results(results)}).rowcount:
+        return _earlier(connection, lease, number)
+    rows = _Rows(connection, known, places.newest)
     for append, result in zip(appends, results, strict=True):
         if isinstance(result, Appended):
             rows.add(append, result.first)
     rows.insert()
     for key, place in after.items():
-        places.move(key, rows.numbers[key], place)
+        places.move(key, Known(known[key].n, place, known[key].is_open))
     return results
+
+
+def _earlier(connection: sqlite3.Connection, lease: Lease, number: int) -> list[AppendResult]:
+    """What became of this number, if it is the last one that was done under the lease. Raises LeaseLost."""
+    row = connection.execute(_sql()["last_results"], {"epoch": lease.epoch, "worker": lease.worker}).fetchone()
+    if row is None:
+        raise lost(lease)
+    last, results = row
+    check_number(lease, number, last)
+    return decode_results(results)
 
 
 class _Rows:
     """Sessions are written one by one, since their numbers come of it; events and messages gather."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, known: dict[Key, Known], newest: Newest) -> None:
         self._connection = connection
-        self.numbers: dict[Key, int] = {}
+        self._known = known
+        self._newest = newest
         self._events: list[Any] = []
         self._messages: list[Any] = []
         self._ended: list[tuple[int, str, int, str]] = []
-        self._texts: list[tuple[str, int, Text]] = []
+        self._texts: list[tuple[str, int, Text, bool]] = []
 
     def add(self, append: Append, first: int) -> None:
         if append.header is not None:
             self._write_header(append.key, append.header)
-        n = self.numbers[append.key]
+        n = self._known[append.key].n
         for seq, draft in enumerate(append.drafts, first):
             self._events += (n, seq, draft.type, draft.message_id, draft.data)
         for new in append.created:
@@ -110,7 +121,9 @@ class _Rows:
             self._messages += (n, created, new.id, new.parent_id, new.lane, new.depth, ended)
         for end in append.ended:
             self._ended.append((first + end.at, end.ended_at, n, end.id))
-        self._texts += ((append.key.owner, n, text) for text in append.texts)
+        if append.texts:
+            whole = {new.id for new in append.created} | {end.id for end in append.ended}
+            self._texts += ((append.key.owner, n, text, text.message_id in whole) for text in append.texts)
 
     def insert(self) -> None:
         _insert(self._connection, "add_events", self._events, 5)
@@ -118,8 +131,8 @@ class _Rows:
         if self._ended:
             # Behind all that were created, since a batch may end what it created.
             self._connection.executemany(_sql()["end_message"], self._ended)
-        for owner, n, text in self._texts:
-            write_text(self._connection, owner, n, text)
+        for owner, n, text, is_first in self._texts:
+            write_text(self._connection, self._newest, owner, n, text, is_first=is_first)
 
     def _write_header(self, key: Key, header: Header) -> None:
         said = {
@@ -127,17 +140,20 @@ class _Rows:
             "updated_at": header.session.updated_at,
             "header": msgspec.json.encode(header),
         }
-        if key in self.numbers:
-            n = self.numbers[key]
+        known = self._known.get(key)
+        if known is not None:
+            n = known.n
             self._connection.execute(_sql()["set_header"], said | {"n": n})
-            self._connection.execute(_sql()["clear_open"], {"n": n})
+            if known.is_open:
+                self._connection.execute(_sql()["clear_open"], {"n": n})
         else:
             new = said | {"owner": key.owner, "id": key.session_id}
             n = self._connection.execute(_sql()["add_session"], new).lastrowid or 0
-            self.numbers[key] = n
         for reply in header.open:
             held = {"n": n, "id": reply.id, "epoch": reply.epoch, "reply": msgspec.json.encode(reply)}
             self._connection.execute(_sql()["add_open"], held)
+        place = known.place if known else Place(0, 0)
+        self._known[key] = Known(n, place, bool(header.open))
 
 
 def _insert(connection: sqlite3.Connection, name: str, values: list[Any], width: int) -> None:

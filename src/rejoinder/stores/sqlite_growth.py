@@ -32,14 +32,13 @@ FORGOTTEN = 200
 
 
 def delete(connection: sqlite3.Connection, places: Places, key: Key, version: int) -> bool:
-    found = places.find(connection, key)
-    if found is None:
+    known = places.find(connection, key)
+    if known is None:
         return True
-    n, place = found
-    if place.version != version:
+    if known.place.version != version:
         return False
     for name in ("disown_texts", "drop_events", "drop_messages", "clear_open", "drop_session"):
-        connection.execute(_sql()[name], {"n": n})
+        connection.execute(_sql()[name], {"n": known.n})
     places.forget()
     return True
 
@@ -62,10 +61,10 @@ def forget_texts(connection: sqlite3.Connection) -> bool:
 def compact(
     connection: sqlite3.Connection, places: Places, key: Key, message_ids: Collection[str], types: Collection[str]
 ) -> None:
-    found = places.find(connection, key)
-    if found is None:
+    known = places.find(connection, key)
+    if known is None:
         return
-    asked = {"n": found[0], "ids": _list(message_ids), "types": _list(types)}
+    asked = {"n": known.n, "ids": _list(message_ids), "types": _list(types)}
     connection.execute(_sql()["compact"], asked)
     _pack(connection, asked)
     connection.execute(_sql()["compacted"], asked)

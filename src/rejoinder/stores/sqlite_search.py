@@ -21,22 +21,47 @@ up costs a microsecond each, and the newest sessions that have them are among th
 WALKED = 200
 """Sessions through which a walk for one page goes at most."""
 
+OWNERS = 10_000
+"""Whose newest texts are remembered."""
+
 BEFORE_ALL = "\U0010ffff"
 """Later than every time, as text."""
 
 # --- in the writer's thread --------------------------------------------------------------------------------------
 
 
-def write_text(connection: sqlite3.Connection, owner: str, session: int, text: Text) -> None:
-    """Puts a text in the place of the one that the message or the title had."""
+class Newest:
+    """The time of the newest text of each owner, or a later one: true while nobody else writes and no transaction fails."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, str] = {}
+
+    def moved(self, connection: sqlite3.Connection, owner: int, at: str) -> str:
+        """What it was before a text of this time came."""
+        if (newest := self._known.get(owner)) is None:
+            if len(self._known) >= OWNERS:
+                self._known.clear()
+            [newest] = connection.execute(_write()["newest_text"], {"owner": owner}).fetchone()
+        newest = newest or ""
+        self._known[owner] = max(newest, at)
+        return newest
+
+    def forget(self) -> None:
+        self._known.clear()
+
+
+def write_text(
+    connection: sqlite3.Connection, newest: Newest, owner: str, session: int, text: Text, *, is_first: bool
+) -> None:
+    """Puts a text in the place of the one that the message or the title had, unless it is known to be the first."""
     named = {"session": session, "message_id": text.message_id}
-    for (n,) in connection.execute(_write()["text"], named).fetchall():
+    for (n,) in () if is_first else connection.execute(_write()["text"], named).fetchall():
         connection.execute(_write()["drop_words"], {"n": n})
         connection.execute(_write()["drop_text"], {"n": n})
     if text.words:
         number = _number(owner)
-        [newest] = connection.execute(_write()["newest_text"], {"owner": number}).fetchone()
-        mark: Mark = "t" if text.message_id is None else "l" if newest is not None and text.at < newest else "m"
+        came_late = text.at < newest.moved(connection, number, text.at)
+        mark: Mark = "t" if text.message_id is None else "l" if came_late else "m"
         n = connection.execute(_write()["add_text"], named | {"owner": number, "at": text.at}).lastrowid
         connection.execute(_write()["add_words"], {"n": n, "words": f"{_mark(mark, owner)} {text.words}"})
 

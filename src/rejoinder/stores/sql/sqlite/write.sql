@@ -3,14 +3,12 @@
 -- name: give_lease
 INSERT INTO leases (worker) VALUES (:worker)
 
--- name: lease
-SELECT number FROM leases WHERE epoch = :epoch AND worker = :worker
+-- name: keep_results
+UPDATE leases SET number = :number, results = :results
+WHERE epoch = :epoch AND worker = :worker AND number < :number
 
 -- name: last_results
-SELECT results FROM leases WHERE epoch = :epoch
-
--- name: keep_results
-UPDATE leases SET number = :number, results = :results WHERE epoch = :epoch
+SELECT number, results FROM leases WHERE epoch = :epoch AND worker = :worker
 
 -- name: drop_lease
 DELETE FROM leases WHERE epoch = :epoch AND worker = :worker
@@ -19,7 +17,10 @@ DELETE FROM leases WHERE epoch = :epoch AND worker = :worker
 DELETE FROM leases
 
 -- name: place
-SELECT n, version, (SELECT max(seq) FROM events WHERE session = n) FROM sessions WHERE owner = :owner AND id = :id
+SELECT n, version, (SELECT max(seq) FROM events WHERE session = n),
+    EXISTS (SELECT 1 FROM open_replies WHERE session = n)
+FROM sessions
+WHERE owner = :owner AND id = :id
 
 -- name: add_session
 INSERT INTO sessions (owner, id, version, updated_at, header) VALUES (:owner, :id, :version, :updated_at, :header)
