@@ -82,8 +82,8 @@ class AskedPromptsReader:
         try:
             composed = await self._prompts.compose(key, reply, asking, summarise=False)
         except (ProviderError, Invalid):  # it does not fit and must, or the model is not here: nothing is sent
-            composed = Composed(messages=())
-        sent = prompt_record.sent(b"", reply, upstream_model, asking, composed)
+            composed = Composed(asking=asking, messages=())
+        sent = prompt_record.sent(b"", reply, upstream_model, composed)
         return structs.replace(sent, sha256="")
 
     async def _told(self, key: Key, reply: Message, sent: PromptSent) -> AskedPrompt:

@@ -4,7 +4,7 @@ Where a reply on it has ended, its upstream has counted its prompt: that count i
 that prompt by their sizes. What came since is estimated at the same rate; and a reply's own text as its upstream counted it.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from msgspec import Struct, structs
 
@@ -24,6 +24,14 @@ SURE = 2.0
 
 LOWEST, HIGHEST = 0.25, 8.0
 """Between which a rate lies, whatever an upstream counts."""
+
+
+class Tip(Struct, frozen=True, kw_only=True):
+    """The row of a reply, and right above it, oldest first, messages that need not be read: perhaps they are not in the log yet."""
+
+    row: Row
+    rows: tuple[Row, ...] = ()
+    messages: tuple[Message, ...] = ()
 
 
 class BranchEnd(Struct, frozen=True, kw_only=True):
@@ -53,19 +61,26 @@ class BranchEnd(Struct, frozen=True, kw_only=True):
         return [at for at in range(len(self.messages) - 1, -1, -1) if self.messages[at].role == "assistant"]
 
 
-async def read_end(history: History, key: Key, row: Row, room: float | None) -> BranchEnd:
-    """The branch above a message: to more than `room` tokens by far, and to a message by the user, where a prompt can begin."""
+async def read_end(history: History, key: Key, tip: Tip, room: float | None) -> BranchEnd:
+    """The branch above a reply: to more than `room` tokens by far, and to a message by the user, where a prompt can begin."""
     rows: list[Row] = []
     messages: list[Message] = []
     costs: list[int] = []
     asked = False
-    async for page, found in history.upwards(key, row, PAGE):
+    async for page, found in _pages(history, key, tip):
         rows[:0], messages[:0] = page, found
         costs[:0] = [context.estimated(as_said(message)) for message in found]
         asked = asked or any(message.role == "user" for message in found)
         if room is not None and sum(costs) > room * SURE and asked:
             break
     return BranchEnd(rows=rows, messages=messages, costs=costs, whole=not rows or rows[0].depth == 0)
+
+
+async def _pages(history: History, key: Key, tip: Tip) -> AsyncIterator[tuple[Sequence[Row], Sequence[Message]]]:
+    if tip.rows:
+        yield tip.rows, tip.messages
+    async for page in history.upwards(key, tip.rows[0] if tip.rows else tip.row, PAGE):
+        yield page
 
 
 async def counted(

@@ -3,6 +3,7 @@
 So retries, double clicks and two workers cannot race, whatever they decide.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -19,10 +20,14 @@ T = TypeVar("T")
 
 
 class Decision(Struct, Generic[T], frozen=True):
-    """What to append, if anything, and what is so once that stands."""
+    """What to append, if anything, and what is so once that stands.
+
+    `meanwhile` makes more of the outcome while the append is on its way to the disk. It must not raise.
+    """
 
     outcome: T
     append: Append | None = None
+    meanwhile: Callable[[], Awaitable[T]] | None = None
 
 
 class Decided(Struct, Generic[T], frozen=True):
@@ -47,9 +52,14 @@ class Decisions:
             decision = await plan(await self.deciding(key))
             if decision.append is None:
                 return Decided(decision.outcome)
-            match await self.writer.append(decision.append, epoch, pressing=pressing):
+            appending = await self.writer.begin(decision.append, epoch, pressing=pressing)
+            outcome = decision.outcome
+            if decision.meanwhile is not None:
+                await asyncio.sleep(0)  # the commit begins
+                outcome = await decision.meanwhile()
+            match await appending:
                 case Appended(first=first):
-                    return Decided(decision.outcome, first)
+                    return Decided(outcome, first)
                 case refused if refused.reason == "missing":
                     raise SessionNotFound(key.session_id)
 

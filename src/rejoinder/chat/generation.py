@@ -59,7 +59,7 @@ class Generation:
         )
         self._spending = Spending()
         self._system_prompt: str | None = None
-        self._composed: Composed | None = None
+        self._composed = start.composed
         self._shorter: Shorter | None = None
         self._finish = ""
         self._bytes = len(self._text.part("content").encode()) + len(self._text.part("reasoning").encode())
@@ -108,7 +108,9 @@ class Generation:
             return stopped()
         tries = 1
         watchdog = Watchdog(self._tools.limits)
-        self._system_prompt = header.session.system_prompt
+        self._system_prompt = (
+            self._composed.asking.system_prompt if self._composed is not None else header.session.system_prompt
+        )
         while True:
             try:
                 return await self._attempt(watchdog)
@@ -205,7 +207,7 @@ class Generation:
 
         Never by itself: streams skip it, and a session whose last event no reader sees would look ahead of its readers.
         """
-        sent = prompt_record.sent(body, self.reply, asked.model, self._prompt_wanted(), composed)
+        sent = prompt_record.sent(body, self.reply, asked.model, composed)
         self._buffer.note(draft(sent))
 
     async def _tell_attempt(self, fault: ProviderError) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from rejoinder.chat.prompts import Asking, Composed
+from rejoinder.chat.prompts import Composed
 from rejoinder.entities import JsonObject, Message
 from rejoinder.events import PromptSent
 
@@ -16,16 +16,16 @@ def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def sent(body: bytes, reply: Message, upstream_model: str, asking: Asking, composed: Composed) -> PromptSent:
+def sent(body: bytes, reply: Message, upstream_model: str, composed: Composed) -> PromptSent:
     """Of a prompt whose very bytes are `body`, for the last attempt at `reply`."""
     return PromptSent(
         message_id=reply.id,
         attempt=len(reply.attempts),
         model=reply.attempts[-1].model,
         upstream_model=upstream_model,
-        system_prompt=asking.system_prompt,
-        prefill=asking.prefill,
-        params=asking.params,
+        system_prompt=composed.asking.system_prompt,
+        prefill=composed.asking.prefill,
+        params=composed.asking.params,
         sha256=digest(body),
         first=composed.first,
         also=composed.also,

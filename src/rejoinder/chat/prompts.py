@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from rejoinder.abc import Row
 from rejoinder.chat import context, wording
-from rejoinder.chat.branch_end import SURE, BranchEnd, counted, read_end
+from rejoinder.chat.branch_end import SURE, BranchEnd, Tip, counted, read_end
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
@@ -49,8 +49,9 @@ class Asking(Struct, frozen=True, kw_only=True):
 
 
 class Composed(Struct, frozen=True, kw_only=True):
-    """A prompt. `first`, `also` and `summary` are as in PromptSent."""
+    """A prompt, and what it was made for. `first`, `also` and `summary` are as in PromptSent."""
 
+    asking: Asking
     messages: tuple[JsonObject, ...]
     first: str | None = None
     also: str | None = None
@@ -70,10 +71,9 @@ class Prompts:
         """
         row = await self._history.row(key, reply.id)
         room = self._room(asking)
-        end = await read_end(self._history, key, row, room)
-        fixed = context.fixed(asking.system_prompt, asking.params, asking.prefill)
-        surely = end.whole and (room is None or (end.total + fixed) * SURE <= room)
-        if surely and asking.shorter is None:
+        end = await read_end(self._history, key, Tip(row=row), room)
+        fixed = _fixed(asking)
+        if asking.shorter is None and _fits_surely(end, fixed, room):
             return _composed(end, asking, context.Kept(0), None)
         end, fixed = await counted(self._history, self._summaries, key, end, asking.model, fixed)
         room = _bounded(room, asking, end, fixed)
@@ -89,6 +89,13 @@ class Prompts:
             summary, end = await self._summarised(key, row, reply, asking.model, end, room - fixed, make=summarise)
             fixed += context.fixed(None, {}, summary.text) if summary else 0
         return _composed(end, asking, context.fitting(end.messages, end.costs, room - fixed), summary)
+
+    async def compose_early(self, key: Key, tip: Tip, asking: Asking) -> Composed | None:
+        """The prompt for a reply that is about to be committed. None where it takes more to know than that all of the branch fits."""
+        room = self._room(asking)
+        end = await read_end(self._history, key, tip, room)
+        fits = _fits_surely(end, _fixed(asking), room)
+        return _composed(end, asking, context.Kept(0), None) if fits else None
 
     async def again(self, key: Key, reply: Message, sent: PromptSent) -> tuple[tuple[JsonObject, ...], list[LeftOut]]:
         """The messages of a prompt that was sent, from its record, and what of the branch was left out."""
@@ -146,6 +153,14 @@ class Prompts:
         return summary, end.behind(upto.depth - 1)
 
 
+def _fixed(asking: Asking) -> int:
+    return context.fixed(asking.system_prompt, asking.params, asking.prefill)
+
+
+def _fits_surely(end: BranchEnd, fixed: int, room: float | None) -> bool:
+    return end.whole and (room is None or (end.total + fixed) * SURE <= room)
+
+
 def _bounded(room: float | None, asking: Asking, end: BranchEnd, fixed: int) -> float:
     """The room that there is, or less where a prompt of so many tokens by the same count was too long."""
     bounds = [] if room is None else [room]
@@ -160,6 +175,7 @@ def _composed(end: BranchEnd, asking: Asking, kept: context.Kept, summary: Summa
     said, _ = wording.worded(kept.of(end.messages))
     all_of_it = kept.first == 0 and end.whole and summary is None
     return Composed(
+        asking=asking,
         messages=wording.framed(said, asking.system_prompt, summary.text if summary else None, asking.prefill),
         first=None if all_of_it or not end.rows else end.rows[kept.first].id,
         also=None if kept.also is None else end.rows[kept.also].id,

@@ -5,7 +5,9 @@ that comes again, with the same id and body, finds what the first one made and a
 before anything else is checked.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from msgspec import UNSET, UnsetType, structs
 
@@ -13,10 +15,12 @@ from rejoinder.abc import NewRow, Row
 from rejoinder.chat import branches, ids
 from rejoinder.chat.accepting import Acceptance, Accepting
 from rejoinder.chat.asked import AnotherReply, Asked, Continuation, Send, ToolResults, Turn
+from rejoinder.chat.branch_end import Tip
 from rejoinder.chat.decisions import Decision, Decisions, change
-from rejoinder.chat.history import History
+from rejoinder.chat.history import NEVER, History
 from rejoinder.chat.models import Models
-from rejoinder.chat.starting import Starting, broke_off_in_its_text, continuing
+from rejoinder.chat.prompts import Asking, Prompts
+from rejoinder.chat.starting import Start, Starting, broke_off_in_its_text, continuing
 from rejoinder.chat.tools import checked_params, in_order_of_calls
 from rejoinder.chat.wording import answered, units
 from rejoinder.entities import Header, JsonObject, Key, Message, OpenReply, Status
@@ -24,18 +28,27 @@ from rejoinder.errors import CannotContinue, IdempotencyMismatch, Invalid, NotAR
 from rejoinder.events import MessageCreated, draft, fact
 from rejoinder.fold import siblings_of
 
+log = logging.getLogger(__name__)
+
 ROOM_FOR_MORE = ("stopped", "interrupted", "failed")
 """Statuses of replies that broke off, so that they can go on; and `completed`, where it was for a limit of tokens."""
 
 
 class Sending:
     def __init__(
-        self, decisions: Decisions, history: History, models: Models, starting: Starting, accepting: Accepting
+        self,
+        decisions: Decisions,
+        history: History,
+        models: Models,
+        prompts: Prompts,
+        starting: Starting,
+        accepting: Accepting,
     ) -> None:
         self._decisions = decisions
         self._store = decisions.store
         self._history = history
         self._models = models
+        self._prompts = prompts
         self._starting = starting
         self._accepting = accepting
 
@@ -237,7 +250,10 @@ class Sending:
         message: Message,
         source: Message | None = None,
     ) -> Decision[Turn]:
-        """The append of a turn. Where nothing blocks it, it also says that the upstream is asked: before it is."""
+        """The append of a turn. Where nothing blocks it, it also says that the upstream is asked: before it is.
+
+        What the upstream will be asked is made while the append is committed.
+        """
         asked = created[-1]
         reply, start = asked.message, None
         drafts = (*accepted.drafts, *map(draft, created))
@@ -257,7 +273,24 @@ class Sending:
             ended=accepted.ended,
         )
         made = frozenset(fact.message.id for fact in created)
-        return Decision(Turn(message=message, reply=reply, after=0, message_ids=made, start=start), append)
+        turn = Turn(message=message, reply=reply, after=0, message_ids=made, start=start)
+        if start is None:
+            return Decision(turn, append)
+        asking = Asking(
+            model=start.models[0],
+            params=start.params,
+            system_prompt=session.system_prompt,
+            prefill=str(start.reply.content),
+        )
+        return Decision(turn, append, partial(self._with_prompt, key, turn, start, _tip(created, rows), asking))
+
+    async def _with_prompt(self, key: Key, turn: Turn, start: Start, tip: Tip, asking: Asking) -> Turn:
+        try:
+            composed = await self._prompts.compose_early(key, tip, asking)
+        except Exception as fault:  # noqa: BLE001 - the reply is owed, and whoever writes it meets the same and tells it
+            log.info("the prompt of reply %s was not made early: %r", turn.reply.id, fault)
+            return turn
+        return structs.replace(turn, start=structs.replace(start, composed=composed))
 
     async def _parent(self, key: Key, header: Header, chosen: str | UnsetType | None) -> Row | None:
         parent_id = header.session.head if chosen is UNSET else chosen
@@ -295,6 +328,15 @@ class Sending:
     async def _children(self, key: Key, parent: Row | None) -> Sequence[Row]:
         parent_id = parent.id if parent else None
         return (await self._store.children(key, [parent_id])).get(parent_id, [])
+
+
+def _tip(created: Sequence[MessageCreated], rows: Sequence[NewRow]) -> Tip:
+    """The end of a branch that is about to be committed: a reply, and the messages above it that come with it."""
+    *above, row = (
+        Row(id=new.id, parent_id=new.parent_id, lane=new.lane, depth=new.depth, created=NEVER, ended=None)
+        for new in rows
+    )
+    return Tip(row=row, rows=tuple(above), messages=tuple(said.message for said in created[:-1]))
 
 
 def _siblings(beside: Sequence[Row], message_id: str) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ class Chat:
         self.replies = Replies(tools, recovery, self._titles, self._tails)
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
-        self._sending = Sending(decisions, self.history, models, self._starting, accepting)
+        self._sending = Sending(decisions, self.history, models, prompts, self._starting, accepting)
         growth = Growth(store, self.sessions, rules.keeping)
         self._worker = Worker(store, self._writer, self.replies, recovery, growth, rules.lease)
         self._requests: set[asyncio.Task[Any]] = set()

@@ -7,6 +7,7 @@ from msgspec import Struct, structs
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.deltas import deltas_of
 from rejoinder.chat.history import History
+from rejoinder.chat.prompts import Composed
 from rejoinder.entities import Attempt, JsonObject, Key, Message, OpenReply, Status
 from rejoinder.events import Draft, Fact, MessageCreated, MessageReset, MessageStarted, draft, fact
 
@@ -15,13 +16,14 @@ class Start(Struct, frozen=True, kw_only=True):
     """A reply that this worker is to write. `reply` is as the log tells it, its last attempt just begun.
 
     `models` are those still to be asked, the one of that attempt first. `mine` is how the header names the reply for
-    as long as it is this worker's.
+    as long as it is this worker's. `composed` is the prompt of that attempt, where it was made while the start was committed.
     """
 
     reply: Message
     models: tuple[str, ...]
     params: JsonObject
     mine: OpenReply
+    composed: Composed | None = None
 
 
 class Starting:

@@ -90,15 +90,21 @@ class Writer:
         return self._lease.epoch if self._lease is not None else None
 
     async def append(self, append: Append, epoch: int | None = None, *, pressing: bool = True) -> AppendResult:
-        """Commits an append, and what a search shall find of it, with the next batch. Waits for as long as the store needs.
+        """Commits as `begin` does, and waits for as long as the store needs."""
+        return await (await self.begin(append, epoch, pressing=pressing))
 
-        `epoch` is that under which it was decided, else the present one. Raises LeaseLost where it is over: what was decided
-        under one lease is never written under another. What is not `pressing` can wait for company.
+    async def begin(
+        self, append: Append, epoch: int | None = None, *, pressing: bool = True
+    ) -> "asyncio.Future[AppendResult]":
+        """Commits an append, and what a search shall find of it, with the next batch. The result is there once that is done.
+
+        `epoch` is that under which it was decided, else the present one. Raises LeaseLost where it is over, as the result
+        does: what was decided under one lease is never written under another. What is not `pressing` can wait for company.
         """
         item = _Item(await with_texts(append), self.lease.epoch if epoch is None else epoch)
         self._waiting.append(item)
         self._want(pressing)
-        return await item.result()
+        return item.result()
 
     def write(self, buffer: DeltaBuffer) -> None:
         """Commits what the buffer holds with the next batch."""
@@ -240,9 +246,9 @@ class _Item:
         self._buffer = buffer
         self._future: asyncio.Future[AppendResult] | None = None
 
-    async def result(self) -> AppendResult:
+    def result(self) -> "asyncio.Future[AppendResult]":
         self._future = asyncio.get_running_loop().create_future()
-        return await self._future
+        return self._future
 
     def done(self, result: AppendResult) -> None:
         if self._buffer is not None:
