@@ -30,9 +30,10 @@ router = APIRouter(prefix="/v1/sessions/{sid}/messages", tags=["messages"], rout
 
 
 @router.post("", responses=turns.DOCUMENTED, openapi_extra=turns.PARAMETERS)
-async def send_message(turn: turns.AskedTurn, body: SendBody) -> Response:
+async def send_message(request: Request, body: SendBody) -> Response:
     """Send a message and get the reply: streamed (the default), whole (`Accept: application/json`), or later
     (`Prefer: respond-async`). The reply goes on when the client goes away; the same id and body attach to it."""
+    turn = turns.turn_request(request)
     limits.check_send(body, turn.settings)
     message_id = turn.chosen_id(body.id, "messages")
     if isinstance(body, ToolResultsBody):

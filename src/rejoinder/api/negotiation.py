@@ -1,5 +1,7 @@
 """What a client wants to get for a message that it sends: a stream, the whole answer, or just a receipt."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from starlette.datastructures import Headers
@@ -31,7 +33,8 @@ def check_stream(headers: Headers) -> None:
         raise EdgeError(406, "not_acceptable", f"The answer is {STREAM}.")
 
 
-def _ranges(accept: str) -> dict[str, float]:
+@lru_cache
+def _ranges(accept: str) -> Mapping[str, float]:
     """The media ranges of an Accept header with their qualities. None at all means any."""
     ranges: dict[str, float] = {}
     for part in accept.split(","):
@@ -41,7 +44,7 @@ def _ranges(accept: str) -> dict[str, float]:
     return ranges or {"*/*": 1.0}
 
 
-def _quality(ranges: dict[str, float], media: str) -> float:
+def _quality(ranges: Mapping[str, float], media: str) -> float:
     """Of the most specific range that a media type falls in."""
     kind = media.partition("/")[0]
     return next((ranges[found] for found in (media, f"{kind}/*", "*/*") if found in ranges), 0.0)

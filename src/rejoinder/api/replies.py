@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Request
 from starlette.responses import Response
 
 from rejoinder.api import limits, turns
@@ -20,8 +20,9 @@ NOTHING_SAID = ReplyBody()
 
 
 @router.post("/replies", responses=turns.DOCUMENTED, openapi_extra=turns.PARAMETERS)
-async def another_reply(turn: turns.AskedTurn, mid: MessageIdPath, body: AnyReplyBody = NOTHING_SAID) -> Response:
+async def another_reply(request: Request, mid: MessageIdPath, body: AnyReplyBody = NOTHING_SAID) -> Response:
     """Ask for another reply to a message (regenerate). The replies that are there stay, as siblings of the new one."""
+    turn = turns.turn_request(request)
     limits.check_reply(body, turn.settings)
     reply_id = turn.chosen_id(body.id, mid, "replies")
     wanted = AnotherReply(to=mid, **asked(body))
@@ -29,8 +30,9 @@ async def another_reply(turn: turns.AskedTurn, mid: MessageIdPath, body: AnyRepl
 
 
 @router.post("/continue", responses=turns.DOCUMENTED, openapi_extra=turns.PARAMETERS)
-async def continue_reply(turn: turns.AskedTurn, mid: MessageIdPath, body: AnyReplyBody = NOTHING_SAID) -> Response:
+async def continue_reply(request: Request, mid: MessageIdPath, body: AnyReplyBody = NOTHING_SAID) -> Response:
     """Go on with a reply that broke off: a new reply beside it, which begins with its text."""
+    turn = turns.turn_request(request)
     limits.check_reply(body, turn.settings)
     reply_id = turn.chosen_id(body.id, mid, "continue")
     wanted = Continuation(source=mid, **asked(body))

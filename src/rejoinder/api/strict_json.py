@@ -21,7 +21,7 @@ def parse(body: bytes, max_depth: int) -> Any:
     `max_depth`, or holds a lone surrogate, a NUL or an integer beyond 64 bits.
     """
     try:
-        said = json.loads(body.decode(), parse_constant=_no_number)
+        said = _decoder.decode(body.decode())
     except RecursionError as error:
         raise _too_deep(max_depth) from error
     except ValueError as error:
@@ -70,6 +70,9 @@ def _check_number(number: float) -> None:
 
 def _no_number(name: str) -> NoReturn:
     raise malformed_json(f"{name} is no JSON number.")
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_number)
 
 
 def _too_deep(max_depth: int) -> EdgeError:

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
@@ -76,8 +76,8 @@ class TurnRequest:
         return EventStream(self.open_streams, follow, until=turn.reply.id, headers=links)
 
 
-async def _turn_request(request: Request) -> TurnRequest:
-    """One dependency for all, which reads `PARAMETERS` by itself: each costs FastAPI as much as a read of the store."""
+def turn_request(request: Request) -> TurnRequest:
+    """Reads `PARAMETERS` by itself: each dependency costs FastAPI as much as a read of the store."""
     state, headers = request.app.state, request.headers
     return TurnRequest(
         chat=state.chat,
@@ -88,9 +88,6 @@ async def _turn_request(request: Request) -> TurnRequest:
         cursor=cursor_of(headers.get("last-event-id"), request.query_params.get("after")),
         idempotency_key=checked_idempotency_key(headers.get("idempotency-key")),
     )
-
-
-AskedTurn = Annotated[TurnRequest, Depends(_turn_request)]
 
 
 def _parameters() -> dict[str, Any]:

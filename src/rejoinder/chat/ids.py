@@ -5,7 +5,8 @@ import json
 import re
 import secrets
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from functools import lru_cache
 
 from rejoinder.entities import JsonObject
 
@@ -40,8 +41,13 @@ def request_hash(body: JsonObject) -> str:
 
 def timestamp(ago: float = 0) -> str:
     """Now, or some seconds ago, as the wire tells times: RFC 3339 in UTC with milliseconds."""
-    then = datetime.now(UTC) - timedelta(seconds=ago)
-    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, milliseconds = divmod(time.time_ns() // 1_000_000 - round(ago * 1_000), 1_000)
+    return f"{_to_the_second(seconds)}.{milliseconds:03}Z"
+
+
+@lru_cache(1)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _uuid7() -> int:

@@ -204,7 +204,9 @@ class Tails:
 
     def hold(self, key: Key) -> Tail:
         """The tail of a session, which is kept until it is let go as often as it was held."""
-        tail = self._tails.setdefault(key, Tail())
+        tail = self._tails.get(key)
+        if tail is None:
+            tail = self._tails[key] = Tail()
         tail.holders += 1
         return tail
 

@@ -4,6 +4,8 @@ Only names that mean the same everywhere. Other servers say how much they take w
 `REJOINDER_CONTEXT_WINDOWS` says it of any.
 """
 
+from functools import lru_cache
+
 WINDOWS = {
     "gpt-5.6": 1_050_000,
     "gpt-5.5": 1_050_000,
@@ -20,6 +22,7 @@ WINDOWS = {
 """By the beginning of a name; the longest that fits counts."""
 
 
+@lru_cache
 def known_window(model: str) -> int | None:
     """Of a model by its own name, or by that of a dated version or a size of it: `gpt-4o-mini-2024-07-18`."""
     fitting = [name for name in WINDOWS if model == name or model.startswith(f"{name}-")]
