@@ -23,19 +23,22 @@ class EventStream:
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
         """The events that end within these bytes, as (type, data). Raises ProviderError `upstream_malformed`."""
         events = []
+        held = self._data
         for line in self._lines(data):
-            if line.startswith(b"data:"):
-                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-            elif not line:
-                if self._data:
-                    events.append((self._type, self._data[0] if len(self._data) == 1 else b"\n".join(self._data)))
-                    self._data = []
+            if not line:
+                if held:
+                    events.append((self._type, held[0] if len(held) == 1 else b"\n".join(held)))
+                    held.clear()
                 self._type = b""
+            elif line.startswith(b"data: "):
+                held.append(line[6:])
+            elif line.startswith(b"data:"):
+                held.append(line[5:])
             elif line.startswith(b"event:"):
                 self._type = line[6:].strip()
             # What is left is a comment (pings are comments) or a field that means nothing here.
         if events:
-            self._size = sum(map(len, (*self._pieces, *self._data)))
+            self._size = sum(map(len, (*self._pieces, *held)))
         return events
 
     def _lines(self, data: bytes) -> list[bytes]:
