@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from rejoinder.abc import NewRow, Row, Store
 from rejoinder.entities import Key
+from rejoinder.fold import siblings_of
 
 
 class Stretch(Struct, frozen=True):
@@ -47,11 +48,21 @@ def holds(path: list[Stretch], row: Row) -> bool:
     return any(part.lane == row.lane and part.low <= row.depth <= part.high for part in path)
 
 
-def place(message_id: str, parent: Row | None, siblings: Sequence[Row], *, at: int) -> NewRow:
-    """The row of a new message under `parent`, whole from the start: in its parent's lane if it is the first child."""
-    lane, depth = message_id, 0
-    if parent is not None:
-        depth = parent.depth + 1
-        if not siblings:
-            lane = parent.lane
-    return NewRow(id=message_id, parent_id=parent.id if parent else None, lane=lane, depth=depth, at=at, ended=True)
+class Spot(Struct, frozen=True):
+    """Where a new message goes: under `parent` (None: at the root), beside those that stand there already, oldest first."""
+
+    parent: Row | None
+    beside: Sequence[Row]
+
+    def siblings(self, message_id: str) -> tuple[str, ...]:
+        """As the new message has them."""
+        return siblings_of((*(row.id for row in self.beside), message_id))
+
+    def row(self, message_id: str, *, at: int) -> NewRow:
+        """Of the new message, whole from the start: in its parent's lane if it is the first child."""
+        lane, depth, parent = message_id, 0, self.parent
+        if parent is not None:
+            depth = parent.depth + 1
+            if not self.beside:
+                lane = parent.lane
+        return NewRow(id=message_id, parent_id=parent.id if parent else None, lane=lane, depth=depth, at=at, ended=True)

@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
-from rejoinder.abc import Append, Appended, EndedRow, NewRow, Store
+from rejoinder.abc import Append, Appended, EndedRow, NewRow, Row, Store
 from rejoinder.chat import ids
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Asides, Header, Key, OpenReply, Session
@@ -68,8 +68,12 @@ class Decisions:
 
         Where nobody else writes the store, what this worker committed last is what is there.
         """
-        known = self.writer.headers.get(key) if self.store.exclusive else None
+        known = self.writer.latest.header(key) if self.store.exclusive else None
         return known or await self.header(key)
+
+    def newest(self, key: Key) -> Row | UnsetType | None:
+        """As `Latest.newest`, and UNSET wherever others write as well."""
+        return self.writer.latest.newest(key) if self.store.exclusive else UNSET
 
     async def header(self, key: Key) -> Header:
         """The header as it is now. Raises SessionNotFound."""

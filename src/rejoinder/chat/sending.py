@@ -12,10 +12,11 @@ from functools import partial
 from msgspec import UNSET, UnsetType, structs
 
 from rejoinder.abc import NewRow, Row
-from rejoinder.chat import branches, ids
+from rejoinder.chat import ids
 from rejoinder.chat.accepting import Acceptance, Accepting
 from rejoinder.chat.asked import AnotherReply, Asked, Continuation, Send, ToolResults, Turn
 from rejoinder.chat.branch_end import Tip
+from rejoinder.chat.branches import Spot
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.history import NEVER, History
 from rejoinder.chat.models import Models
@@ -26,7 +27,6 @@ from rejoinder.chat.wording import answered, units
 from rejoinder.entities import Header, JsonObject, Key, Message, OpenReply, Status
 from rejoinder.errors import CannotContinue, IdempotencyMismatch, Invalid, NotAReply, Overloaded
 from rejoinder.events import MessageCreated, draft, fact
-from rejoinder.fold import siblings_of
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Sending:
         """
 
         async def made(header: Header, new_id: str) -> Decision[Turn]:
-            parent = await self._parent(key, header, wanted.parent_id)
+            spot = await self._chosen_spot(key, header, wanted.parent_id)
             said = Message(
                 id=new_id,
                 session_id=key.session_id,
@@ -69,7 +69,7 @@ class Sending:
                 metadata=wanted.metadata,
                 created_at="",
             )
-            return await self._under(key, header, wanted, parent, (said,))
+            return await self._under(key, header, wanted, spot, (said,))
 
         return await self._decide(key, chosen_id, wanted, made)
 
@@ -80,7 +80,8 @@ class Sending:
         """
 
         async def made(header: Header, new_id: str) -> Decision[Turn]:
-            parent = await self._parent(key, header, wanted.parent_id)
+            spot = await self._chosen_spot(key, header, wanted.parent_id)
+            parent = spot.parent
             if parent is None:
                 raise Invalid("Results of tools answer a reply, and this session has none.")
             calling = await self._history.message(key, parent.id)
@@ -102,7 +103,7 @@ class Sending:
                 )
                 for at, result in enumerate(ordered)
             )
-            return await self._under(key, header, wanted, parent, chain)
+            return await self._under(key, header, wanted, spot, chain)
 
         return await self._decide(key, chosen_id, wanted, made)
 
@@ -181,16 +182,15 @@ class Sending:
         raise IdempotencyMismatch(f"Message {row.id} was not made by a request of this kind.")
 
     async def _under(
-        self, key: Key, header: Header, wanted: Asked, parent: Row | None, said: tuple[Message, ...]
+        self, key: Key, header: Header, wanted: Asked, spot: Spot, said: tuple[Message, ...]
     ) -> Decision[Turn]:
         """New messages, each under the one before it, and a reply to the last, which bears the hash of the request."""
         models = self._checked(wanted.model or header.session.model)
         params = checked_params(header.session.params | wanted.params)
-        accepted = await self._accepting.accept(key, header, wanted.if_busy, parent)
+        accepted = await self._accepting.accept(key, header, wanted.if_busy, spot.parent)
         now = self._decisions.now(header.session)
-        beside = await self._children(key, parent)
-        first = branches.place(said[0].id, parent, beside, at=len(accepted.drafts))
-        siblings = _siblings(beside, said[0].id)
+        first = spot.row(said[0].id, at=len(accepted.drafts))
+        siblings = spot.siblings(said[0].id)
         ids_above = (first.parent_id, *(message.id for message in said))
         made = [
             structs.replace(
@@ -227,15 +227,14 @@ class Sending:
         source: Message | None = None,
     ) -> Decision[Turn]:
         """One more reply to a message that is there, which goes on from `source` if there is one."""
-        above = await self._history.row(key, message.id)
-        accepted = await self._accepting.accept(key, header, wanted.if_busy, above, message.id)
-        beside = await self._children(key, above)
-        row = branches.place(reply_id, above, beside, at=len(accepted.drafts))
+        spot = await self._spot(key, message.id)
+        accepted = await self._accepting.accept(key, header, wanted.if_busy, spot.parent, message.id)
+        row = spot.row(reply_id, at=len(accepted.drafts))
         reply = structs.replace(
             _new_reply(key, reply_id, message.id, self._decisions.now(header.session), accepted.status),
             continues=source.id if source else None,
             metadata=wanted.metadata,
-            siblings=_siblings(beside, reply_id),
+            siblings=spot.siblings(reply_id),
         )
         asked = MessageCreated(message=reply, request_hash=wanted.hash(), models=models, params=params)
         return self._begun(key, header, accepted, (asked,), (structs.replace(row, ended=False),), message, source)
@@ -292,9 +291,16 @@ class Sending:
             return turn
         return structs.replace(turn, start=structs.replace(start, composed=composed))
 
-    async def _parent(self, key: Key, header: Header, chosen: str | UnsetType | None) -> Row | None:
-        parent_id = header.session.head if chosen is UNSET else chosen
-        return None if parent_id is None else await self._history.row(key, parent_id)
+    async def _chosen_spot(self, key: Key, header: Header, chosen: str | UnsetType | None) -> Spot:
+        return await self._spot(key, header.session.head if chosen is UNSET else chosen)
+
+    async def _spot(self, key: Key, parent_id: str | None) -> Spot:
+        """Raises MessageNotFound."""
+        newest = self._decisions.newest(key)
+        if newest is not UNSET and parent_id == (newest.id if newest else None):
+            return Spot(newest, ())
+        parent = None if parent_id is None else await self._history.row(key, parent_id)
+        return Spot(parent, (await self._store.children(key, [parent_id])).get(parent_id, []))
 
     async def _check_last_result(self, key: Key, message: Message) -> None:
         """Raises Invalid for a result behind which others of the same reply follow."""
@@ -325,10 +331,6 @@ class Sending:
             raise CannotContinue(f"The model {models[0]} cannot go on from the middle of a reply.")
         return able
 
-    async def _children(self, key: Key, parent: Row | None) -> Sequence[Row]:
-        parent_id = parent.id if parent else None
-        return (await self._store.children(key, [parent_id])).get(parent_id, [])
-
 
 def _tip(created: Sequence[MessageCreated], rows: Sequence[NewRow]) -> Tip:
     """The end of a branch that is about to be committed: a reply, and the messages above it that come with it."""
@@ -337,10 +339,6 @@ def _tip(created: Sequence[MessageCreated], rows: Sequence[NewRow]) -> Tip:
         for new in rows
     )
     return Tip(row=row, rows=tuple(above), messages=tuple(said.message for said in created[:-1]))
-
-
-def _siblings(beside: Sequence[Row], message_id: str) -> tuple[str, ...]:
-    return siblings_of((*(row.id for row in beside), message_id))
 
 
 def _new_reply(key: Key, reply_id: str, parent_id: str, now: str, status: Status) -> Message:

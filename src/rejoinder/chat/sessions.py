@@ -125,6 +125,6 @@ class Sessions:
         """Deletes a session that is as `header` says, unless replies are open in it."""
         if header.open or not await self._store.delete(key, header.version):
             return False
-        self._decisions.writer.headers.pop(key, None)
+        self._decisions.writer.latest.forget(key)
         self._signals.publish([Wake(key, deleted=True)])
         return True

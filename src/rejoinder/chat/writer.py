@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
 from rejoinder.chat.deltas import DeltaBuffer
+from rejoinder.chat.latest import Latest
 from rejoinder.chat.texts import with_texts
-from rejoinder.entities import Header, Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.events import Event
 
@@ -36,9 +36,6 @@ of them, and does not fall behind."""
 SETTLE = 3
 """Turns of the event loop that replies have at a beat, to read and to end."""
 
-HEADERS = 2_000
-"""Sessions whose headers are kept in mind."""
-
 BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between tries of a commit that the store did not take; the last goes on for ever."""
 
@@ -51,8 +48,7 @@ class Writer:
         self._signals = signals
         self._lease: Lease | None = None
         self._number = 0
-        self.headers: dict[Key, Header] = {}
-        """Of sessions that were changed here lately, as the last change left them (`last_seq` is not kept up)."""
+        self.latest = Latest()
         self._waiting: list[_Item] = []
         self._written: dict[DeltaBuffer, None] = {}
         self._wanted = asyncio.Event()
@@ -192,17 +188,10 @@ class Writer:
             for item in items:
                 await self._commit([item])
             return
-        self._remember(appends, results)
+        self.latest.learn(appends, results)
         self._signals.publish(_wakes(appends, results))
         for item, result in zip(items, results, strict=True):
             item.done(result)
-
-    def _remember(self, appends: Sequence[Append], results: Sequence[AppendResult]) -> None:
-        if len(self.headers) > HEADERS:
-            self.headers.clear()
-        for append, result in zip(appends, results, strict=True):
-            if append.header is not None and isinstance(result, Appended):
-                self.headers[append.key] = append.header
 
     async def _persist(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
         """One batch under one number, tried until the store says what became of it."""
