@@ -66,7 +66,7 @@ async def leave(client: HttpClient, reached: asyncio.Event, left: asyncio.Event)
 
 async def has_come(answer: Answer, size: int) -> None:
     """Returns when the system holds so many bytes for the answer."""
-    line = answer._line
+    line = answer.line
     while isinstance(line, TlsLine):
         line = line._line
     assert isinstance(line, TcpLine)

@@ -200,7 +200,7 @@ async def test_no_more_is_taken_in_than_is_read(server_context: Callable[..., ss
         client_of(f"https://localhost:{server.port}") as client,
         client.ask("GET", "/x") as answer,
     ):
-        line = cast("TlsLine", answer._line)
+        line = cast("TlsLine", answer.line)
         reads: list[bytes] = []
         while data := await answer.read():
             reads.append(data)

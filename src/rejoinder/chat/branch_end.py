@@ -4,7 +4,7 @@ Where a reply on it has ended, its upstream has counted its prompt: that count i
 that prompt by their sizes. What came since is estimated at the same rate; and a reply's own text as its upstream counted it.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
@@ -63,24 +63,21 @@ class BranchEnd(Struct, frozen=True, kw_only=True):
 
 async def read_end(history: History, key: Key, tip: Tip, room: float | None) -> BranchEnd:
     """The branch above a reply: to more than `room` tokens by far, and to a message by the user, where a prompt can begin."""
-    rows: list[Row] = []
-    messages: list[Message] = []
-    costs: list[int] = []
-    asked = False
-    async for page, found in _pages(history, key, tip):
-        rows[:0], messages[:0] = page, found
-        costs[:0] = [context.estimated(as_said(message)) for message in found]
-        asked = asked or any(message.role == "user" for message in found)
-        if room is not None and sum(costs) > room * SURE and asked:
-            break
+    rows, messages = list(tip.rows), list(tip.messages)
+    costs = _costs(messages)
+    top = rows[0] if rows else tip.row
+    asked = any(message.role == "user" for message in messages)
+    if top.parent_id is not None:
+        async for page, found in history.upwards(key, top, PAGE):
+            rows[:0], messages[:0], costs[:0] = page, found, _costs(found)
+            asked = asked or any(message.role == "user" for message in found)
+            if room is not None and sum(costs) > room * SURE and asked:
+                break
     return BranchEnd(rows=rows, messages=messages, costs=costs, whole=not rows or rows[0].depth == 0)
 
 
-async def _pages(history: History, key: Key, tip: Tip) -> AsyncIterator[tuple[Sequence[Row], Sequence[Message]]]:
-    if tip.rows:
-        yield tip.rows, tip.messages
-    async for page in history.upwards(key, tip.rows[0] if tip.rows else tip.row, PAGE):
-        yield page
+def _costs(messages: Sequence[Message]) -> list[int]:
+    return [context.estimated(as_said(message)) for message in messages]
 
 
 async def counted(

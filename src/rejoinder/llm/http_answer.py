@@ -29,7 +29,7 @@ class Answer:
         """By names in small letters; of several with one name the last."""
         self.leaves_line = False
         """Whether all of the body has come, and the line can be used for another request."""
-        self._line = line
+        self.line = line
         self._silence = silence
         self._headed = False
         self._whole = False
@@ -50,7 +50,7 @@ class Answer:
         size = 0
         try:
             while not self._headed:
-                data = self._line.receive()
+                data = self.line.receive()
                 if data is None:
                     await self._come()
                     continue
@@ -73,7 +73,7 @@ class Answer:
                     raise self._fault
                 if self._whole:
                     return b""
-                data = self._line.receive()
+                data = self.line.receive()
                 if data is None:
                     await self._come()
                 elif data:
@@ -90,8 +90,11 @@ class Answer:
         return body[0] if len(body) == 1 else b"".join(body)
 
     async def _come(self) -> None:
-        async with asyncio.timeout(self._silence):
-            await self._line.readable()
+        if self._silence is None:
+            await self.line.readable()
+        else:
+            async with asyncio.timeout(self._silence):
+                await self.line.readable()
 
     def _parse(self, data: bytes) -> None:
         try:

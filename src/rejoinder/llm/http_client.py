@@ -9,9 +9,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache, partial
 from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
@@ -91,9 +90,11 @@ class HttpClient:
         self._keep = False
         self._tidy()
 
-    @asynccontextmanager
-    async def ask(self, method: str, path: str, body: bytes = b"") -> AsyncIterator[Answer]:
-        """The answer, its body unread. To leave it before its end closes its line. Raises ProviderError."""
+    def ask(self, method: str, path: str, body: bytes = b"") -> "Asking":
+        """The answer, its body unread, inside `async with`. To leave it before its end closes its line. Raises ProviderError."""
+        return Asking(partial(self._ask, method, path, body), self._let_go)
+
+    async def _ask(self, method: str, path: str, body: bytes) -> Answer:
         to = _place_of(self._url, "address")
         proxy = _place_of(self._proxy, "proxy") if self._proxy else None
         line = self._take() or await self._connected(to, proxy)
@@ -102,12 +103,10 @@ class HttpClient:
             with contextlib.suppress(OSError):  # it may have answered all the same
                 await line.send(self._head(to, method, path, len(body), proxy) + body)
             await answer.head()
-            yield answer
-        finally:
-            if self._keep and answer.leaves_line:
-                self._give_back(line)
-            else:
-                line.close()
+        except BaseException:
+            line.close()
+            raise
+        return answer
 
     def _head(self, to: Place, method: str, path: str, size: int, proxy: Place | None) -> bytes:
         headers = {"host": to.named, **self._headers}
@@ -130,6 +129,12 @@ class HttpClient:
                     return line
             line.close()  # its server has closed it, or said what nobody asked
         return None
+
+    def _let_go(self, answer: Answer) -> None:
+        if self._keep and answer.leaves_line:
+            self._give_back(answer.line)
+        else:
+            answer.line.close()
 
     def _give_back(self, line: Line) -> None:
         loop = asyncio.get_running_loop()
@@ -191,6 +196,23 @@ class HttpClient:
             self._trusted = ssl.create_default_context()
             self._trusted.set_alpn_protocols(["http/1.1"])
         return self._trusted
+
+
+class Asking:
+    """Not a generator: those cost the event loop some µs each, and this one is on the way of each reply."""
+
+    __slots__ = ("_answer", "_ask", "_let_go")
+
+    def __init__(self, ask: Callable[[], Awaitable[Answer]], let_go: Callable[[Answer], None]) -> None:
+        self._ask = ask
+        self._let_go = let_go
+
+    async def __aenter__(self) -> Answer:
+        self._answer = await self._ask()
+        return self._answer
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._let_go(self._answer)
 
 
 def _place_of(url: str, fault: Way) -> Place:

@@ -150,7 +150,8 @@ class OpenAIProvider(Provider):
         """The answer to a prompt: its body is unread. Leaving closes the connection unless the body has ended."""
         body = self._body_of(await self.prepare(prompt), stream=stream)
         try:
-            async with self._answered("POST", "/chat/completions", body) as answer:
+            async with self._client.ask("POST", "/chat/completions", body) as answer:
+                await self._check(answer)
                 yield answer
         except ProviderError as error:
             safe = without_prompt(error, prompt)
@@ -164,13 +165,10 @@ class OpenAIProvider(Provider):
             return encoded[1]
         return request_body(prompt, prompt.model, stream=stream, include_usage=self._include_usage)
 
-    @asynccontextmanager
-    async def _answered(self, method: str, path: str, body: bytes = b"") -> AsyncIterator[Answer]:
-        """An answer that is no refusal, its body unread. Raises ProviderError."""
-        async with self._client.ask(method, path, body) as answer:
-            if answer.status >= 300:
-                raise await _refusal(answer, self._secrets)
-            yield answer
+    async def _check(self, answer: Answer) -> None:
+        """Raises ProviderError for one that is a refusal."""
+        if answer.status >= 300:
+            raise await _refusal(answer, self._secrets)
 
     async def _upstream_models(self) -> list[str]:
         """At least one. Raises ProviderError."""
@@ -189,7 +187,8 @@ class OpenAIProvider(Provider):
 
     async def _list(self) -> list[str]:
         try:
-            async with asyncio.timeout(LISTING), self._answered("GET", "/models") as answer:
+            async with asyncio.timeout(LISTING), self._client.ask("GET", "/models") as answer:
+                await self._check(answer)
                 return decode_models(await rest_of(answer))
         except TimeoutError:
             raise ProviderError("upstream_timeout", "The upstream did not list its models in time.") from None
