@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from msgspec import Struct
 
 from rejoinder.errors import ProviderError
+from rejoinder.llm.http_addresses import Addresses
 from rejoinder.llm.http_answer import Answer
 from rejoinder.llm.http_line import Line, connect, secured
 from rejoinder.llm.upstream_errors import Way, error_on_the_way
@@ -80,6 +81,7 @@ class HttpClient:
         self._connect_timeout = connect_timeout
         self._silence = silence
         self._keep = keep
+        self._addresses = Addresses()
         self._kept: list[tuple[float, Line]] = []
         """Lines not in use, and until when. The one that was let go last is taken first."""
         self._timer: asyncio.TimerHandle | None = None
@@ -168,7 +170,7 @@ class HttpClient:
 
     async def _connect(self, to: Place, proxy: Place | None) -> Line:
         first = proxy or to
-        line: Line = await connect(first.host, first.port)
+        line = await self._line_to(first)
         try:
             if first.secure:
                 line = await secured(line, first.host, self._trust)
@@ -179,6 +181,14 @@ class HttpClient:
             line.close()
             raise
         return line
+
+    async def _line_to(self, place: Place) -> Line:
+        addresses = await self._addresses.of(place.host, place.port)
+        try:
+            return await connect(addresses)
+        except BaseException:  # a cancelled one too: it may have waited for somebody who is not there
+            self._addresses.forget(place.host, place.port)
+            raise
 
     async def _tunnel(self, line: Line, to: Place) -> None:
         await line.send(_head("CONNECT", to.authority, {"host": to.authority, **self._proxy_headers}))

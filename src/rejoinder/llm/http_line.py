@@ -8,9 +8,12 @@ asked only by who finds nothing and has to wait. TLS is a line over a line, so t
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Protocol
 
 import aiohappyeyeballs
+
+from rejoinder.llm.http_addresses import Address
 
 READ = 32 << 10
 """Bytes of one call of the system."""
@@ -35,14 +38,12 @@ class Line(Protocol):
     def close(self) -> None: ...
 
 
-async def connect(host: str, port: int) -> "TcpLine":
-    """Raises OSError, of which gaierror says that there is no such host."""
-    loop = asyncio.get_running_loop()
-    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+async def connect(addresses: Sequence[Address]) -> "TcpLine":
+    """A line to the first of a host's addresses that answers. Raises OSError."""
     found = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS, interleave=1)
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return TcpLine(found, loop)
+    return TcpLine(found, asyncio.get_running_loop())
 
 
 async def secured(line: Line, host: str, context: ssl.SSLContext) -> "TlsLine":
