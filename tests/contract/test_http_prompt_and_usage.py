@@ -1,11 +1,17 @@
 """What was sent upstream for a reply, told again byte for byte, and what all of it cost."""
 
+import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 import pytest
 
+from rejoinder.chat.branch_end import Tip
+from rejoinder.chat.prompts import Asking, Composed, Prompts
+from rejoinder.entities import Key
 from serving import ServerThread
 from upstreams import upstream_running
 from wire import SILENT, Api, Json, check_problem, message_id, script, slow
@@ -48,6 +54,51 @@ def test_the_prompt_is_what_the_upstream_received(start_server: StartServer) -> 
             [(request, told)] = requests_of(api, sid, mid)
             assert request == body, "whatever the session says by now"
             assert (told["exact"], told["attempt"], told["left_out"]) == (True, 1, [])
+
+
+async def out_of_order(*_: Any, **__: Any) -> Composed | None:
+    raise RuntimeError("not today")
+
+
+@pytest.mark.parametrize("out", ["compose_early", "compose"])
+def test_a_prompt_is_made_while_its_turn_is_committed_and_otherwise_behind_it(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    monkeypatch.setattr(Prompts, out, out_of_order)
+    with upstream_running() as upstream:
+        api = start_server(model="openai:echo", openai_base_url=upstream.base_url).api
+        sid = api.session(system_prompt="Be brief.")
+        said = []
+        for text in ("one", "two"):
+            mid = api.send_whole(sid, text)["reply"]["id"]
+            [(request, told)] = requests_of(api, sid, mid)
+            assert (request, told["exact"]) == (upstream.requests[-1].body, True)
+            said.append([message["content"] for message in told["request"]["messages"]])
+        assert said == [["Be brief.", "one"], ["Be brief.", "one", "one", "two"]]
+
+
+def test_a_prompt_is_of_the_session_as_it_was_when_the_message_was_sent(
+    start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, changed, early = threading.Event(), threading.Event(), Prompts.compose_early
+
+    async def late(self: Prompts, key: Key, tip: Tip, asking: Asking) -> Composed | None:
+        composed = await early(self, key, tip, asking)
+        made.set()
+        await asyncio.to_thread(changed.wait, 10)
+        return composed
+
+    monkeypatch.setattr(Prompts, "compose_early", late)
+    with upstream_running() as upstream, ThreadPoolExecutor(1) as aside:
+        api = start_server(model="openai:echo", openai_base_url=upstream.base_url).api
+        sid = api.session(system_prompt="As it was.")
+        sending = aside.submit(api.send_whole, sid, "one")
+        assert made.wait(10)
+        assert api.ask("PATCH", f"/sessions/{sid}", json={"system_prompt": "As it is."}).status_code == 200
+        changed.set()
+        [(request, told)] = requests_of(api, sid, sending.result(10)["reply"]["id"])
+        assert (request, told["exact"]) == (upstream.requests[0].body, True)
+        assert told["request"]["messages"][0]["content"] == "As it was."
 
 
 def test_each_attempt_has_its_own(start_server: StartServer) -> None:
