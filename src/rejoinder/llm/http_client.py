@@ -92,9 +92,9 @@ class HttpClient:
         self._keep = False
         self._tidy()
 
-    def ask(self, method: str, path: str, body: bytes = b"") -> "Asking":
+    def ask(self, method: str, path: str, body: bytes = b"") -> "Request":
         """The answer, its body unread, inside `async with`. To leave it before its end closes its line. Raises ProviderError."""
-        return Asking(partial(self._ask, method, path, body), self._let_go)
+        return Request(partial(self._ask, method, path, body), self._let_go)
 
     async def _ask(self, method: str, path: str, body: bytes) -> Answer:
         to = _place_of(self._url, "address")
@@ -208,8 +208,8 @@ class HttpClient:
         return self._trusted
 
 
-class Asking:
-    """Not a generator: those cost the event loop some µs each, and this one is on the way of each reply."""
+class Request:
+    """Gives its answer inside `async with`. No generator, which costs the event loop some µs and is on the way of each reply."""
 
     __slots__ = ("_answer", "_ask", "_let_go")
 
