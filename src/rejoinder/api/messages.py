@@ -1,6 +1,6 @@
 """The routes of messages: sending in three forms, the history, a reply's stream, and stopping."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -97,7 +97,7 @@ async def reply_events(
     if open_streams.full:
         return NotNow()
     after = row.created - 1 if cursor is None else max(cursor, row.created - 1)
-    follow = partial(chat.following.follow, key, after, frozenset((mid,)), settings.heartbeat)
+    follow = partial(chat.following.follow, key, after, _only(mid), settings.heartbeat)
     return EventStream(open_streams, follow, until=mid)
 
 
@@ -105,6 +105,12 @@ async def reply_events(
 async def stop_reply(chat: ChatService, key: SessionKey, mid: MessageIdPath) -> Response:
     """End a reply. Answers when it has ended; one that had ended is answered unchanged."""
     return json_answer(await chat.stopping.stop(key, mid))
+
+
+@lru_cache
+def _only(mid: str) -> frozenset[str]:
+    """The same object for all readers of a reply: what is written to them is looked up by it."""
+    return frozenset((mid,))
 
 
 def _results(body: ToolResultsBody) -> ToolResults:

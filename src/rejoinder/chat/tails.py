@@ -128,7 +128,13 @@ class Tail:
         self.moved_at = time.monotonic()
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            if waiter.goes_on():
+            try:
+                goes_on = waiter.on_push()
+            except Exception:
+                # A fault in the way to one reader is that reader's own: in its turn it will meet it again.
+                log.exception("a reader could not take what was committed")
+                goes_on = False
+            if goes_on:
                 self._waiting.append(waiter)
             else:
                 waiter.wake(True)
@@ -219,20 +225,12 @@ class Tails:
 class _Waiter:
     """A reader that has all there is."""
 
-    __slots__ = ("_on_push", "woken")
+    __slots__ = ("on_push", "woken")
 
     def __init__(self, woken: asyncio.Future[bool], on_push: Callable[[], bool]) -> None:
         self.woken = woken
-        self._on_push = on_push
-
-    def goes_on(self) -> bool:
+        self.on_push = on_push
         """Whether it goes on waiting after what was pushed."""
-        try:
-            return self._on_push()
-        except Exception:
-            # A fault in the way to one reader is that reader's own: in its turn it will meet it again.
-            log.exception("a reader could not take what was committed")
-            return False
 
     def wake(self, pushed: bool) -> None:
         if not self.woken.done():
