@@ -5,30 +5,25 @@ that comes again, with the same id and body, finds what the first one made and a
 before anything else is checked.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 
 from msgspec import UNSET, UnsetType, structs
 
 from rejoinder.abc import NewRow, Row
 from rejoinder.chat import ids
-from rejoinder.chat.accepting import Acceptance, Accepting
+from rejoinder.chat.accepting import Accepting
 from rejoinder.chat.asked import AnotherReply, Asked, Continuation, Send, ToolResults, Turn
-from rejoinder.chat.branch_end import Tip
 from rejoinder.chat.branches import Spot
-from rejoinder.chat.decisions import Decision, Decisions, change
-from rejoinder.chat.history import NEVER, History
+from rejoinder.chat.decisions import Decision, Decisions
+from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
-from rejoinder.chat.prompts import Asking, Prompts
-from rejoinder.chat.starting import Start, Starting, broke_off_in_its_text, continuing
+from rejoinder.chat.starting import Starting, broke_off_in_its_text
 from rejoinder.chat.tools import checked_params, in_order_of_calls
+from rejoinder.chat.turns import Turns
 from rejoinder.chat.wording import answered, units
-from rejoinder.entities import Header, JsonObject, Key, Message, OpenReply, Status
+from rejoinder.entities import Header, JsonObject, Key, Message, Status
 from rejoinder.errors import CannotContinue, IdempotencyMismatch, Invalid, NotAReply, Overloaded
-from rejoinder.events import MessageCreated, draft, fact
-
-log = logging.getLogger(__name__)
+from rejoinder.events import MessageCreated, fact
 
 ROOM_FOR_MORE = ("stopped", "interrupted", "failed")
 """Statuses of replies that broke off, so that they can go on; and `completed`, where it was for a limit of tokens."""
@@ -40,17 +35,17 @@ class Sending:
         decisions: Decisions,
         history: History,
         models: Models,
-        prompts: Prompts,
         starting: Starting,
         accepting: Accepting,
+        turns: Turns,
     ) -> None:
         self._decisions = decisions
         self._store = decisions.store
         self._history = history
         self._models = models
-        self._prompts = prompts
         self._starting = starting
         self._accepting = accepting
+        self._turns = turns
 
     async def send(self, key: Key, chosen_id: str | None, wanted: Send) -> Turn:
         """Appends a message and its reply, or finds what the same request appended before.
@@ -213,7 +208,7 @@ class Sending:
         created = [MessageCreated(message=message) for message in made]
         created[-1] = structs.replace(created[-1], request_hash=wanted.hash())
         asked = MessageCreated(message=reply, models=models, params=params)
-        return self._begun(key, header, accepted, (*created, asked), tuple(rows), made[-1])
+        return self._turns.begun(key, header, accepted, (*created, asked), tuple(rows), made[-1])
 
     async def _beside(
         self,
@@ -237,59 +232,7 @@ class Sending:
             siblings=spot.siblings(reply_id),
         )
         asked = MessageCreated(message=reply, request_hash=wanted.hash(), models=models, params=params)
-        return self._begun(key, header, accepted, (asked,), (structs.replace(row, ended=False),), message, source)
-
-    def _begun(
-        self,
-        key: Key,
-        header: Header,
-        accepted: Acceptance,
-        created: tuple[MessageCreated, ...],
-        rows: tuple[NewRow, ...],
-        message: Message,
-        source: Message | None = None,
-    ) -> Decision[Turn]:
-        """The append of a turn. Where nothing blocks it, it also says that the upstream is asked: before it is.
-
-        What the upstream will be asked is made while the append is committed.
-        """
-        asked = created[-1]
-        reply, start = asked.message, None
-        drafts = (*accepted.drafts, *map(draft, created))
-        mine = OpenReply(id=reply.id, status=Status.QUEUED)
-        if accepted.status is Status.STREAMING:
-            begins = continuing(reply, source) if source else reply
-            start, begun = self._starting.begin(begins, asked.models, asked.params)
-            mine, drafts = start.mine, (*drafts, *begun)
-        session = structs.replace(header.session, head=reply.id, updated_at=reply.created_at)
-        append = change(
-            key,
-            header,
-            session,
-            drafts,
-            open_replies=(*accepted.open, mine),
-            created=rows,
-            ended=accepted.ended,
-        )
-        made = frozenset(fact.message.id for fact in created)
-        turn = Turn(message=message, reply=reply, after=0, message_ids=made, start=start)
-        if start is None:
-            return Decision(turn, append)
-        asking = Asking(
-            model=start.models[0],
-            params=start.params,
-            system_prompt=session.system_prompt,
-            prefill=str(start.reply.content),
-        )
-        return Decision(turn, append, partial(self._with_prompt, key, turn, start, _tip(created, rows), asking))
-
-    async def _with_prompt(self, key: Key, turn: Turn, start: Start, tip: Tip, asking: Asking) -> Turn:
-        try:
-            composed = await self._prompts.compose_early(key, tip, asking)
-        except Exception as fault:  # noqa: BLE001 - the reply is owed, and whoever writes it meets the same and tells it
-            log.info("the prompt of reply %s was not made early: %r", turn.reply.id, fault)
-            return turn
-        return structs.replace(turn, start=structs.replace(start, composed=composed))
+        return self._turns.begun(key, header, accepted, (asked,), (structs.replace(row, ended=False),), message, source)
 
     async def _chosen_spot(self, key: Key, header: Header, chosen: str | UnsetType | None) -> Spot:
         return await self._spot(key, header.session.head if chosen is UNSET else chosen)
@@ -330,15 +273,6 @@ class Sending:
         if not able:
             raise CannotContinue(f"The model {models[0]} cannot go on from the middle of a reply.")
         return able
-
-
-def _tip(created: Sequence[MessageCreated], rows: Sequence[NewRow]) -> Tip:
-    """The end of a branch that is about to be committed: a reply, and the messages above it that come with it."""
-    *above, row = (
-        Row(id=new.id, parent_id=new.parent_id, lane=new.lane, depth=new.depth, created=NEVER, ended=None)
-        for new in rows
-    )
-    return Tip(row=row, rows=tuple(above), messages=tuple(said.message for said in created[:-1]))
 
 
 def _new_reply(key: Key, reply_id: str, parent_id: str, now: str, status: Status) -> Message:

@@ -32,6 +32,7 @@ from rejoinder.chat.starting import Starting
 from rejoinder.chat.stopping import Stopping
 from rejoinder.chat.tails import Tails
 from rejoinder.chat.titles import Titles
+from rejoinder.chat.turns import Turns
 from rejoinder.chat.usage import UsageReader
 from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.chat.worker import Worker
@@ -88,7 +89,8 @@ class Chat:
         self.replies = Replies(tools, recovery, self._titles, self._tails)
         endings.begin = self.replies.start
         accepting = Accepting(decisions, self._starting, rules.max_queue)
-        self._sending = Sending(decisions, self.history, models, prompts, self._starting, accepting)
+        turns = Turns(self._starting, prompts)
+        self._sending = Sending(decisions, self.history, models, self._starting, accepting, turns)
         growth = Growth(store, self.sessions, rules.keeping)
         self._worker = Worker(store, self._writer, self.replies, recovery, growth, rules.lease)
         self._requests: set[asyncio.Task[Any]] = set()
