@@ -4,12 +4,13 @@ A branch is a path from a first message to a tip. Every message lies in one lane
 ranges of lanes, and a page of it costs the same wherever it lies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
 from rejoinder.abc import NewRow, Row, Store
 from rejoinder.entities import Key
+from rejoinder.errors import SessionNotFound
 from rejoinder.fold import siblings_of
 
 
@@ -21,25 +22,35 @@ class Stretch(Struct, frozen=True):
     high: int
 
 
+async def known_rows(store: Store, key: Key, ids: Collection[str]) -> dict[str, Row]:
+    """The rows of messages that were there a moment ago. Raises SessionNotFound: only with their session do messages go."""
+    rows = await store.rows(key, ids)
+    if len(rows) < len(set(ids)):
+        raise SessionNotFound(key.session_id)
+    return rows
+
+
 async def stretches(store: Store, key: Key, tip: Row) -> list[Stretch]:
     """The branch that ends at `tip`, from its first message on."""
     found: list[Stretch] = []
     row: Row | None = tip
     while row is not None:
-        first = (await store.rows(key, [row.lane]))[row.lane]
+        first = (await known_rows(store, key, [row.lane]))[row.lane]
         found.append(Stretch(row.lane, first.depth, row.depth))
         parent = first.parent_id
-        row = (await store.rows(key, [parent]))[parent] if parent else None
+        row = (await known_rows(store, key, [parent]))[parent] if parent else None
     found.reverse()
     return found
 
 
 async def between(store: Store, key: Key, path: list[Stretch], low: int, high: int) -> list[Row]:
-    """The messages of a branch with `low <= depth <= high`, oldest first."""
+    """The messages of a branch with `low <= depth <= high`, oldest first. Raises SessionNotFound, as `known_rows` does."""
     rows: list[Row] = []
     for stretch in path:
         if stretch.high >= low and stretch.low <= high:
             rows += await store.lane(key, stretch.lane, low=max(low, stretch.low), high=min(high, stretch.high))
+    if len(rows) < min(high, path[-1].high) - max(low, 0) + 1:
+        raise SessionNotFound(key.session_id)
     return rows
 
 

@@ -4,11 +4,13 @@ from msgspec import UNSET, UnsetType, structs
 
 from rejoinder.abc import ABSENT, Append, Appended, EndedRow, NewRow
 from rejoinder.chat import ids
+from rejoinder.chat.branches import known_rows
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.endings import NOTHING
 from rejoinder.chat.history import History
 from rejoinder.chat.sessions import Sessions
 from rejoinder.entities import Header, Key, Message, ReplyError, Session, Status
+from rejoinder.errors import SessionNotFound
 from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, SessionUpdated, draft, fact
 
 
@@ -88,8 +90,11 @@ class Forking:
     async def _asked(self, key: Key, messages: list[Message]) -> dict[str, MessageCreated]:
         """What each reply was asked with, by its id: a copy of it can be continued."""
         store = self._decisions.store
-        rows = await store.rows(key, [message.id for message in messages if message.role == "assistant"])
+        replies = [message.id for message in messages if message.role == "assistant"]
+        rows = await known_rows(store, key, replies)
         events = await store.events_at(key, [row.created for row in rows.values()])
+        if len(events) < len(rows):
+            raise SessionNotFound(key.session_id)  # it was deleted meanwhile
         said = [fact(event) for event in events]
         return {each.message.id: each for each in said if isinstance(each, MessageCreated)}
 

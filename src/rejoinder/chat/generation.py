@@ -23,7 +23,7 @@ from rejoinder.chat.spending import Spending
 from rejoinder.chat.starting import Start, broke_off_in_its_text, next_attempt
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
 from rejoinder.entities import Header, Key, OpenReply, ReplyError, Status
-from rejoinder.errors import Invalid, ProviderError, SessionNotFound, StoreUnavailable
+from rejoinder.errors import Invalid, NotFound, ProviderError, SessionNotFound, StoreUnavailable
 from rejoinder.events import MessageEnded, draft
 from rejoinder.fold import ReplyText
 
@@ -94,6 +94,8 @@ class Generation:
             return self._halted
         except (ProviderError, Invalid) as fault:
             return failed(fault.code, fault.detail)
+        except NotFound:
+            return stopped()  # the session was deleted meanwhile, and nobody will see how it ends
         except Exception:
             log.exception("reply %s failed by a fault of our own", self.reply.id)
             return failed("internal_error", "The service failed while it asked for this reply.")

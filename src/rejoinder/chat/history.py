@@ -8,7 +8,7 @@ from rejoinder.abc import Row, Store
 from rejoinder.chat import branches
 from rejoinder.chat.decisions import Decisions
 from rejoinder.entities import Header, Key, Message
-from rejoinder.errors import InvalidCursor, MessageNotFound
+from rejoinder.errors import InvalidCursor, MessageNotFound, SessionNotFound
 from rejoinder.events import Event, MessageCreated, MessageEnded, Note, PromptSent, fact, note
 from rejoinder.fold import ReplyFold, siblings_of
 
@@ -176,7 +176,9 @@ class History:
         for row in rows:
             if row.id not in whole:
                 found[row.id] = await self.folded(key, row, seq)
-        return [found[row.id] for row in rows if row.id in found]
+        if len(found) < len(rows):
+            raise SessionNotFound(key.session_id)  # it was deleted meanwhile
+        return [found[row.id] for row in rows]
 
     async def every(self, key: Key, page: int) -> AsyncIterator[Message]:
         """All messages of a session in order of creation, read `page` at a time. Raises SessionNotFound."""

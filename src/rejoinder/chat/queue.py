@@ -18,7 +18,7 @@ async def blockers(
     if above is None or not open_replies:
         return []
     path = await branches.stretches(store, key, above)
-    rows = await store.rows(key, [reply.id for reply in open_replies])
+    rows = await branches.known_rows(store, key, [reply.id for reply in open_replies])
     return [
         reply
         for reply in open_replies
@@ -48,7 +48,7 @@ async def _waits(store: Store, key: Key, open_replies: Sequence[OpenReply]) -> d
     """For each queued reply the ids of those that it waits for."""
     if all(reply.status is not Status.QUEUED for reply in open_replies):
         return {}
-    rows = await store.rows(key, [reply.id for reply in open_replies])
+    rows = await branches.known_rows(store, key, [reply.id for reply in open_replies])
     waits: dict[str, set[str]] = {}
     for place, reply in enumerate(open_replies):
         if reply.status is Status.QUEUED:
