@@ -113,12 +113,9 @@ class Wire:
     def write(self, body: bytes) -> bool:
         """Sends the next piece at once. False where that cannot be: then nothing was sent, and ASGI's way is the one."""
         cycle = self._cycle
-        if cycle is None or len(body) > AT_ONCE or cycle.flow.write_paused or cycle.response_complete:
+        if cycle is None or len(body) > AT_ONCE or cycle.flow.write_paused or cycle.response_complete or self.closed:
             return False
-        transport = cycle.transport
-        if cycle.disconnected or transport.is_closing():
-            return False
-        transport.write(_chunk(body))
+        cycle.transport.write(_chunk(body))
         return True
 
 

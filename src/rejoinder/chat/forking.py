@@ -10,7 +10,6 @@ from rejoinder.chat.endings import NOTHING
 from rejoinder.chat.history import History
 from rejoinder.chat.sessions import Sessions
 from rejoinder.entities import Header, Key, Message, ReplyError, Session, Status
-from rejoinder.errors import SessionNotFound
 from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, SessionUpdated, draft, fact
 
 
@@ -89,12 +88,9 @@ class Forking:
 
     async def _asked(self, key: Key, messages: list[Message]) -> dict[str, MessageCreated]:
         """What each reply was asked with, by its id: a copy of it can be continued."""
-        store = self._decisions.store
         replies = [message.id for message in messages if message.role == "assistant"]
-        rows = await known_rows(store, key, replies)
-        events = await store.events_at(key, [row.created for row in rows.values()])
-        if len(events) < len(rows):
-            raise SessionNotFound(key.session_id)  # it was deleted meanwhile
+        rows = await known_rows(self._decisions.store, key, replies)
+        events = await self._history.events_at(key, [row.created for row in rows.values()])
         said = [fact(event) for event in events]
         return {each.message.id: each for each in said if isinstance(each, MessageCreated)}
 

@@ -1,6 +1,6 @@
 """The history: pages of messages as they were at a seq, read through the index and never by the whole log."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
 from msgspec import Struct, structs
 
@@ -75,6 +75,13 @@ class History:
         if message_id not in rows:
             raise MessageNotFound(message_id)
         return rows[message_id]
+
+    async def events_at(self, key: Key, seqs: Collection[int]) -> list[Event]:
+        """The events at these seqs, which were there a moment ago. Raises SessionNotFound, as `branches.known_rows` does."""
+        events = await self._store.events_at(key, seqs)
+        if len(events) < len(seqs):
+            raise SessionNotFound(key.session_id)
+        return events
 
     async def above(self, key: Key, reply: Message) -> list[Message]:
         """The messages of the branch above a reply, oldest first."""
@@ -169,15 +176,13 @@ class History:
     async def _found(self, key: Key, rows: Sequence[Row], seq: int) -> list[Message]:
         whole = {row.id: row.ended for row in rows if row.ended is not None and row.ended <= seq}
         found: dict[str, Message] = {}
-        for event in await self._store.events_at(key, whole.values()):
+        for event in await self.events_at(key, whole.values()):
             match fact(event):
                 case MessageCreated(message=message) | MessageEnded(message=message):
                     found[message.id] = message
         for row in rows:
             if row.id not in whole:
                 found[row.id] = await self.folded(key, row, seq)
-        if len(found) < len(rows):
-            raise SessionNotFound(key.session_id)  # it was deleted meanwhile
         return [found[row.id] for row in rows]
 
     async def every(self, key: Key, page: int) -> AsyncIterator[Message]:

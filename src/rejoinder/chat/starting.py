@@ -9,7 +9,6 @@ from rejoinder.chat.deltas import deltas_of
 from rejoinder.chat.history import History
 from rejoinder.chat.prompts import Composed
 from rejoinder.entities import Attempt, JsonObject, Key, Message, OpenReply, Status
-from rejoinder.errors import SessionNotFound
 from rejoinder.events import Draft, Fact, MessageCreated, MessageReset, MessageStarted, draft, fact
 
 
@@ -76,11 +75,10 @@ class Starting:
     async def created(self, key: Key, reply_id: str) -> MessageCreated:
         """What a reply was asked with."""
         row = await self._history.row(key, reply_id)
-        for event in await self._decisions.store.events_at(key, [row.created]):
-            said = fact(event)
-            assert isinstance(said, MessageCreated)
-            return said
-        raise SessionNotFound(key.session_id)  # it was deleted meanwhile
+        [event] = await self._history.events_at(key, [row.created])
+        said = fact(event)
+        assert isinstance(said, MessageCreated)
+        return said
 
     async def _continued(self, key: Key, reply: Message) -> Message:
         """A reply as it begins: one that goes on from another begins with the text of that."""

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Text
 from rejoinder.entities import Header, Key
@@ -83,7 +83,7 @@ def append_batch(
             rows.add(append, result.first)
     rows.insert()
     for key, place in after.items():
-        places.move(key, Known(known[key].n, place, known[key].is_open))
+        places.move(key, structs.replace(known[key], place=place))
     return results
 
 
