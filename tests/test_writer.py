@@ -125,7 +125,7 @@ async def test_who_rests_is_woken_at_the_next_beat_and_what_it_says_then_is_comm
         async def reply(buffer: DeltaBuffer) -> None:
             for word in ("second", "third"):
                 scene.say(buffer, word)
-                await scene.writer.rest()
+                await scene.writer.rest(waking)
             scene.say(buffer, "last")
 
         await asyncio.gather(*map(reply, buffers))
@@ -137,7 +137,7 @@ async def test_who_rests_is_woken_at_the_next_beat_and_what_it_says_then_is_comm
 async def test_who_rests_is_not_woken_by_what_is_pressing() -> None:
     async with Scene() as scene:
         buffer = await scene.begun()
-        resting = scene.writer.rest()
+        resting = scene.writer.rest(waking)
         await scene.writer.append(creating("another session"))
         await asyncio.sleep(0.1)
         assert not resting.done()
@@ -156,6 +156,11 @@ async def test_after_the_store_was_away_replies_go_on_at_once(monkeypatch: pytes
     assert 0.99 <= await seconds_between_beats(taking=1) < 1.5
 
 
+def waking(soon: bool) -> bool:
+    """A look of one whose rest is over at the next beat."""
+    return False
+
+
 async def seconds_between_beats(taking: float) -> float:
     """From a beat with two replies, whose commit takes so many seconds, to the next."""
 
@@ -169,9 +174,9 @@ async def seconds_between_beats(taking: float) -> float:
         await asyncio.sleep(0.05)  # behind the beat of the first words
         for buffer in buffers:
             scene.say(buffer, "second")
-        await scene.writer.rest()
+        await scene.writer.rest(waking)
         began = asyncio.get_running_loop().time()
-        await scene.writer.rest()
+        await scene.writer.rest(waking)
         return asyncio.get_running_loop().time() - began
 
 

@@ -6,7 +6,7 @@ keeps them.
 """
 
 import abc
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Literal, Self, TypeAlias
 
 from msgspec import Struct
@@ -395,6 +395,34 @@ class Completion(Struct, frozen=True, kw_only=True):
     """None where the upstream did not say."""
 
 
+class ChunkStream:
+    """A reply on its way, as an async iterator: whenever it is asked for more it gives all that has come by then, as one sequence.
+
+    Made of an async generator that does so. A stream that can tell what has come without waiting says so in `ready`.
+    Closing it (or cancelling the task that reads it) closes the upstream's connection before that returns, so that the
+    upstream stops writing.
+    """
+
+    def __init__(self, reads: AsyncGenerator[Sequence[Chunk], None]) -> None:
+        self._reads = reads
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[Sequence[Chunk]]:
+        return self._reads.__anext__()
+
+    def aclose(self) -> Awaitable[None]:
+        return self._reads.aclose()
+
+    def ready(self) -> Sequence[Chunk] | None:
+        """What has come since the last read, without waiting: nothing yet where it is empty. To be asked between two reads.
+
+        None where only the next read can tell: of an end, of a fault, and always where a stream cannot look. Does not raise.
+        """
+        return None
+
+
 class Provider(abc.ABC):
     """Asks models. Used inside `async with`; everything costly (a client, a child process, a model) begins there."""
 
@@ -419,14 +447,12 @@ class Provider(abc.ABC):
         """The very bytes that `stream` sends upstream for a prepared prompt: one JSON object, without a key."""
 
     @abc.abstractmethod
-    def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
-        """Asks once, and yields whenever it is asked for more all that has come by then, as one sequence of chunks.
+    def stream(self, prompt: Prompt) -> ChunkStream:
+        """Asks once, when the first read of the stream is asked for.
 
-        It may be asked some ten times a second only: what the upstream sends meanwhile waits here, or there, and comes together.
-        Returns only after a FinishChunk: whatever else happens is a ProviderError, also an end without a finish.
+        It may be read some ten times a second only: what the upstream sends meanwhile waits here, or there, and comes together.
+        It ends only after a FinishChunk: whatever else happens is a ProviderError, also an end without a finish.
         Texts hold neither lone surrogates nor NUL: what an upstream sends of these is replaced by U+FFFD.
-        Closing the generator (or cancelling the task that reads it) closes the upstream's connection before it returns,
-        so that the upstream stops writing.
         """
 
     @abc.abstractmethod

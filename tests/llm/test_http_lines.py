@@ -11,9 +11,9 @@ import pytest
 from asking import client_of, get, has_come, refused
 from raw_server import Connection, Talk, serving
 from rejoinder.errors import ProviderError
+from rejoinder.llm.answer_stream import rest_of
 from rejoinder.llm.http_client import HttpClient
 from rejoinder.llm.http_line import MOST, READ
-from rejoinder.llm.openai import rest_of
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 HI = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
@@ -345,7 +345,7 @@ async def test_an_event_loop_that_cannot_tell_what_is_there_is_not_needed(monkey
 
 
 async def test_a_whole_body_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rejoinder.llm.openai.WHOLE", 1)
+    monkeypatch.setattr("rejoinder.llm.answer_stream.WHOLE", 1)
     async with serving(always(HI)) as server, client_of(server.url) as client, client.ask("GET", "/x") as answer:
         with pytest.raises(ProviderError) as caught:
             await rest_of(answer)

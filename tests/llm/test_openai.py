@@ -308,7 +308,7 @@ async def test_a_finished_reply_waits_only_so_long_for_an_end_that_does_not_come
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Some servers hold the connection open after the last chunk, or cut it."""
-    monkeypatch.setattr("rejoinder.llm.openai.AFTER_FINISH", 0.1)
+    monkeypatch.setattr("rejoinder.llm.answer_stream.AFTER_FINISH", 0.1)
     for how in (b"hold", b"reset"):
         async with Finishing(how) as base_url, OpenAIProvider("k", base_url) as provider:
             began = time.monotonic()

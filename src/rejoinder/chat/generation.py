@@ -8,11 +8,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct, structs
 
-from rejoinder.abc import Chunk, FinishChunk, Prompt, TextChunk, UsageChunk
+from rejoinder.abc import Chunk, ChunkStream, FinishChunk, Prompt, TextChunk, UsageChunk
 from rejoinder.chat import attempts, prompt_record
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.deltas import DeltaBuffer
@@ -50,6 +51,7 @@ class Generation:
         self.reply = start.reply
         self.mine = start.mine
         self._tools = tools
+        self._writer = tools.decisions.writer
         self._models = start.models
         self._params = start.params
         self._text = ReplyText.of(start.reply)
@@ -80,7 +82,7 @@ class Generation:
     async def commit_text(self) -> None:
         """Commits what is left of the text, without an end: whoever takes the reply over goes on from it."""
         if (append := self._buffer.take()) is not None:
-            await self._tools.decisions.writer.append(append, self.mine.epoch)
+            await self._writer.append(append, self.mine.epoch)
 
     async def _ask(self) -> Outcome:
         """Asks in a task of its own, so that halting cancels the asking and not the end of the reply."""
@@ -176,7 +178,7 @@ class Generation:
 
         Between two reads it rests until the next commit gathers: what came sooner would wait there, read piece by piece.
         """
-        writer, buffer = self._tools.decisions.writer, self._buffer
+        writer, buffer = self._writer, self._buffer
         provider, model = self._tools.models.resolve(self._models[0])
         composed = self._composed = self._composed or await self._compose()
         self._spending.begin(composed.messages, self._text.size)
@@ -185,18 +187,33 @@ class Generation:
             asked = await provider.prepare(Prompt(model=model, messages=composed.messages, params=params))
             self._tell_prompt(provider.body(asked), asked, composed)
             async with aclosing(provider.stream(asked)) as reads:
+                look = partial(self._look, reads, watchdog)
                 async for chunks in reads:
                     watchdog.heard()
                     self._take(chunks)
-                    writer.write(buffer)
+                    if not (self._finish or buffer.refused):
+                        await writer.rest(look)
                     if buffer.refused:
                         return stopped()
-                    if not self._finish:
-                        await writer.rest()
                     watchdog.go_on()
         if self._finish == "content_filter":
             return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
         return Outcome(status=Status.COMPLETED, finish_reason=self._finish_reason())
+
+    def _look(self, reads: ChunkStream, watchdog: Watchdog, soon: bool) -> bool:
+        """Takes at a beat what has come. Whether the reply rests on: not where the stream has to be waited for, nor at its end.
+
+        Where nothing has come it does if it is looked at again `soon`: to be told by the event loop costs as much as some looks.
+        """
+        chunks = reads.ready()
+        if chunks:
+            watchdog.heard()
+            self._take(chunks)
+            return not (self._finish or self._buffer.refused)
+        if chunks is None:
+            return False
+        watchdog.silent()
+        return soon
 
     def _finish_reason(self) -> str:
         """In the words of Chat Completions: some servers end tool calls with `stop`, others with what they were called once."""
@@ -245,6 +262,7 @@ class Generation:
         return mine is not None and not mine.stopping and mine.epoch == self.mine.epoch
 
     def _take(self, chunks: Sequence[Chunk]) -> None:
+        self._writer.write(self._buffer)
         for chunk in chunks:
             match chunk:
                 case TextChunk():

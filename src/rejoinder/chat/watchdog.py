@@ -27,8 +27,10 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._over = self._loop.time() + limits.max_seconds
         self._last = 0.0
+        """When the upstream was heard last, or began to be waited for."""
+        self._looked: float | None = None
+        """Until when it is known to have been silent since, where it is looked at now and then. None where it is waited for."""
         self._heard = False
-        self._paused = False
         self._fault: ProviderError | None = None
 
     @contextmanager
@@ -49,28 +51,33 @@ class Watchdog:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._last, self._heard, self._paused, self._fault = self._loop.time(), False, False, None
+        self._last, self._looked, self._heard, self._fault = self._loop.time(), None, False, None
         self._timer: asyncio.Handle = self._loop.call_soon(self._look)
 
     def heard(self) -> None:
-        """The upstream has said something. It is not waited for, until `go_on`."""
-        self._heard = self._paused = True
+        """The upstream has said something. It is not waited for until `go_on`: what it says now is met at a later look."""
+        self._heard = True
+        self._last = self._looked = self._loop.time()
+
+    def silent(self) -> None:
+        """A look has met nothing."""
+        self._looked = self._loop.time()
 
     def go_on(self) -> None:
-        self._paused, self._last = False, self._loop.time()
+        self._last, self._looked = self._loop.time(), None
 
     def _look(self) -> None:
         now = self._loop.time()
         silence = self._limits.stall_timeout if self._heard else self._limits.first_token_timeout
-        silent_until = now + silence if self._paused else self._last + silence
+        left = silence - ((now if self._looked is None else self._looked) - self._last)
         if now >= self._over:
             self._give_up("reply_too_long", f"The reply took longer than {self._limits.max_seconds:g} s.")
-        elif now >= silent_until:
+        elif left <= 0:
             code = "upstream_stalled" if self._heard else "upstream_timeout"
             self._give_up(code, f"The upstream was silent for {silence:g} s.")
         else:
             # Before the first piece the limit of a stall, which may be the shorter, can come to count at any time.
-            when = min(silent_until, self._over, now + self._limits.stall_timeout)
+            when = min(now + left, self._over, now + self._limits.stall_timeout)
             self._timer = self._loop.call_at(when, self._look)
 
     def _give_up(self, code: str, detail: str) -> None:

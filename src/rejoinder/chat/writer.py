@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
 from rejoinder.chat.deltas import DeltaBuffer
@@ -36,6 +37,9 @@ of them, and does not fall behind."""
 SETTLE = 3
 """Turns of the event loop that replies have at a beat, to read and to end."""
 
+Look: TypeAlias = Callable[[bool], bool]
+"""Looks at a beat what a reply has to say, and writes it; told whether there is another look soon. Returns whether the reply rests on."""
+
 BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between tries of a commit that the store did not take; the last goes on for ever."""
 
@@ -55,7 +59,9 @@ class Writer:
         self._pressing = asyncio.Event()
         self._beat = 0.0
         """When the next one is, in seconds of the event loop."""
-        self._resting: list[asyncio.Future[None]] = []
+        self._resting: list[tuple[asyncio.Future[None], Look]] = []
+        self._busy = False
+        """Whether the last beat had so many appends that the next one comes after the whole pause."""
         self._task: asyncio.Task[None] | None = None
         self.failing: StoreUnavailable | None = None
         """Why the commit that is being tried has not been taken yet."""
@@ -107,10 +113,11 @@ class Writer:
         self._written[buffer] = None
         self._want(buffer.pressing)
 
-    def rest(self) -> asyncio.Future[None]:
-        """Done at the next beat: what is written then is committed right away."""
+    def rest(self, look: Look) -> asyncio.Future[None]:
+        """Calls `look` at each beat, until it says that the rest is over: what is written then, or by who rested, is committed
+        right away. What it raises is raised by the future."""
         woken = self._loop.create_future()
-        self._resting.append(woken)
+        self._resting.append((woken, look))
         self._wanted.set()
         return woken
 
@@ -124,8 +131,9 @@ class Writer:
             await self._wanted.wait()
             await self._pressing_or_beat()
             if (began := self._loop.time()) >= self._beat:
-                await self._wake_resting()
+                await self._look_at_resting()
                 size = await self._commit_all()
+                self._busy = EACH * size >= PACE
                 load = (self._loop.time() - began) / LOAD if size > 1 else 0
                 self._beat = began + max(min(PACE, EACH * size), min(SLOWEST, load))
             else:
@@ -140,13 +148,24 @@ class Writer:
             async with asyncio.timeout_at(self._beat):
                 await self._pressing.wait()
 
-    async def _wake_resting(self) -> None:
+    async def _look_at_resting(self) -> None:
         resting, self._resting = self._resting, []
-        for woken in resting:
-            if not woken.done():
-                woken.set_result(None)
-        for _ in range(SETTLE):
-            await asyncio.sleep(0)
+        self._resting += [each for each in resting if self._rests_on(*each)]
+        if len(self._resting) < len(resting):
+            for _ in range(SETTLE):
+                await asyncio.sleep(0)
+
+    def _rests_on(self, woken: asyncio.Future[None], look: Look) -> bool:
+        if woken.done():  # cancelled
+            return False
+        try:
+            if look(self._busy):
+                return True
+        except Exception as fault:  # noqa: BLE001 - raised where it is waited for
+            woken.set_exception(fault)
+        else:
+            woken.set_result(None)
+        return False
 
     async def _commit_all(self) -> int:
         """Commits what there is, and tells of how many appends it was."""

@@ -82,10 +82,25 @@ class Answer:
                     self._whole = True
                 else:
                     raise error_on_the_way("cut")
-        except TimeoutError:
-            raise error_on_the_way("silent") from None
         except OSError as fault:
-            raise error_on_the_way("cut") from fault
+            raise _broken(fault) from fault
+        return self._taken()
+
+    def ready(self) -> bytes | None:
+        """What has come of the body since the last `read`, without waiting: b"" is nothing yet. None where only `read` can tell."""
+        if self._body or self._fault is not None or self._whole:
+            return None
+        try:
+            data = self.line.receive()
+        except OSError as fault:
+            self._fault = _broken(fault)
+            return None
+        if not data:
+            return None if data is not None else b""
+        self._parse(data)
+        return None if self._fault is not None or self._whole else self._taken()
+
+    def _taken(self) -> bytes:
         body, self._body = self._body, []
         return body[0] if len(body) == 1 else b"".join(body)
 
@@ -147,3 +162,7 @@ class Answer:
             self._compressed = None  # no more is made of it
             self._fault = self._fault or error_on_the_way("compressed")
         return inflated
+
+
+def _broken(fault: OSError) -> ProviderError:
+    return error_on_the_way("silent" if isinstance(fault, TimeoutError) else "cut")

@@ -13,7 +13,7 @@ from typing import Self
 
 from msgspec import Struct
 
-from rejoinder.abc import Chunk, Completion, Prompt, Provider
+from rejoinder.abc import Chunk, ChunkStream, Completion, Prompt, Provider
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import completion_of
 from rejoinder.llm.local_process import ModelProcess, usable_threads
@@ -85,19 +85,8 @@ class LocalProvider(Provider):
     def prefills(self, model: str) -> bool:
         return True
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
-        asked = as_asked(prompt)
-        async with self._turn:
-            child = await self._ready()
-            try:
-                async with aclosing(child.client.stream(asked)) as reads:
-                    async for chunks in reads:
-                        yield chunks
-            except ProviderError as error:
-                # Whoever asks next must not meet the same child while it dies.
-                if error.code in CUT and await child.process.exited(SETTLE):
-                    logger.error("the local model died; the next prompt loads it again")  # noqa: TRY400 - its last words are in the log
-                raise
+    def stream(self, prompt: Prompt) -> ChunkStream:
+        return ChunkStream(self._read(as_asked(prompt)))
 
     async def complete(self, prompt: Prompt) -> Completion:
         # Streamed, since llama.cpp writes on when the reader of an unstreamed reply leaves, and repeats a prefill in it.
@@ -112,6 +101,19 @@ class LocalProvider(Provider):
 
     def window(self, model: str) -> int | None:
         return self._context
+
+    async def _read(self, asked: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
+        async with self._turn:
+            child = await self._ready()
+            try:
+                async with aclosing(child.client.stream(asked)) as reads:
+                    async for chunks in reads:
+                        yield chunks
+            except ProviderError as error:
+                # Whoever asks next must not meet the same child while it dies.
+                if error.code in CUT and await child.process.exited(SETTLE):
+                    logger.error("the local model died; the next prompt loads it again")  # noqa: TRY400 - its last words are in the log
+                raise
 
     async def _ready(self) -> _Child:
         """The model, loaded again where it has died or did not load: once for all who wait, and never by itself.

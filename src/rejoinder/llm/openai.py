@@ -9,15 +9,16 @@ Each time that an upstream is asked is one call here.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 
 from msgspec import structs
 
-from rejoinder.abc import Chunk, Completion, Prompt, Provider
+from rejoinder.abc import ChunkStream, Completion, Prompt, Provider
 from rejoinder.errors import ProviderError
-from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, decode_completion
+from rejoinder.llm.answer_stream import AnswerStream, rest_of
+from rejoinder.llm.chat_completions import decode_completion
 from rejoinder.llm.http_answer import Answer
 from rejoinder.llm.http_client import HttpClient
 from rejoinder.llm.openai_request import (
@@ -27,7 +28,6 @@ from rejoinder.llm.openai_request import (
     checked_key,
     decode_models,
     headers_of,
-    is_whole,
     proxy_of,
     request_body,
     secrets,
@@ -44,12 +44,6 @@ LISTING = 10.0
 """Seconds that it may take."""
 REFUSED = 1 << 20
 """Bytes of a refusal that are read."""
-WHOLE = 64 << 20
-"""Bytes of a body that is not a stream at most."""
-AFTER_FINISH = 5.0
-"""Seconds that a reply which has finished waits for its usage and its end."""
-AFTER_DONE = 0.1
-"""Seconds that a connection waits for the end of its last answer, to be used again."""
 
 
 class OpenAIProvider(Provider):
@@ -111,23 +105,8 @@ class OpenAIProvider(Provider):
         self._encoded = (prompt, body)
         return body
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
-        async with self._asked(prompt, stream=True) as answer:
-            if is_whole(answer.headers.get("content-type", "")):  # the upstream does not stream
-                yield chunks_of(decode_completion(await rest_of(answer), self._secrets))
-                return
-            decoder = StreamDecoder(self._secrets)
-            while not (decoder.finished or decoder.done or decoder.fault) and (data := await answer.read()):
-                if chunks := decoder.feed(data):
-                    yield chunks
-            loop = asyncio.get_running_loop()
-            until = loop.time() + AFTER_FINISH
-            while not (decoder.done or decoder.fault) and (data := await _extra(answer, until)):
-                if chunks := decoder.feed(data):
-                    yield chunks
-            if not decoder.fault:
-                await _extra(answer, loop.time() + AFTER_DONE)
-            decoder.finish()
+    def stream(self, prompt: Prompt) -> ChunkStream:
+        return AnswerStream(lambda: self._asked(prompt, stream=True), self._secrets)
 
     async def complete(self, prompt: Prompt) -> Completion:
         async with self._asked(prompt, stream=False) as answer:
@@ -192,24 +171,6 @@ class OpenAIProvider(Provider):
                 return decode_models(await rest_of(answer))
         except TimeoutError:
             raise ProviderError("upstream_timeout", "The upstream did not list its models in time.") from None
-
-
-async def _extra(answer: Answer, until: float) -> bytes:
-    """What comes behind a reply that is whole: its usage, and the end, b"". What goes wrong now does not spoil it, and ends it too."""
-    with contextlib.suppress(ProviderError, TimeoutError):
-        async with asyncio.timeout_at(until):
-            return await answer.read()
-    return b""
-
-
-async def rest_of(answer: Answer) -> bytes:
-    """The whole body. Raises ProviderError."""
-    body = bytearray()
-    while data := await answer.read():
-        body += data
-        if len(body) > WHOLE:
-            raise ProviderError("upstream_malformed", "The upstream sent an answer without end.")
-    return bytes(body)
 
 
 async def _refusal(answer: Answer, secrets: Sequence[str]) -> ProviderError:

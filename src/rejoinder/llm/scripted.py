@@ -8,7 +8,7 @@ from typing import Self
 
 from msgspec import structs
 
-from rejoinder.abc import Chunk, Completion, Prompt, Provider, TextChunk
+from rejoinder.abc import Chunk, ChunkStream, Completion, Prompt, Provider, TextChunk
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.chat_completions import completion_of
 from rejoinder.llm.openai_request import request_body
@@ -58,7 +58,30 @@ class ScriptedProvider(Provider):
     def prefills(self, model: str) -> bool:
         return True
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
+    def stream(self, prompt: Prompt) -> ChunkStream:
+        return ChunkStream(self._play(prompt))
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        async with aclosing(self.stream(prompt)) as reads:
+            return completion_of([chunk async for chunks in reads for chunk in chunks])
+
+    async def models(self) -> list[str]:
+        return list(dict.fromkeys((self._default or BUILT_IN[0], *BUILT_IN)))
+
+    def window(self, model: str) -> int | None:
+        try:
+            return parse(model or self._default).window or None
+        except BadScript:
+            return None
+
+    def accepts(self, model: str) -> bool:
+        try:
+            parse(model)
+        except BadScript:
+            return False
+        return True
+
+    async def _play(self, prompt: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         answer = self._answer(prompt)
         script = answer.script
         if answer.too_long:
@@ -80,26 +103,6 @@ class ScriptedProvider(Provider):
             gathered.append(chunk)
             size += len(chunk.text) if isinstance(chunk, TextChunk) else 0
         yield gathered
-
-    async def complete(self, prompt: Prompt) -> Completion:
-        async with aclosing(self.stream(prompt)) as reads:
-            return completion_of([chunk async for chunks in reads for chunk in chunks])
-
-    async def models(self) -> list[str]:
-        return list(dict.fromkeys((self._default or BUILT_IN[0], *BUILT_IN)))
-
-    def window(self, model: str) -> int | None:
-        try:
-            return parse(model or self._default).window or None
-        except BadScript:
-            return None
-
-    def accepts(self, model: str) -> bool:
-        try:
-            parse(model)
-        except BadScript:
-            return False
-        return True
 
     def _answer(self, prompt: Prompt) -> Answer:
         try:
