@@ -51,7 +51,7 @@ class Log:
         first = await self._append(Append(key=KEY, drafts=drafts))
         events = tuple(Event(first + at, told.type, told.message_id, told.data) for at, told in enumerate(drafts))
         if wake != "lost":
-            self.tails.push(Wake(KEY, events if wake == "whole" else ()))
+            self.tails.push([Wake(KEY, events if wake == "whole" else ())])
         return list(events)
 
     async def _append(self, append: Append) -> int:

@@ -324,6 +324,9 @@ class Wake(Struct, frozen=True):
     elsewhere: bool = False
 
 
+Listener: TypeAlias = Callable[[Sequence[Wake]], None]
+
+
 class Signals(abc.ABC):
     """Carries wake-ups to every process that reads. Used inside `async with`."""
 
@@ -341,8 +344,9 @@ class Signals(abc.ABC):
         """Sends wakes, to this process at once. Neither waits nor raises."""
 
     @abc.abstractmethod
-    def listen(self, listener: Callable[[Wake], None]) -> None:
-        """Calls `listener` with every wake, this process's own included, on the event loop. It must not raise."""
+    def listen(self, listener: Listener) -> None:
+        """Calls `listener` with every wake, this process's own included, on the event loop: with those that came together at once,
+        and after all who listened before it. It must not raise."""
 
 
 # --- Provider ----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Wakes by LISTEN and NOTIFY: hints, that reach everyone where they can, and never stand in the way of whoever sends them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
@@ -34,8 +34,8 @@ class Ear:
         self._more = asyncio.Event()
         signals.listen(self._hear)
 
-    def _hear(self, wake: Wake) -> None:
-        self.heard.append(structs.replace(wake, elsewhere=False))
+    def _hear(self, wakes: Sequence[Wake]) -> None:
+        self.heard += (structs.replace(wake, elsewhere=False) for wake in wakes)
         self._more.set()
 
     async def until(self, wanted: Wake, seconds: float = 10) -> None:

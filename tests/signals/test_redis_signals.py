@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -43,8 +43,8 @@ class Ear:
         self._changed = asyncio.Event()
         heard_from.listen(self._hear)
 
-    def _hear(self, wake: Wake) -> None:
-        self.wakes.append(wake)
+    def _hear(self, wakes: Sequence[Wake]) -> None:
+        self.wakes += wakes
         self._changed.set()
 
     async def until(self, is_so: Callable[[list[Wake]], bool]) -> list[Wake]:

@@ -57,10 +57,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings.store))
         signals = await stack.enter_async_context(open_signals(settings.store, settings.signals))
-        signals.listen(app.state.metrics.on_wake)
+        signals.listen(app.state.metrics.on_wakes)
         models = await _open_models(stack, settings)
         chat = Chat(store, signals, models, _rules(settings))
         app.state.chat = await stack.enter_async_context(chat)
+        signals.listen(lambda _: streams.outbox.send())  # the last to be told: now readers have been given all there is
 
         async def drain() -> None:
             await chat.drain(settings.drain)

@@ -6,11 +6,14 @@ are written by ASGI alone, and closed in the server's own way: the same bytes at
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
+
+log = logging.getLogger(__name__)
 
 CYCLE = "rejoinder.cycle"
 """Where the scope of a request carries it."""
@@ -89,12 +92,39 @@ async def left(receive: Receive) -> None:
         pass
 
 
+class Outbox:
+    """What was posted while a commit was told, until all readers have been told of it.
+
+    Then it is written in one go. Whoever takes it in (a proxy on the same machine, most of all) is woken by the first piece, and
+    still there for the others; between two pieces each would wake it, and it the other processor.
+    """
+
+    __slots__ = ("_posted",)
+
+    def __init__(self) -> None:
+        self._posted: list[tuple[Any, bytes]] = []
+
+    def post(self, transport: Any, body: bytes) -> None:
+        self._posted.append((transport, body))
+
+    def send(self) -> None:
+        posted, self._posted = self._posted, []
+        for transport, body in posted:
+            try:
+                transport.write(body)
+            except Exception:
+                # A fault in the way to one reader is that reader's own. It can resume; what it has is not known.
+                log.exception("a reader could not be written to")
+                transport.abort()
+
+
 class Wire:
     """The body of a response that has started, past ASGI: most of what a reader costs is the way there."""
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle", "_outbox")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, outbox: Outbox) -> None:
+        self._outbox = outbox
         cycle = self._cycle = _cycle_of(scope)
         if cycle is not None:
             # A reader that takes nothing soon makes us wait, and holds no more than this and one piece of its own.
@@ -112,11 +142,21 @@ class Wire:
 
     def write(self, body: bytes) -> bool:
         """Sends the next piece at once. False where that cannot be: then nothing was sent, and ASGI's way is the one."""
+        if takes := self._takes(body):
+            self._cycle.transport.write(_chunk(body))
+        return takes
+
+    def post(self, body: bytes) -> bool:
+        """The same with the outbox, which has to be sent before anything else is done."""
+        if takes := self._takes(body):
+            self._outbox.post(self._cycle.transport, _chunk(body))
+        return takes
+
+    def _takes(self, body: bytes) -> bool:
         cycle = self._cycle
-        if cycle is None or len(body) > AT_ONCE or cycle.flow.write_paused or cycle.response_complete or self.closed:
-            return False
-        cycle.transport.write(_chunk(body))
-        return True
+        return not (
+            cycle is None or len(body) > AT_ONCE or cycle.flow.write_paused or cycle.response_complete or self.closed
+        )
 
 
 def _cycle_of(scope: Scope) -> Any:

@@ -1,5 +1,8 @@
 """Figures for Prometheus, read off the wakes: whatever was committed is counted, once, where it was committed."""
 
+from collections import Counter as CountOf
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -23,11 +26,12 @@ class Metrics:
         self._live = Gauge("rejoinder_live_replies", "Replies that are being written here.", registry=registry)
         self._streams = Gauge("rejoinder_open_streams", "Streams that are being read here.", registry=registry)
 
-    def on_wake(self, wake: Wake) -> None:
-        if wake.elsewhere:
-            return  # it is counted there
-        for event in wake.events:
-            self._count(self._events, event.type)
+    def on_wakes(self, wakes: Sequence[Wake]) -> None:
+        # What was committed elsewhere is counted there.
+        events = [event for wake in wakes if not wake.elsewhere for event in wake.events]
+        for kind, number in CountOf(event.type for event in events).items():
+            self._count(self._events, kind, number=number)
+        for event in events:
             if event.type == "message.ended" and isinstance(said := fact(event), MessageEnded):
                 self._count_end(said)
 

@@ -47,6 +47,7 @@ class Streams:
 
     def __init__(self, limit: int, write_timeout: float) -> None:
         self.write_timeout = write_timeout
+        self.outbox = connection.Outbox()
         self.letting_go = False
         self._limit = limit
         self._open: dict[asyncio.Task[object], bool] = {}
@@ -121,11 +122,11 @@ class EventStream(Response):
             departure.over()
 
     async def _write(self, scope: Scope, send: Send) -> None:
-        wire, lead, until = connection.Wire(scope), RETRY, self._until
+        wire, lead, until = connection.Wire(scope, self._streams.outbox), RETRY, self._until
 
         def take(piece: Piece) -> bool:
             # The first frames and the last ones are the task's own: they come with more than themselves.
-            return not lead and piece.ended != until and wire.write(piece.body)
+            return not lead and piece.ended != until and wire.post(piece.body)
 
         pieces = self._follow(take)
         try:

@@ -6,7 +6,7 @@ too slowly, gets another snapshot. So readers share one feed of encoded frames a
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from rejoinder.abc import Signals, Store, Wake
@@ -28,10 +28,11 @@ class Overview:
         self._polls = not signals.reliable
         self._feeds: dict[str, Feed] = {}
 
-    def push(self, wake: Wake) -> None:
-        feed = self._feeds.get(wake.key.owner)
-        if feed is not None:
-            feed.take(wake)
+    def push(self, wakes: Sequence[Wake]) -> None:
+        if self._feeds:
+            for wake in wakes:
+                if (feed := self._feeds.get(wake.key.owner)) is not None:
+                    feed.take(wake)
 
     async def check(self, owner: str) -> None:
         """Raises StoreUnavailable where a snapshot cannot be taken now."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from rejoinder.abc import Wake
@@ -45,15 +45,16 @@ class Replies:
         tail = self._tails.hold(key)
         self._spawn(self._run(generation)).add_done_callback(lambda _: self._tails.let_go(key, tail))
 
-    def on_wake(self, wake: Wake) -> None:
+    def on_wakes(self, wakes: Sequence[Wake]) -> None:
         """Halts what someone, on this worker or another, asked to stop: the durable event is the order."""
-        if wake.deleted or not wake.events:
-            if mine := [reply for (key, _), reply in self._live.items() if key == wake.key]:
-                self._spawn(self._look(wake.key, mine))
-            return
-        for event in wake.events:
-            if event.type == "message.stopping" and (generation := self._live.get((wake.key, event.message_id or ""))):
-                generation.halt(stopped())
+        for wake in wakes:
+            if wake.deleted or not wake.events:
+                if there := [reply for (key, _), reply in self._live.items() if key == wake.key]:
+                    self._spawn(self._look(wake.key, there))
+                continue
+            for event in wake.events:
+                if event.type == "message.stopping" and (mine := self._live.get((wake.key, event.message_id or ""))):
+                    mine.halt(stopped())
 
     def look(self) -> None:
         """Looks whether a live reply is to stop, where the wake that said so may have been lost. Returns at once."""

@@ -98,7 +98,7 @@ class Chat:
     async def __aenter__(self) -> Self:
         self._signals.listen(self._tails.push)
         self._signals.listen(self.overview.push)
-        self._signals.listen(self.replies.on_wake)
+        self._signals.listen(self.replies.on_wakes)
         await self._worker.start()
         return self
 

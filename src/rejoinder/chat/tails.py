@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -200,13 +200,14 @@ class Tails:
     def __init__(self) -> None:
         self._tails: dict[Key, Tail] = {}
 
-    def push(self, wake: Wake) -> None:
-        tail = self._tails.get(wake.key)
-        if tail is not None:
-            tail.push(wake)
-            if wake.deleted:
-                # A session that is made again under this id is another one: its readers get a tail of their own.
-                del self._tails[wake.key]
+    def push(self, wakes: Sequence[Wake]) -> None:
+        for wake in wakes:
+            tail = self._tails.get(wake.key)
+            if tail is not None:
+                tail.push(wake)
+                if wake.deleted:
+                    # A session that is made again under this id is another one: its readers get a tail of their own.
+                    del self._tails[wake.key]
 
     def hold(self, key: Key) -> Tail:
         """The tail of a session, which is kept until it is let go as often as it was held."""

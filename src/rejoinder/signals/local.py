@@ -1,16 +1,16 @@
 """Wake-ups within one process: a call of each listener. Enough wherever one process holds the store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
-from rejoinder.abc import Signals, Wake
+from rejoinder.abc import Listener, Signals, Wake
 
 
 class LocalSignals(Signals):
     reliable = True
 
     def __init__(self) -> None:
-        self._listeners: list[Callable[[Wake], None]] = []
+        self._listeners: list[Listener] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -19,9 +19,8 @@ class LocalSignals(Signals):
         self._listeners.clear()
 
     def publish(self, wakes: Sequence[Wake]) -> None:
-        for wake in wakes:
-            for listener in self._listeners:
-                listener(wake)
+        for listener in self._listeners:
+            listener(wakes)
 
-    def listen(self, listener: Callable[[Wake], None]) -> None:
+    def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)

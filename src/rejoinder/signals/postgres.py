@@ -8,13 +8,13 @@ nothing fails with it: what cannot be sent is forgotten, and readers look for th
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import asyncpg
 import msgspec
 
-from rejoinder.abc import Signals, Wake
+from rejoinder.abc import Listener, Signals, Wake
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured
 from rejoinder.events import Event
@@ -45,7 +45,7 @@ class PostgresSignals(Signals):
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._listeners: list[Callable[[Wake], None]] = []
+        self._listeners: list[Listener] = []
         self._waiting: dict[Key, Wake] = {}
         self._wanted = asyncio.Event()
         self._connection: Connection = None
@@ -71,16 +71,16 @@ class PostgresSignals(Signals):
             await close(self._connection)
 
     def publish(self, wakes: Sequence[Wake]) -> None:
+        for listener in self._listeners:
+            listener(wakes)
         for wake in wakes:
-            for listener in self._listeners:
-                listener(wake)
             earlier = self._waiting.pop(wake.key, None)
             self._waiting[wake.key] = wake if earlier is None else _both(earlier, wake)
         while len(self._waiting) > WAITING:
             del self._waiting[next(iter(self._waiting))]
         self._wanted.set()
 
-    def listen(self, listener: Callable[[Wake], None]) -> None:
+    def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
     async def _run(self) -> None:
@@ -129,9 +129,8 @@ class PostgresSignals(Signals):
         except (msgspec.DecodeError, TypeError):
             log.warning("somebody else sends on the channel %s", channel)
             return
-        for wake in wakes:
-            for listener in self._listeners:
-                listener(wake)
+        for listener in self._listeners:
+            listener(wakes)
 
 
 def _both(earlier: Wake, later: Wake) -> Wake:

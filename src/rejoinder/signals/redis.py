@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from rejoinder.abc import Signals, Wake
+from rejoinder.abc import Listener, Signals, Wake
 from rejoinder.entities import Key
 from rejoinder.errors import StoreUnavailable
 from rejoinder.events import Event
@@ -47,7 +47,7 @@ class RedisSignals(Signals):
         self._channel = f"{url.names}wakes:{url.database}"
         self._me = uuid.uuid4().bytes
         self._client: Any = None
-        self._listeners: list[Callable[[Wake], None]] = []
+        self._listeners: list[Listener] = []
         self._waiting: dict[Key, Wake] = {}
         self._wanted = asyncio.Event()
         self._heard = asyncio.Event()
@@ -88,20 +88,20 @@ class RedisSignals(Signals):
         self._listeners.clear()
 
     def publish(self, wakes: Sequence[Wake]) -> None:
+        self._tell(wakes)
         for wake in wakes:
-            self._tell(wake)
             waiting = self._waiting.pop(wake.key, None)
             self._waiting[wake.key] = _together(waiting, wake)
         for key in list(islice(self._waiting, max(0, len(self._waiting) - MOST_WAITING))):
             del self._waiting[key]
         self._wanted.set()
 
-    def listen(self, listener: Callable[[Wake], None]) -> None:
+    def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
-    def _tell(self, wake: Wake) -> None:
+    def _tell(self, wakes: Sequence[Wake]) -> None:
         for listener in self._listeners:
-            listener(wake)
+            listener(wakes)
 
     # out
 
@@ -163,8 +163,7 @@ class RedisSignals(Signals):
         except msgspec.DecodeError:
             log.debug("a message in the channel of wakes is none of ours")
             return
-        for wake in map(_wake, sent):
-            self._tell(wake)
+        self._tell([_wake(each) for each in sent])
 
 
 class _Away:
