@@ -29,7 +29,7 @@ EACH, PACE = 0.004, 0.075
 """Seconds from one beat to the next: so many for each append that the last one had, at most `PACE`. A service with few replies hardly
 waits, and one with many soon comes to the whole pause. Who reads does not see it: some words come thirteen times a second."""
 
-LOAD, SLOWEST = 0.6, 0.25
+LOAD, SLOWEST = 0.9, 0.25
 """How much of the time beats of many replies may take. Where one took longer than its share of `PACE`, the next comes later, though
 not later than so many seconds, and finds more: so a service with more replies than it can serve at that pace does less for each
 of them, and does not fall behind."""

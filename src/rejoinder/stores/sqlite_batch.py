@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Text
 from rejoinder.entities import Header, Key
@@ -42,13 +42,14 @@ class Places:
         self.newest = Newest()
 
     def find(self, connection: sqlite3.Connection, key: Key) -> Known | None:
-        if key not in self._known:
+        found = self._known.get(key)
+        if found is None:
             row = connection.execute(_sql()["place"], {"owner": key.owner, "id": key.session_id}).fetchone()
             if row is None:
                 return None
             n, version, last_seq, is_open = row
-            self._known[key] = Known(n, Place(version, last_seq or 0), bool(is_open))
-        return self._known[key]
+            found = self._known[key] = Known(n, Place(version, last_seq or 0), bool(is_open))
+        return found
 
     def move(self, key: Key, known: Known) -> None:
         if len(self._known) >= PLACES:
@@ -83,7 +84,8 @@ def append_batch(
             rows.add(append, result.first)
     rows.insert()
     for key, place in after.items():
-        places.move(key, structs.replace(known[key], place=place))
+        before = known[key]
+        places.move(key, Known(before.n, place, before.is_open))
     return results
 
 
