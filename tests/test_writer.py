@@ -145,6 +145,78 @@ async def test_who_rests_is_not_woken_by_what_is_pressing() -> None:
         resting.cancel()
 
 
+async def test_who_rests_is_looked_at_at_each_beat_until_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "PACE", 0.02)
+    async with Scene() as scene:
+        buffer, words = await scene.begun(), ["second", "third", "fourth"]
+        before = len(scene.store.commits)
+
+        def look(soon: bool) -> bool:
+            scene.say(buffer, words.pop(0))
+            return bool(words)
+
+        async with asyncio.timeout(SOON):
+            await scene.writer.rest(look)
+        assert not words
+        await scene.until(before + 3)
+        assert scene.store.commits[before:] == [1, 1, 1], "what a look says is committed with its beat"
+
+
+async def test_what_a_look_raises_is_raised_where_it_is_waited_for_and_hurts_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writers, "PACE", 0.02)
+
+    def fault(soon: bool) -> bool:
+        raise ValueError("of one")
+
+    async with Scene() as scene:
+        await scene.begun()
+        one, other = scene.writer.rest(fault), scene.writer.rest(waking)
+        async with asyncio.timeout(SOON):
+            await other
+            with pytest.raises(ValueError, match="of one"):
+                await one
+            await scene.writer.append(creating("another session"))
+
+
+async def test_who_has_left_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "PACE", 0.02)
+    looks: list[bool] = []
+
+    def look(soon: bool) -> bool:
+        looks.append(soon)
+        return False
+
+    async with Scene() as scene:
+        await scene.begun()
+        left, stays = scene.writer.rest(look), scene.writer.rest(waking)
+        left.cancel()
+        async with asyncio.timeout(SOON):
+            await stays
+    assert not looks
+
+
+async def test_a_look_is_told_whether_there_is_another_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is where so many are written that the next beat comes after the whole pause, whoever has something to say then."""
+    monkeypatch.setattr(writers, "EACH", 0.01)
+    monkeypatch.setattr(writers, "PACE", 0.03)
+    async with Scene() as scene:
+        buffers = [await scene.begun() for _ in range(3)]
+        told: list[bool] = []
+        for speaking in (1, 3, 3, 0, 0):
+
+            def look(soon: bool, speaking: int = speaking) -> bool:
+                told.append(soon)
+                for buffer in buffers[:speaking]:
+                    scene.say(buffer, "word")
+                return False
+
+            async with asyncio.timeout(SOON):
+                await scene.writer.rest(look)
+        assert told == [False, False, True, True, False]
+
+
 async def test_a_service_whose_beats_take_long_has_them_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "PACE", 0.01)
     monkeypatch.setattr(writers, "SLOWEST", LONG)

@@ -1,6 +1,7 @@
 """Whatever an upstream does, the reply ends honestly: with its code, with every character that came, and with its usage.
 
-The whole way: a scripted Chat Completions server, the `openai` provider, the service, and a reader of the stream.
+The whole way: a scripted Chat Completions server, the `openai` provider, the service, and a reader of the stream. In a service that
+has little to do a reply waits for its upstream; in a busy one it is looked at with all others, now and then.
 """
 
 import socket
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from rejoinder.chat.writer import EACH, PACE
 from rejoinder.llm.scripted_answer import full_text
 from rejoinder.testing.upstream import ScriptedUpstream
 from serving import ServerThread, serving
@@ -24,12 +26,19 @@ def upstream() -> Iterator[ScriptedUpstream]:
         yield upstream
 
 
-@pytest.fixture(scope="module")
-def asking(upstream: ScriptedUpstream) -> Iterator[Api]:
+OTHERS = round(2 * PACE / EACH)
+"""Replies that are written all the time in a busy service: enough for its beats to have their whole pause."""
+
+
+@pytest.fixture(scope="module", params=["quiet", "busy"])
+def asking(upstream: ScriptedUpstream, request: pytest.FixtureRequest) -> Iterator[Api]:
     """A server that asks that upstream, and gives it up after half a second of silence."""
     with serving(
         model="openai:echo", openai_base_url=upstream.base_url, first_token_timeout=0.5, stall_timeout=0.5
     ) as server:
+        others = [(server.api.session(), script("tokens=100000 pace=0.02")) for _ in range(OTHERS)]
+        for sid, words in others if request.param == "busy" else ():
+            server.api.send_async(sid, words)
         yield server.api
 
 

@@ -1,0 +1,129 @@
+"""A stream that is looked at, or waited for, or both in turn: it says the same, and nothing is lost between the two."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec import Struct, field
+
+from raw_server import Connection, serving
+from rejoinder.abc import Chunk, ChunkStream, FinishChunk, UsageChunk
+from rejoinder.errors import ProviderError
+from rejoinder.llm.chat_completions import completion_of
+from rejoinder.llm.openai import OpenAIProvider
+from rejoinder.testing.heard import asked
+
+TEXT = b'data: {"choices":[{"delta":{"content":" word"}}]}\n\n'
+STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+DONE = b"data: [DONE]\n\n"
+ENDS = {
+    "whole": (STOP + USAGE + DONE, ""),
+    "whole without a word": (STOP, ""),
+    "cut": (b"data: {", "upstream_incomplete"),
+    "unfinished": (DONE, "upstream_incomplete"),
+    "an error": (b'data: {"error":{"message":"no"}}\n\n', "upstream_error"),
+    "an error behind text": (TEXT + b'data: {"error":{"message":"no"}}\n\n', "upstream_error"),
+    "nonsense": (b"data: {]\n\n", "upstream_malformed"),
+}
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+FRAMINGS: dict[str, Callable[[bytes], bytes]] = {
+    "chunked": lambda body: HEAD + b"transfer-encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+    "length": lambda body: HEAD + b"content-length: %d\r\n\r\n" % len(body) + body,
+    "until close": lambda body: HEAD + b"\r\n" + body,
+}
+
+
+class Heard(Struct):
+    chunks: list[Chunk] = field(default_factory=list)
+    looks: int = 0
+    """Those that met something."""
+    code: str = ""
+
+
+async def hear(stream: ChunkStream, looks: list[bool]) -> Heard:
+    """Looks or waits, as told, and waits for all that is left."""
+    heard = Heard()
+    try:
+        async with aclosing(stream) as reads:
+            async for chunks in reads:
+                heard.chunks += chunks
+                while looks and looks.pop(0):
+                    await asyncio.sleep(0.002)
+                    if (found := reads.ready()) is None:
+                        break
+                    heard.looks += bool(found)
+                    heard.chunks += found
+    except ProviderError as fault:
+        heard.code = fault.code
+    return heard
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("framing", FRAMINGS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.integers(1, 6),
+    cuts=st.lists(st.integers(1, 500), max_size=8, unique=True).map(sorted),
+    looks=st.lists(st.booleans(), max_size=12),
+    then=st.sampled_from(["close", "reset", "wait"]),
+)
+async def test_a_stream_that_is_looked_at_says_what_one_says_that_is_waited_for(
+    framing: str, end: str, words: int, cuts: list[int], looks: list[bool], then: str
+) -> None:
+    last, code = ENDS[end]
+    data = FRAMINGS[framing](TEXT * words + last)
+    edges = [0, *(cut for cut in cuts if cut < len(data)), len(data)]
+    resets = then == "reset"
+    waits = then == "wait" and framing != "until close"
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        for start, stop in pairwise(edges):
+            await connection.say(data[start:stop])
+            await asyncio.sleep(0.001)
+        if waits:
+            await connection.left()
+        elif resets:
+            await asyncio.sleep(0.05)  # what came before it has been read: the system drops what has not
+            connection.reset()
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        heard = await hear(provider.stream(asked("hi")), list(looks))
+    expected = words + (end == "an error behind text")
+    assert completion_of(heard.chunks).content == " word" * expected
+    assert heard.code == code
+    assert [chunk.reason for chunk in heard.chunks if isinstance(chunk, FinishChunk)] == ["stop"] * (not code)
+    assert len([chunk for chunk in heard.chunks if isinstance(chunk, UsageChunk)]) == (end == "whole")
+
+
+async def test_a_look_meets_nothing_then_what_has_come_and_leaves_the_end_to_the_next_read() -> None:
+    go_on = asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.say(HEAD + b"\r\n" + TEXT)
+        await go_on.wait()
+        await connection.say(TEXT, TEXT)
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        stream = provider.stream(asked("hi"))
+        assert stream.ready() is None, "nobody has been asked yet"
+        async with aclosing(stream) as reads:
+            await anext(reads)
+            found = reads.ready()
+            assert found is not None
+            assert not found
+            go_on.set()
+            await asyncio.sleep(0.1)
+            found = reads.ready()
+            assert found is not None
+            assert completion_of(found).content == " word word"
+            assert reads.ready() is None, "the connection has been closed"
+            with pytest.raises(ProviderError) as caught:
+                await anext(reads)
+    assert caught.value.code == "upstream_incomplete"

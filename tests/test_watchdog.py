@@ -1,0 +1,86 @@
+"""An upstream that is silent for too long is given up, whether it is waited for or looked at now and then; one that nobody asks is not."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from rejoinder.chat.watchdog import ReplyLimits, Watchdog
+from rejoinder.errors import ProviderError
+
+FIRST, STALL, ALL = 0.4, 0.2, 60.0
+STEP = 0.05
+
+
+def limits(*, seconds: float = ALL) -> ReplyLimits:
+    return ReplyLimits(max_bytes=1, max_seconds=seconds, max_delta=1, first_token_timeout=FIRST, stall_timeout=STALL)
+
+
+async def watched(at_each_step: Callable[[Watchdog, int], None], *, steps: int = 20, seconds: float = ALL) -> str:
+    """The code with which the upstream was given up, "" where it was not."""
+    watchdog = Watchdog(limits(seconds=seconds))
+    try:
+        with watchdog.watching():
+            for step in range(steps):
+                at_each_step(watchdog, step)
+                await asyncio.sleep(STEP)
+    except ProviderError as fault:
+        return fault.code
+    return ""
+
+
+def nothing(watchdog: Watchdog, step: int) -> None:
+    pass
+
+
+def heard_once(watchdog: Watchdog, step: int) -> None:
+    """And then it is somebody else who is waited for: a store that is away."""
+    if not step:
+        watchdog.heard()
+
+
+def silent_once(watchdog: Watchdog, step: int) -> None:
+    """One look met nothing, and then there was none."""
+    if step < 2:
+        (watchdog.silent if step else watchdog.heard)()
+
+
+def heard_and_awaited(watchdog: Watchdog, step: int) -> None:
+    if not step:
+        watchdog.heard()
+        watchdog.go_on()
+
+
+def heard_and_looked_at(watchdog: Watchdog, step: int) -> None:
+    (watchdog.silent if step else watchdog.heard)()
+
+
+def heard_now_and_then(watchdog: Watchdog, step: int) -> None:
+    (watchdog.silent if step % 3 else watchdog.heard)()
+
+
+@pytest.mark.parametrize(
+    ("does", "code"),
+    [
+        (nothing, "upstream_timeout"),
+        (heard_and_awaited, "upstream_stalled"),
+        (heard_and_looked_at, "upstream_stalled"),
+        (heard_now_and_then, ""),
+        (heard_once, ""),
+        (silent_once, ""),
+    ],
+)
+async def test_who_is_given_up(does: Callable[[Watchdog, int], None], code: str) -> None:
+    assert await watched(does) == code
+
+
+async def test_a_reply_that_takes_too_long_in_all_is_given_up_though_it_says_something() -> None:
+    assert await watched(heard_now_and_then, seconds=0.3) == "reply_too_long"
+
+
+async def test_who_cancels_as_well_is_heard() -> None:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(watched(nothing))
+        await asyncio.sleep(STEP)
+        task.cancel()
+    assert task.cancelled()
