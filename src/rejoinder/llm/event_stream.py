@@ -52,15 +52,14 @@ class EventStream:
         found = data[6:-2].split(b"\n\ndata: ")
         if data.count(b"\n") != 2 * len(found):  # there are other lines between them
             return None
-        self._begun = True
+        self._begun, self._size = True, 0
         return [(b"", each) for each in found]
 
     def _lines(self, data: bytes) -> list[bytes]:
         """The lines that end within these bytes. A line ends in LF, CRLF or CR."""
-        if self._after_cr:
-            if data[:1] == b"\n":
-                data = data[1:]  # the second half of a CRLF whose first half has ended the line
-            self._after_cr = not data
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")  # the second half of a CRLF whose first half has ended the line
         if not data:
             return []
         self._grow(len(data))
