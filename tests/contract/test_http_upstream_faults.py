@@ -15,7 +15,7 @@ from rejoinder.testing.upstream import ScriptedUpstream
 from serving import ServerThread, serving
 from strict_sse import text_of
 from upstreams import upstream_running
-from wire import Api, Json, message_id, script
+from wire import Api, Json, eventually, message_id, script
 
 StartServer = Callable[..., ServerThread]
 
@@ -36,9 +36,11 @@ def asking(upstream: ScriptedUpstream, request: pytest.FixtureRequest) -> Iterat
     with serving(
         model="openai:echo", openai_base_url=upstream.base_url, first_token_timeout=0.5, stall_timeout=0.5
     ) as server:
-        others = [(server.api.session(), script("tokens=100000 pace=0.02")) for _ in range(OTHERS)]
-        for sid, words in others if request.param == "busy" else ():
-            server.api.send_async(sid, words)
+        if request.param == "busy":
+            before = len(upstream.requests)
+            for _ in range(OTHERS):
+                server.api.send_async(server.api.session(), script("tokens=100000 pace=0.02"))
+            eventually(lambda: len(upstream.requests) == before + OTHERS)
         yield server.api
 
 

@@ -127,3 +127,29 @@ async def test_a_look_meets_nothing_then_what_has_come_and_leaves_the_end_to_the
             with pytest.raises(ProviderError) as caught:
                 await anext(reads)
     assert caught.value.code == "upstream_incomplete"
+
+
+async def test_a_look_that_met_an_end_without_a_finish_is_the_last() -> None:
+    """Though the connection stays open: else it would be looked at until somebody loses patience."""
+    go_on = asyncio.Event()
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.say(HEAD + b"\r\n" + TEXT)
+        await go_on.wait()
+        await connection.say(DONE)
+        await connection.left()
+
+    async with (
+        serving(talk) as server,
+        OpenAIProvider(None, server.url, default_model="m") as provider,
+        aclosing(provider.stream(asked("hi"))) as reads,
+    ):
+        await anext(reads)
+        go_on.set()
+        await asyncio.sleep(0.1)
+        assert reads.ready() is not None
+        assert reads.ready() is None
+        with pytest.raises(ProviderError) as caught:
+            await anext(reads)
+    assert caught.value.code == "upstream_incomplete"
