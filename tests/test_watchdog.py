@@ -8,7 +8,7 @@ import pytest
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
 from rejoinder.errors import ProviderError
 
-FIRST, STALL, ALL = 0.4, 0.2, 60.0
+FIRST, STALL, ALL = 0.8, 0.6, 60.0
 STEP = 0.05
 
 
@@ -16,7 +16,7 @@ def limits(*, seconds: float = ALL) -> ReplyLimits:
     return ReplyLimits(max_bytes=1, max_seconds=seconds, max_delta=1, first_token_timeout=FIRST, stall_timeout=STALL)
 
 
-async def watched(at_each_step: Callable[[Watchdog, int], None], *, steps: int = 20, seconds: float = ALL) -> str:
+async def watched(at_each_step: Callable[[Watchdog, int], None], *, steps: int = 28, seconds: float = ALL) -> str:
     """The code with which the upstream was given up, "" where it was not."""
     watchdog = Watchdog(limits(seconds=seconds))
     try:
@@ -55,6 +55,14 @@ def heard_and_looked_at(watchdog: Watchdog, step: int) -> None:
     (watchdog.silent if step else watchdog.heard)()
 
 
+def looked_at_then_awaited(watchdog: Watchdog, step: int) -> None:
+    """In a service that was busy for a while."""
+    if step < 8:
+        heard_and_looked_at(watchdog, step)
+    elif step == 8:
+        watchdog.go_on()
+
+
 def heard_now_and_then(watchdog: Watchdog, step: int) -> None:
     (watchdog.silent if step % 3 else watchdog.heard)()
 
@@ -65,6 +73,7 @@ def heard_now_and_then(watchdog: Watchdog, step: int) -> None:
         (nothing, "upstream_timeout"),
         (heard_and_awaited, "upstream_stalled"),
         (heard_and_looked_at, "upstream_stalled"),
+        (looked_at_then_awaited, "upstream_stalled"),
         (heard_now_and_then, ""),
         (heard_once, ""),
         (silent_once, ""),
@@ -74,8 +83,16 @@ async def test_who_is_given_up(does: Callable[[Watchdog, int], None], code: str)
     assert await watched(does) == code
 
 
+async def test_the_silence_that_a_look_met_counts_when_the_upstream_is_waited_for() -> None:
+    began = asyncio.get_running_loop().time()
+    assert await watched(looked_at_then_awaited) == "upstream_stalled"
+    assert asyncio.get_running_loop().time() - began < STALL + 6 * STEP, (
+        "not that of a stall that begins with the waiting"
+    )
+
+
 async def test_a_reply_that_takes_too_long_in_all_is_given_up_though_it_says_something() -> None:
-    assert await watched(heard_now_and_then, seconds=0.3) == "reply_too_long"
+    assert await watched(heard_now_and_then, seconds=0.4) == "reply_too_long"
 
 
 async def test_who_cancels_as_well_is_heard() -> None:

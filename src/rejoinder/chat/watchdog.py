@@ -8,6 +8,9 @@ from msgspec import Struct
 
 from rejoinder.errors import ProviderError
 
+SOON = 0.02
+"""Seconds after which it is looked again whether time is up, at least: where nobody looks at an upstream its time does not go on."""
+
 
 class ReplyLimits(Struct, frozen=True, kw_only=True):
     """Bytes of UTF-8 and seconds of a whole reply, seconds of silence before its first piece and between two pieces."""
@@ -64,7 +67,10 @@ class Watchdog:
         self._looked = self._loop.time()
 
     def go_on(self) -> None:
-        self._last, self._looked = self._loop.time(), None
+        """It is waited for from now on. What it was silent for until the last look counts."""
+        if self._looked is not None:
+            self._last += self._loop.time() - self._looked
+            self._looked = None
 
     def _look(self) -> None:
         now = self._loop.time()
@@ -77,7 +83,7 @@ class Watchdog:
             self._give_up(code, f"The upstream was silent for {silence:g} s.")
         else:
             # Before the first piece the limit of a stall, which may be the shorter, can come to count at any time.
-            when = min(now + left, self._over, now + self._limits.stall_timeout)
+            when = min(now + max(left, SOON), self._over, now + self._limits.stall_timeout)
             self._timer = self._loop.call_at(when, self._look)
 
     def _give_up(self, code: str, detail: str) -> None:

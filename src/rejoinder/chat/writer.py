@@ -3,8 +3,8 @@
 While one commit runs, what comes next gathers; so an idle service commits at once, and a loaded one commits more at a
 time (group commit). A commit costs nearly as much for one token as for a hundred, and so does each reply's part in it. So what can
 wait does so until the next beat: more text of replies whose readers have some, and ends. A first word, a message and a stop never wait.
-At a beat the replies that have rested since they last said something read what has come meanwhile, all of it is committed as
-one event per part and reply, and published, in order; only then do those who appended learn of it.
+At a beat the replies that have rested since they last said something are looked at, one after the other, for what has come
+meanwhile; all of it is committed as one event per part and reply, and published, in order; only then do those who appended learn of it.
 """
 
 import asyncio
