@@ -25,13 +25,13 @@ def test_frames_go_straight_to_the_connection_where_that_is_known(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taken: list[bool] = []
-    write = Wire.write
+    post = Wire.post
 
     def counted(wire: Wire, body: bytes) -> bool:
-        taken.append(write(wire, body))
+        taken.append(post(wire, body))
         return taken[-1]
 
-    monkeypatch.setattr(Wire, "write", counted)
+    monkeypatch.setattr(Wire, "post", counted)
     api = start_server(http=http).api
     sid = api.session()
     with api.send_streamed(sid, script("tokens=10 pace=0.03")) as stream:
