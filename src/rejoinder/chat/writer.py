@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 BATCH = 1_000
 """Appends of one commit at most: bounds how long the first of them waits for the last."""
 
-EACH, PACE = 0.004, 0.075
+EACH, PACE = 0.004, 0.070
 """Seconds from one beat to the next: so many for each append that the last one had, at most `PACE`. A service with few replies hardly
-waits, and one with many soon comes to the whole pause. Who reads does not see it: some words come thirteen times a second."""
+waits, and one with many soon comes to the whole pause. Who reads does not see it: some words come fourteen times a second."""
 
 LOAD, SLOWEST = 0.9, 0.25
 """How much of the time beats of many replies may take. Where one took longer than its share of `PACE`, the next comes later, though
