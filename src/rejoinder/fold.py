@@ -92,21 +92,12 @@ def siblings_of(ids: Iterable[str]) -> tuple[str, ...]:
     return siblings if len(siblings) > 1 else ()
 
 
-class _Written:
-    """Of one part (and index): its pieces, and their code points."""
-
-    __slots__ = ("pieces", "size")
-
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-        self.size = 0
-
-
 class ReplyText:
     """The text of a reply that is being written: pieces per part, joined when asked for, and their offsets."""
 
     def __init__(self) -> None:
-        self._written: dict[tuple[Part, int], _Written] = {}
+        self._pieces: dict[tuple[Part, int], list[str]] = {}
+        self._offsets: dict[tuple[Part, int], int] = {}
         self._calls: dict[int, tuple[str, str]] = {}
         self.size = 0
         """Code points of all parts."""
@@ -125,8 +116,7 @@ class ReplyText:
 
     def offset(self, part: Part, index: int | None = None) -> int:
         """Code points of this part and index so far."""
-        written = self._written.get((part, index or 0))
-        return 0 if written is None else written.size
+        return self._offsets.get((part, index or 0), 0)
 
     def add(
         self, part: Part, text: str, index: int | None = None, call_id: str | None = None, name: str | None = None
@@ -138,18 +128,14 @@ class ReplyText:
                 raise BrokenLog(f"Tool call {key[1]} begins where only {len(self._calls)} have begun.")
             had = self._calls.get(key[1], ("", ""))
             self._calls[key[1]] = (call_id or had[0], name or had[1])
-        written = self._written.get(key)
-        if written is None:
-            written = self._written[key] = _Written()
-        before = written.size
-        written.pieces.append(text)
-        written.size = before + len(text)
+        self._pieces.setdefault(key, []).append(text)
+        before = self._offsets.get(key, 0)
+        self._offsets[key] = before + len(text)
         self.size += len(text)
         return before
 
     def part(self, part: Part, index: int = 0) -> str:
-        written = self._written.get((part, index))
-        return "" if written is None else "".join(written.pieces)
+        return "".join(self._pieces.get((part, index), ()))
 
     def tool_calls(self) -> tuple[ToolCall, ...]:
         return tuple(

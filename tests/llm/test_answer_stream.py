@@ -8,14 +8,13 @@ from itertools import pairwise
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec import Struct, field
 
-from raw_server import Connection, serving
-from rejoinder.abc import Chunk, ChunkStream, FinishChunk, UsageChunk
+from raw_server import Connection, Talk, serving
+from rejoinder.abc import ChunkStream, FinishChunk, UsageChunk
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import completion_of
 from rejoinder.llm.openai import OpenAIProvider
-from rejoinder.testing.heard import asked
+from rejoinder.testing.heard import Heard, asked
 
 TEXT = b'data: {"choices":[{"delta":{"content":" word"}}]}\n\n'
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -38,16 +37,9 @@ FRAMINGS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-class Heard(Struct):
-    chunks: list[Chunk] = field(default_factory=list)
-    looks: int = 0
-    """Those that met something."""
-    code: str = ""
-
-
 async def hear(stream: ChunkStream, looks: list[bool]) -> Heard:
     """Looks or waits, as told, and waits for all that is left."""
-    heard = Heard()
+    heard = Heard([])
     try:
         async with aclosing(stream) as reads:
             async for chunks in reads:
@@ -56,11 +48,24 @@ async def hear(stream: ChunkStream, looks: list[bool]) -> Heard:
                     await asyncio.sleep(0.002)
                     if (found := reads.ready()) is None:
                         break
-                    heard.looks += bool(found)
                     heard.chunks += found
     except ProviderError as fault:
-        heard.code = fault.code
+        heard.error = fault
     return heard
+
+
+def saying(first: bytes, go_on: asyncio.Event, *then: bytes, stays: bool = False) -> Talk:
+    """Answers in two steps, and closes, or leaves that to its client."""
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.say(HEAD + b"\r\n" + first)
+        await go_on.wait()
+        await connection.say(*then)
+        if stays:
+            await connection.left()
+
+    return talk
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -95,22 +100,18 @@ async def test_a_stream_that_is_looked_at_says_what_one_says_that_is_waited_for(
     async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
         heard = await hear(provider.stream(asked("hi")), list(looks))
     expected = words + (end == "an error behind text")
-    assert completion_of(heard.chunks).content == " word" * expected
-    assert heard.code == code
+    assert heard.reply.content == " word" * expected
+    assert (heard.error.code if heard.error else "") == code
     assert [chunk.reason for chunk in heard.chunks if isinstance(chunk, FinishChunk)] == ["stop"] * (not code)
     assert len([chunk for chunk in heard.chunks if isinstance(chunk, UsageChunk)]) == (end == "whole")
 
 
 async def test_a_look_meets_nothing_then_what_has_come_and_leaves_the_end_to_the_next_read() -> None:
     go_on = asyncio.Event()
-
-    async def talk(connection: Connection) -> None:
-        await connection.request()
-        await connection.say(HEAD + b"\r\n" + TEXT)
-        await go_on.wait()
-        await connection.say(TEXT, TEXT)
-
-    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+    async with (
+        serving(saying(TEXT, go_on, TEXT, TEXT)) as server,
+        OpenAIProvider(None, server.url, default_model="m") as provider,
+    ):
         stream = provider.stream(asked("hi"))
         assert stream.ready() is None, "nobody has been asked yet"
         async with aclosing(stream) as reads:
@@ -132,16 +133,8 @@ async def test_a_look_meets_nothing_then_what_has_come_and_leaves_the_end_to_the
 async def test_a_look_that_met_an_end_without_a_finish_is_the_last() -> None:
     """Though the connection stays open: else it would be looked at until somebody loses patience."""
     go_on = asyncio.Event()
-
-    async def talk(connection: Connection) -> None:
-        await connection.request()
-        await connection.say(HEAD + b"\r\n" + TEXT)
-        await go_on.wait()
-        await connection.say(DONE)
-        await connection.left()
-
     async with (
-        serving(talk) as server,
+        serving(saying(TEXT, go_on, DONE, stays=True)) as server,
         OpenAIProvider(None, server.url, default_model="m") as provider,
         aclosing(provider.stream(asked("hi"))) as reads,
     ):

@@ -154,9 +154,9 @@ class Wire:
 
     def _takes(self, body: bytes) -> bool:
         cycle = self._cycle
-        if cycle is None or len(body) > AT_ONCE or cycle.flow.write_paused:
-            return False
-        return not (cycle.response_complete or cycle.disconnected or cycle.transport.is_closing())
+        return not (
+            cycle is None or len(body) > AT_ONCE or cycle.flow.write_paused or cycle.response_complete or self.closed
+        )
 
 
 def _cycle_of(scope: Scope) -> Any:

@@ -273,7 +273,7 @@ class Generation:
                     self._spending.told(usage)
 
     def _add(self, chunk: TextChunk) -> None:
-        size = len(chunk.text) if chunk.text.isascii() else len(chunk.text.encode())
+        size = len(chunk.text.encode())
         room = self._tools.limits.max_bytes - self._bytes
         if size > room:
             kept = chunk.text.encode()[:room].decode(errors="ignore")

@@ -183,21 +183,15 @@ class Tail:
 
 def piece_of(frames: list[Frame], message_ids: frozenset[str] | None) -> Piece:
     """Of the first of these frames (one at least) as many as fill a piece, without what is the log's own, and of other messages."""
-    if len(frames) == 1:  # as nearly always
-        return Piece.of(frames if _is_of(frames[0], message_ids) else [], frames[0].seq)
     chosen: list[Frame] = []
     size = 0
     for held in frames:
         size += len(held.data)
-        if _is_of(held, message_ids):
+        if held.type in FACTS and (message_ids is None or held.message_id in message_ids):
             chosen.append(held)
         if size >= PIECE:
             break
     return Piece.of(chosen, held.seq)
-
-
-def _is_of(held: Frame, message_ids: frozenset[str] | None) -> bool:
-    return held.type in FACTS and (message_ids is None or held.message_id in message_ids)
 
 
 class Tails:

@@ -149,9 +149,9 @@ class Writer:
                 await self._pressing.wait()
 
     async def _look_at_resting(self) -> None:
-        resting, self._resting = self._resting, []
-        self._resting += [each for each in resting if self._rests_on(*each)]
-        if len(self._resting) < len(resting):
+        before = len(self._resting)
+        self._resting = [each for each in self._resting if self._rests_on(*each)]
+        if len(self._resting) < before:
             for _ in range(SETTLE):
                 await asyncio.sleep(0)
 

@@ -120,7 +120,7 @@ class StreamDecoder:
             raise ProviderError("upstream_incomplete", f"The upstream {how} before the reply was finished.")
 
     def _event(self, kind: bytes, payload: bytes, chunks: list[Chunk]) -> None:
-        if payload[:1] != b"{" and payload.strip() == b"[DONE]":
+        if payload.strip() == b"[DONE]":
             self.done = True
             return
         if kind == b"error":
@@ -128,10 +128,9 @@ class StreamDecoder:
         answer = _decode(payload)
         if answer.error:
             raise error_from_chunk(_loads(payload), secrets=self._secrets)
-        if answer.choices is not None:
-            for choice in answer.choices:
-                if not choice.index:  # others were not asked for; a missing index is the first
-                    self._choice(choice, chunks)
+        for choice in answer.choices or ():
+            if not choice.index:  # others were not asked for; a missing index is the first
+                self._choice(choice, chunks)
         if answer.usage is not None:
             self._end_run(chunks)
             chunks.extend(_usage_chunks(answer.usage))
@@ -140,11 +139,10 @@ class StreamDecoder:
         words = choice.delta or choice.message
         if words is not None:
             for part, text in _spoken(words):
-                run = self._run
-                if run is None or run[0] != part:
+                if self._run is None or self._run[0] != part:
                     self._end_run(chunks)
-                    run = self._run = (part, [])
-                run[1].append(text)
+                    self._run = (part, [])
+                self._run[1].append(text)
             if words.tool_calls:
                 self._end_run(chunks)
                 chunks.extend(map(self._call, words.tool_calls))

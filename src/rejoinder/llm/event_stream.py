@@ -22,8 +22,6 @@ class EventStream:
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
         """The events that end within these bytes, as (type, data). Raises ProviderError `upstream_malformed`."""
-        if (plain := self._plain(data)) is not None:
-            return plain
         events = []
         held = self._data
         for line in self._lines(data):
@@ -42,18 +40,6 @@ class EventStream:
         if events:
             self._size = sum(map(len, (*self._pieces, *held)))
         return events
-
-    def _plain(self, data: bytes) -> list[tuple[bytes, bytes]] | None:
-        """The same, where it is nothing but whole events of one line each, as nearly always: then no line need be looked at."""
-        if self._pieces or self._data or self._type or self._after_cr or len(data) > MAX_EVENT or b"\r" in data:
-            return None
-        if not (data.startswith(b"data: ") and data.endswith(b"\n\n")):
-            return None
-        found = data[6:-2].split(b"\n\ndata: ")
-        if data.count(b"\n") != 2 * len(found):  # there are other lines between them
-            return None
-        self._begun, self._size = True, 0
-        return [(b"", each) for each in found]
 
     def _lines(self, data: bytes) -> list[bytes]:
         """The lines that end within these bytes. A line ends in LF, CRLF or CR."""

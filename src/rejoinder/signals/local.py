@@ -1,4 +1,7 @@
-"""Wake-ups within one process: a call of each listener. Enough wherever one process holds the store."""
+"""Wake-ups within one process: a call of each listener. Enough wherever one process holds the store.
+
+The signals of several processes are these, and a way to the others.
+"""
 
 from collections.abc import Sequence
 from typing import Self

@@ -14,11 +14,12 @@ from typing import Any, Self
 import asyncpg
 import msgspec
 
-from rejoinder.abc import Listener, Signals, Wake
+from rejoinder.abc import Wake
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured
 from rejoinder.events import Event
 from rejoinder.postgres_link import Connection, Place, close, connect, opening, parse
+from rejoinder.signals.local import LocalSignals
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,12 @@ FAULTS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, 
 SEND = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
 
 
-class PostgresSignals(Signals):
+class PostgresSignals(LocalSignals):
     reliable = False
 
     def __init__(self, place: Place) -> None:
+        super().__init__()
         self._place = place
-        self._listeners: list[Listener] = []
         self._waiting: dict[Key, Wake] = {}
         self._wanted = asyncio.Event()
         self._connection: Connection = None
@@ -71,17 +72,13 @@ class PostgresSignals(Signals):
             await close(self._connection)
 
     def publish(self, wakes: Sequence[Wake]) -> None:
-        for listener in self._listeners:
-            listener(wakes)
+        super().publish(wakes)
         for wake in wakes:
             earlier = self._waiting.pop(wake.key, None)
             self._waiting[wake.key] = wake if earlier is None else _both(earlier, wake)
         while len(self._waiting) > WAITING:
             del self._waiting[next(iter(self._waiting))]
         self._wanted.set()
-
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
 
     async def _run(self) -> None:
         tries = 0
@@ -129,8 +126,7 @@ class PostgresSignals(Signals):
         except (msgspec.DecodeError, TypeError):
             log.warning("somebody else sends on the channel %s", channel)
             return
-        for listener in self._listeners:
-            listener(wakes)
+        super().publish(wakes)
 
 
 def _both(earlier: Wake, later: Wake) -> Wake:

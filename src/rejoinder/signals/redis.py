@@ -17,11 +17,12 @@ import msgspec
 from msgspec import Struct
 from redis.exceptions import RedisError
 
-from rejoinder.abc import Listener, Signals, Wake
+from rejoinder.abc import Wake
 from rejoinder.entities import Key
 from rejoinder.errors import StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.redis_link import CONNECT_SECONDS, RedisUrl, redis_opening
+from rejoinder.signals.local import LocalSignals
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +39,16 @@ PAUSE = 0.5
 """Seconds after which a broken connection is made anew."""
 
 
-class RedisSignals(Signals):
+class RedisSignals(LocalSignals):
     reliable = False
 
     def __init__(self, url: RedisUrl) -> None:
+        super().__init__()
         self._url = url
         # Messages know no databases: two services in two of them are not to hear each other.
         self._channel = f"{url.names}wakes:{url.database}"
         self._me = uuid.uuid4().bytes
         self._client: Any = None
-        self._listeners: list[Listener] = []
         self._waiting: dict[Key, Wake] = {}
         self._wanted = asyncio.Event()
         self._heard = asyncio.Event()
@@ -88,20 +89,13 @@ class RedisSignals(Signals):
         self._listeners.clear()
 
     def publish(self, wakes: Sequence[Wake]) -> None:
-        self._tell(wakes)
+        super().publish(wakes)
         for wake in wakes:
             waiting = self._waiting.pop(wake.key, None)
             self._waiting[wake.key] = _together(waiting, wake)
         for key in list(islice(self._waiting, max(0, len(self._waiting) - MOST_WAITING))):
             del self._waiting[key]
         self._wanted.set()
-
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
-
-    def _tell(self, wakes: Sequence[Wake]) -> None:
-        for listener in self._listeners:
-            listener(wakes)
 
     # out
 
@@ -163,7 +157,7 @@ class RedisSignals(Signals):
         except msgspec.DecodeError:
             log.debug("a message in the channel of wakes is none of ours")
             return
-        self._tell([_wake(each) for each in sent])
+        super().publish([_wake(each) for each in sent])
 
 
 class _Away:
