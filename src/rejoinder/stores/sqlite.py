@@ -23,6 +23,9 @@ from rejoinder.stores.sqlite_threads import SqliteThreads
 FEW = 128
 """Rows by their keys that are read at once; more are left to another thread."""
 
+AT_ONCE, TEXT = 1_500, 10
+"""Events that are written where they are asked for (some 5 ms); more are left to another thread. A text counts as so many."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -82,7 +85,9 @@ class SqliteStore(Store):
     # writing
 
     async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
-        return await self._threads.write(append_batch, self._places, lease, number, appends)
+        rows = sum(len(append.drafts) + TEXT * len(append.texts) for append in appends)
+        write = self._threads.write_from_here if rows <= AT_ONCE else self._threads.write
+        return await write(append_batch, self._places, lease, number, appends)
 
     async def delete(self, key: Key, version: int) -> bool:
         done = await self._threads.write(growth.delete, self._places, key, version)

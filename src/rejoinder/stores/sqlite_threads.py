@@ -5,6 +5,7 @@ All writes and checkpoints are the writer's, one after the other; that also keep
 their keys takes less time than the way to another thread and back, so it is done where it is asked for.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +21,16 @@ from rejoinder.stores.threads import READERS, Threads
 OURS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
 """Errors that say that we asked for something wrong. To ask again never helps, so they are not StoreUnavailable."""
 
+MOMENT = 0.1
+"""Seconds that what could as well be done later waits for others."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Work = Callable[Concatenate[sqlite3.Connection, P], T]
+
+
+class Locked(StoreUnavailable):
+    """Another program has locked the file."""
 
 
 class SqliteThreads:
@@ -37,6 +45,8 @@ class SqliteThreads:
         self._glancing: sqlite3.Connection | None = None
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self._threads = Threads("sqlite")
+        self._waits = BUSY
+        """How long the writer's statements wait for locks of other programs, in seconds."""
 
     async def open(self) -> None:
         """Raises as opening a store does, and then leaves nothing open."""
@@ -54,6 +64,22 @@ class SqliteThreads:
     async def write(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work in a transaction of its own: all of it is committed, or nothing. Raises StoreUnavailable."""
         return await self._threads.write(lambda: self._transaction(lambda writer: work(writer, *args, **kwargs)))
+
+    async def write_from_here(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same, for work that takes no longer than some milliseconds: it is done at once, in the caller's thread, and only the disk is
+        waited for in the writer's. Where that has something else to do, or another program has locked the file, all of it is done there.
+
+        Each statement that is done in a thread beside a busy event loop has to win the interpreter back: for a send that was a
+        tenth of all its time.
+        """
+
+        def begun(writer: sqlite3.Connection) -> T:
+            return work(writer, *args, **kwargs)
+
+        done = None
+        with contextlib.suppress(Locked):
+            done = self._threads.writing.do_from_here(lambda: self._begun(begun, wait=0), self._committed)
+        return await (done or self._threads.write(lambda: self._transaction(begun)))
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work that asks on one state of the store: of this moment, or a later one. Raises StoreUnavailable."""
@@ -91,22 +117,35 @@ class SqliteThreads:
         self._lock.release()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._committed(self._begun(work, wait=BUSY))
+
+    def _begun(self, work: Callable[[sqlite3.Connection], T], *, wait: float) -> T:
+        """Begins a transaction with what the work writes. Raises Locked where another program has locked the file for so many seconds."""
+        with self._all_or_nothing() as writer:
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+            self._wait_for_locks(writer, wait)
+            writer.execute("BEGIN IMMEDIATE")
+            return work(writer)
+
+    def _committed(self, result: T) -> T:
+        with self._all_or_nothing() as writer:
+            writer.execute("COMMIT")
+        return result
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[sqlite3.Connection]:
         writer = self._writer
         if writer is None:
             raise StoreUnavailable("The store is not open.")
         with _unavailable("written"):
             try:
-                if writer.in_transaction:
-                    writer.execute("ROLLBACK")
-                writer.execute("BEGIN IMMEDIATE")
-                result = work(writer)
-                writer.execute("COMMIT")
+                yield writer
             except BaseException:
                 self._on_rollback()
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
                 raise
-        return result
 
     def _tidy(self, work: Callable[[sqlite3.Connection], None]) -> None:
         writer = self._writer
@@ -114,11 +153,13 @@ class SqliteThreads:
             raise StoreUnavailable("The store is not open.")
         with _unavailable("written"):
             # Whoever reads longer than a moment (a backup) is not waited for: what is left is done another time.
-            writer.execute("PRAGMA busy_timeout = 100")
-            try:
-                work(writer)
-            finally:
-                writer.execute(f"PRAGMA busy_timeout = {BUSY * 1_000:.0f}")
+            self._wait_for_locks(writer, MOMENT)
+            work(writer)
+
+    def _wait_for_locks(self, writer: sqlite3.Connection, seconds: float) -> None:
+        if seconds != self._waits:
+            writer.execute(f"PRAGMA busy_timeout = {seconds * 1_000:.0f}")
+            self._waits = seconds
 
     def _query(self, work: Callable[[sqlite3.Connection], T]) -> T:
         reader = self._idle.get()
@@ -136,4 +177,5 @@ def _unavailable(done: str) -> Iterator[None]:
     except OURS:
         raise
     except sqlite3.Error as exc:
-        raise StoreUnavailable(f"The database could not be {done}: {exc}.") from exc
+        locked = getattr(exc, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        raise (Locked if locked else StoreUnavailable)(f"The database could not be {done}: {exc}.") from exc

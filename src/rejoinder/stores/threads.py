@@ -16,6 +16,7 @@ from rejoinder.errors import StoreUnavailable
 READERS = 4
 """Threads that read. Reads are short and mostly from memory: more would wait for Python."""
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -59,26 +60,34 @@ class WritingThread:
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._ended = False
-        self._lock = Lock()  # nothing may come behind the end
+        self._undone = 0
+        """Jobs that are done now, or wait."""
+        self._lock = Lock()  # nothing may come behind the end, nor while something is done from elsewhere
         self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def do(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         """Does it when its turn has come, unless the future has been cancelled by then. Raises StoreUnavailable after the end."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        job = _told_to(done, work)
+        with self._lock:
+            self._put(lambda: None if done.cancelled() else job())
+        return done
 
-        def job() -> None:
-            if done.cancelled():
-                return
-            try:
-                result = work()
-            except BaseException as fault:  # noqa: BLE001 - whoever waits for it is told
-                _tell(loop, _failed, done, fault)
-            else:
-                _tell(loop, _succeeded, done, result)
+    def do_from_here(self, first: Callable[[], S], then: Callable[[S], T]) -> "asyncio.Future[T] | None":
+        """Does the one at once, in the caller's thread, and the other in this one, whatever becomes of the future.
 
-        self._put(job)
+        Nothing else is done between them. None, and nothing is done, where they would have to wait for something. Raises what
+        the first one raises, which then was all, and StoreUnavailable after the end.
+        """
+        with self._lock:
+            if self._undone:
+                return None
+            if self._ended:
+                raise _closed()
+            came_of_it = first()
+            done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+            self._put(_told_to(done, lambda: then(came_of_it)))
         return done
 
     def wait_for(self, work: Callable[[], T]) -> T:
@@ -91,7 +100,8 @@ class WritingThread:
             except BaseException as fault:  # noqa: BLE001 - whoever waits for it is told
                 done.set_exception(fault)
 
-        self._put(job)
+        with self._lock:
+            self._put(job)
         return done.result()
 
     def end(self) -> None:
@@ -103,15 +113,32 @@ class WritingThread:
         self._thread.join()
 
     def _put(self, job: Callable[[], None]) -> None:
-        with self._lock:
-            if self._ended:
-                raise _closed()
-            self._jobs.put(job)
+        if self._ended:
+            raise _closed()
+        self._undone += 1
+        self._jobs.put(job)
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
             del job  # what it holds is not to be held until the next one comes
+            with self._lock:
+                self._undone -= 1
+
+
+def _told_to(done: "asyncio.Future[T]", work: Callable[[], T]) -> Callable[[], None]:
+    """A job for the thread: the work, and what came of it for the future, in the event loop that is running now."""
+    loop = asyncio.get_running_loop()
+
+    def job() -> None:
+        try:
+            result = work()
+        except BaseException as fault:  # noqa: BLE001 - whoever waits for it is told
+            _tell(loop, _failed, done, fault)
+        else:
+            _tell(loop, _succeeded, done, result)
+
+    return job
 
 
 def _tell(loop: asyncio.AbstractEventLoop, told: Callable[..., None], *args: object) -> None:
