@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pens import KEY, OTHER, Pen, create, delta, log, row, said
-from rejoinder.abc import Append, Store
+from pens import KEY, NOON, OTHER, Pen, create, delta, log, row, said
+from rejoinder.abc import Append, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import StoreUnavailable
-from rejoinder.stores import open_store, sqlite_file
+from rejoinder.stores import open_store, sqlite_threads
 from sqlite_children import KEYS
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
@@ -103,10 +103,13 @@ def test_a_full_disk_is_told_and_gone_when_there_is_room_again(path: Path) -> No
 async def test_while_another_program_locks_the_file_it_can_be_read_and_not_written(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file, "BUSY", 0.1)
+    monkeypatch.setattr(sqlite_threads, "BUSY", 0.3)
+    known, new = (Text(message_id=f"msg_{word}", words=word, at=NOON) for word in ("known", "new"))
     async with at(path) as store:
         pen = await Pen.of(store)
-        await pen.made(create())
+        await pen.made(create(), Append(key=KEY, drafts=(), texts=(known,)))
+        assert len(await store.search("ann", ["known"], limit=9)) == 1
+        await pen.made(Append(key=KEY, drafts=(), texts=(new,)))
         pen.number += 1
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -115,9 +118,18 @@ async def test_while_another_program_locks_the_file_it_can_be_read_and_not_writt
                     await call
                 assert isinstance(told.value.__cause__, sqlite3.OperationalError)
             assert len(await log(store)) == 1
+            assert [len(await store.search("ann", [word], limit=9)) for word in ("known", "new")] == [1, 0]
+            # Others have their turn meanwhile.
+            writing, began = asyncio.create_task(pen.again(delta())), asyncio.get_running_loop().time()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert asyncio.get_running_loop().time() < began + 0.2
+            with pytest.raises(StoreUnavailable, match="locked"):
+                await writing
         await pen.again(delta())
         await store.ping()
         assert len(await log(store)) == 2
+        assert len(await store.search("ann", ["new"], limit=9)) == 1
 
 
 def break_page(path: Path, holding: bytes) -> None:

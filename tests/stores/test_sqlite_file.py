@@ -264,8 +264,10 @@ def test_a_place_that_cannot_be_written_is_refused_and_left_as_it_is(what: str) 
 # --- what lies in the file ---------------------------------------------------------------------------------------
 
 
-async def test_nothing_of_a_deleted_session_is_left_in_the_file(path: Path) -> None:
-    """Neither in a table nor on a page that is free: of short and long events, a header, the index and the words."""
+@pytest.mark.parametrize("searched", [True, False])
+async def test_nothing_of_a_deleted_session_is_left_in_the_file(path: Path, searched: bool) -> None:
+    """Neither in a table nor on a page that is free: of short and long events, a header, the index and the words, also those that
+    the index of words did not know yet."""
     secret, other = "zanzibar", "kilimanjaro"
     events = [said(secret * size, f"msg_{secret}") for size in (1, 10, 1_000, 5_000)] * 20
     text = Text(message_id=f"msg_{secret}", words=f"{secret} and others", at=NOON)
@@ -279,6 +281,8 @@ async def test_nothing_of_a_deleted_session_is_left_in_the_file(path: Path) -> N
         )
         assert b"".join(contents(path.parent).values()).count(secret.encode()) > 20
         await store.compact(KEY, [f"msg_{secret}"], ["message.delta"])
+        if searched:
+            assert [found.message_id for found in await store.search("ann", [secret], limit=9)] == [f"msg_{secret}"]
         assert await store.delete(KEY, 1)
         for _ in range(2):
             left = b"".join(contents(path.parent).values())
@@ -286,9 +290,11 @@ async def test_nothing_of_a_deleted_session_is_left_in_the_file(path: Path) -> N
             # The index keeps the beginning of a word that is like the one before it only once.
             assert secret[2:].encode() not in left
         with closing(sqlite3.connect(path)) as connection:
-            for table in ("sessions", "events", "messages", "open_replies", "texts", "word_index"):
-                rows = connection.execute(f"SELECT * FROM {table}").fetchall()
-                assert len(rows) == {"sessions": 1, "events": 2, "texts": 1, "word_index": 1}.get(table, 0), table
+            tables = dict.fromkeys(("messages", "open_replies", "texts", "word_index", "new_texts"), 0)
+            tables |= {"sessions": 1, "events": 2}
+            tables |= {"texts": 1, "word_index": 1} if searched else {"new_texts": 1}
+            for table, rows in tables.items():
+                assert len(connection.execute(f"SELECT * FROM {table}").fetchall()) == rows, table
         assert [found.message_id for found in await store.search("ann", [other], limit=9)] == ["msg_1"]
 
 
@@ -297,6 +303,7 @@ async def test_a_deletion_that_was_broken_off_is_finished_by_the_next_sweep(path
     texts = [Text(message_id=f"msg_{number}", words="secret", at=NOON) for number in range(300)]
     async with at(path) as store:
         await (await Pen.of(store)).made(create(), Append(key=KEY, drafts=(said(),), texts=tuple(texts)))
+        assert len(await store.search("ann", ["secret"], limit=999)) == 300
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(statements("sqlite", "write")["disown_texts"], {"n": 1})
         for name in ("drop_events", "drop_session"):

@@ -57,6 +57,58 @@ async def test_what_was_cancelled_before_its_turn_is_not_done_and_what_had_begun
     assert done == ["through", "third"]
 
 
+async def test_what_is_begun_from_elsewhere_is_ended_here_with_nothing_between(thread: WritingThread) -> None:
+    done = list[tuple[str, int]]()
+
+    def first() -> str:
+        done.append(("first", threading.get_ident()))
+        return "then"
+
+    def then(said: str) -> str:
+        done.append((said, threading.get_ident()))
+        return said
+
+    begun = thread.do_from_here(first, then)
+    thread.do(lambda: done.append(("next", threading.get_ident())))
+    assert begun is not None
+    assert await begun == "then"
+    await thread.do(lambda: None)
+    other = thread._thread.ident
+    assert done == [("first", threading.get_ident()), ("then", other), ("next", other)]
+
+
+async def test_nothing_is_begun_from_elsewhere_before_what_is_done_or_waits(thread: WritingThread) -> None:
+    gate, done = Gate(), list[str]()
+    doing = thread.do(gate.work)
+    waiting = thread.do(lambda: done.append("waited"))
+    for _ in range(2):
+        assert thread.do_from_here(lambda: done.append("never"), lambda _: None) is None
+        await asyncio.to_thread(gate.begun.wait, SOON)
+    gate.may.set()
+    await asyncio.gather(doing, waiting)
+    for _ in range(round(SOON / 0.01)):
+        if begun := thread.do_from_here(lambda: done.append("begun"), lambda _: done.append("ended")):
+            break
+        await asyncio.sleep(0.01)
+    assert begun is not None
+    await begun
+    assert done == ["waited", "begun", "ended"]
+
+
+async def test_what_goes_wrong_in_the_beginning_has_no_end_and_what_was_begun_has_one(thread: WritingThread) -> None:
+    done = list[str]()
+    with pytest.raises(ZeroDivisionError):
+        thread.do_from_here(lambda: 1 // 0, lambda _: done.append("never"))
+    begun = thread.do_from_here(lambda: "ended", done.append)
+    assert begun is not None
+    begun.cancel()
+    await thread.do(lambda: done.append("next"))
+    assert done == ["ended", "next"]
+    await asyncio.to_thread(thread.end)
+    with pytest.raises(StoreUnavailable):
+        thread.do_from_here(lambda: done.append("never"), lambda _: None)
+
+
 async def test_another_thread_waits_for_what_it_asks_for(thread: WritingThread) -> None:
     assert await asyncio.to_thread(thread.wait_for, threading.current_thread) is thread._thread
     with pytest.raises(ZeroDivisionError):

@@ -4,6 +4,7 @@ Read `sql/sqlite/migrations/` for the tables and why they are so, `sqlite_file.p
 `sqlite_batch.py` for appends, `sqlite_search.py` and `sqlite_growth.py`, and `sqlite_reads.py` for the rest.
 """
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -116,6 +117,7 @@ class SqliteStore(Store):
         self, owner: str, *, after: SessionCursor | None, limit: int, words: Sequence[str] = ()
     ) -> list[Header]:
         if words:
+            await self._learn_texts()
             return await self._threads.read(searching.sessions, owner, after, limit, words)
         return await self._threads.read(reads.sessions, owner, after, limit)
 
@@ -123,6 +125,7 @@ class SqliteStore(Store):
         return await self._threads.read(reads.orphans, limit)
 
     async def search(self, owner: str, words: Sequence[str], *, limit: int) -> list[Found]:
+        await self._learn_texts()
         return await self._threads.read(searching.search, owner, words, limit)
 
     async def keys(self, *, after: Key | None, limit: int) -> list[Key]:
@@ -172,6 +175,12 @@ class SqliteStore(Store):
 
     async def ping(self) -> None:
         await self._threads.write(_ping)
+
+    async def _learn_texts(self) -> None:
+        """Brings to the index of words what it does not know yet. Where nothing can be written, what it knows is found."""
+        if self._places.texts.wait:
+            with contextlib.suppress(StoreUnavailable):
+                await self._threads.write(self._places.texts.learn)
 
     async def _few(
         self, count: int, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs

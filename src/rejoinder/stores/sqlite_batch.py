@@ -1,13 +1,10 @@
 """A batch of appends inside the writer's transaction. The hot path: some microseconds for a delta.
 
-All rows of a batch go to SQLite in a few statements of many rows each. Not for SQLite's sake: Python lets go of the
-interpreter around each step of a statement, and beside a busy event loop the writer would have to win it back for
-each row.
+All rows of a batch go to SQLite in a few statements of many rows each (`sqlite_rows.py`).
 """
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -17,10 +14,8 @@ from rejoinder.abc import Append, Appended, AppendResult, Lease, Text
 from rejoinder.entities import Header, Key
 from rejoinder.stores.batch import Place, check_number, decode_results, encode_results, lost, settle
 from rejoinder.stores.sql import statements
-from rejoinder.stores.sqlite_search import Newest, write_text
-
-SIZES = (64, 16, 4, 3, 2, 1)
-"""Rows of one statement. Each size is prepared once and kept; 1,000 rows take 20 statements; longer ones are no quicker."""
+from rejoinder.stores.sqlite_rows import insert_rows
+from rejoinder.stores.sqlite_search import Texts
 
 PLACES = 10_000
 """Sessions whose places are remembered: all that are written at a time and many more, in some MB."""
@@ -39,7 +34,7 @@ class Places:
 
     def __init__(self) -> None:
         self._known: dict[Key, Known] = {}
-        self.newest = Newest()
+        self.texts = Texts()
 
     def find(self, connection: sqlite3.Connection, key: Key) -> Known | None:
         found = self._known.get(key)
@@ -58,7 +53,7 @@ class Places:
 
     def forget(self) -> None:
         self._known.clear()
-        self.newest.forget()
+        self.texts.forget()
 
 
 def append_batch(
@@ -78,7 +73,7 @@ def append_batch(
     held = {"epoch": lease.epoch, "worker": lease.worker, "number": number}
     if not connection.execute(_sql()["keep_results"], held | {"results": encode_results(results)}).rowcount:
         return _earlier(connection, lease, number)
-    rows = _Rows(connection, known, places.newest)
+    rows = _Rows(connection, known, places.texts)
     for append, result in zip(appends, results, strict=True):
         if isinstance(result, Appended):
             rows.add(append, result.first)
@@ -102,14 +97,14 @@ def _earlier(connection: sqlite3.Connection, lease: Lease, number: int) -> list[
 class _Rows:
     """Sessions are written one by one, since their numbers come of it; events and messages gather."""
 
-    def __init__(self, connection: sqlite3.Connection, known: dict[Key, Known], newest: Newest) -> None:
+    def __init__(self, connection: sqlite3.Connection, known: dict[Key, Known], texts: Texts) -> None:
         self._connection = connection
         self._known = known
-        self._newest = newest
+        self._index = texts
         self._events: list[Any] = []
         self._messages: list[Any] = []
         self._ended: list[tuple[int, str, int, str]] = []
-        self._texts: list[tuple[str, int, Text, bool]] = []
+        self._texts: list[tuple[str, int, Text]] = []
 
     def add(self, append: Append, first: int) -> None:
         if append.header is not None:
@@ -123,18 +118,16 @@ class _Rows:
             self._messages += (n, created, new.id, new.parent_id, new.lane, new.depth, ended)
         for end in append.ended:
             self._ended.append((first + end.at, end.ended_at, n, end.id))
-        if append.texts:
-            whole = {new.id for new in append.created} | {end.id for end in append.ended}
-            self._texts += ((append.key.owner, n, text, text.message_id in whole) for text in append.texts)
+        self._texts += ((append.key.owner, n, text) for text in append.texts)
 
     def insert(self) -> None:
-        _insert(self._connection, "add_events", self._events, 5)
-        _insert(self._connection, "add_message", self._messages, 7)
+        insert_rows(self._connection, "add_events", self._events, 5)
+        insert_rows(self._connection, "add_message", self._messages, 7)
         if self._ended:
             # Behind all that were created, since a batch may end what it created.
             self._connection.executemany(_sql()["end_message"], self._ended)
-        for owner, n, text, is_first in self._texts:
-            write_text(self._connection, self._newest, owner, n, text, is_first=is_first)
+        if self._texts:
+            self._index.add(self._connection, self._texts)
 
     def _write_header(self, key: Key, header: Header) -> None:
         said = {
@@ -156,22 +149,6 @@ class _Rows:
             self._connection.execute(_sql()["add_open"], held)
         place = known.place if known else Place(0, 0)
         self._known[key] = Known(n, place, bool(header.open))
-
-
-def _insert(connection: sqlite3.Connection, name: str, values: list[Any], width: int) -> None:
-    start = 0
-    for size in SIZES:
-        taken = size * width
-        while len(values) - start >= taken:
-            connection.execute(_repeated(name, size), values[start : start + taken])
-            start += taken
-
-
-@cache
-def _repeated(name: str, size: int) -> str:
-    """The statement with its row of values `size` times over."""
-    into, values, row = _sql()[name].partition("VALUES ")
-    return into + values + ", ".join([row] * size)
 
 
 def _sql() -> Mapping[str, str]:

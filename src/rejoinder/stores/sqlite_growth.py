@@ -37,7 +37,7 @@ def delete(connection: sqlite3.Connection, places: Places, key: Key, version: in
         return True
     if known.place.version != version:
         return False
-    for name in ("disown_texts", "drop_events", "drop_messages", "clear_open", "drop_session"):
+    for name in ("disown_texts", "drop_new_texts_of", "drop_events", "drop_messages", "clear_open", "drop_session"):
         connection.execute(_sql()[name], {"n": known.n})
     places.forget()
     return True

@@ -4,12 +4,13 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from rejoinder.abc import Found, SessionCursor, Text
 from rejoinder.entities import Header, Key
 from rejoinder.stores.sql import statements
 from rejoinder.stores.sqlite_reads import to_header
+from rejoinder.stores.sqlite_rows import insert_rows
 
 Mark = Literal["m", "l", "t"]
 """What a text is: a message, one that came late (so that its number does not tell its time), or a title."""
@@ -24,46 +25,78 @@ WALKED = 200
 OWNERS = 10_000
 """Whose newest texts are remembered."""
 
+GATHERED = 64
+"""Texts that wait for the index at most: for the last of them it takes in all."""
+
+LEARNING = (
+    "keep_last_texts",
+    "drop_replaced_words",
+    "drop_replaced_texts",
+    "learn_texts",
+    "learn_words",
+    "drop_new_texts",
+)
+"""How it does."""
+
 BEFORE_ALL = "\U0010ffff"
 """Later than every time, as text."""
 
 # --- in the writer's thread --------------------------------------------------------------------------------------
 
 
-class Newest:
-    """The time of the newest text of each owner, or a later one: true while nobody else writes and no transaction fails."""
+class Texts:
+    """The texts that gather for the index, and the newest of each owner: true while nobody else writes and no transaction fails."""
 
     def __init__(self) -> None:
-        self._known: dict[int, str] = {}
-
-    def moved(self, connection: sqlite3.Connection, owner: int, at: str) -> str:
-        """What it was before a text of this time came."""
-        if (newest := self._known.get(owner)) is None:
-            if len(self._known) >= OWNERS:
-                self._known.clear()
-            [newest] = connection.execute(_write()["newest_text"], {"owner": owner}).fetchone()
-        newest = newest or ""
-        self._known[owner] = max(newest, at)
-        return newest
+        self._gathered: int | None = None
+        """How many; None where that is not known."""
+        self._last = 0
+        """The number of the last text, where that is known."""
+        self._newest: dict[int, str] = {}
 
     def forget(self) -> None:
-        self._known.clear()
+        self._gathered = None
+        self._newest.clear()
 
+    @property
+    def wait(self) -> bool:
+        """Whether there may be texts that the index does not know yet."""
+        return self._gathered != 0
 
-def write_text(
-    connection: sqlite3.Connection, newest: Newest, owner: str, session: int, text: Text, *, is_first: bool
-) -> None:
-    """Puts a text in the place of the one that the message or the title had, unless it is known to be the first."""
-    named = {"session": session, "message_id": text.message_id}
-    for (n,) in () if is_first else connection.execute(_write()["text"], named).fetchall():
-        connection.execute(_write()["drop_words"], {"n": n})
-        connection.execute(_write()["drop_text"], {"n": n})
-    if text.words:
-        number = _number(owner)
-        came_late = text.at < newest.moved(connection, number, text.at)
-        mark: Mark = "t" if text.message_id is None else "l" if came_late else "m"
-        n = connection.execute(_write()["add_text"], named | {"owner": number, "at": text.at}).lastrowid
-        connection.execute(_write()["add_words"], {"n": n, "words": f"{_mark(mark, owner)} {text.words}"})
+    def add(self, connection: sqlite3.Connection, texts: Sequence[tuple[str, int, Text]]) -> None:
+        """Adds texts, each with its owner and the number of its session, and brings all to the index once there are many."""
+        gathered = self._counted(connection)
+        rows: list[Any] = []
+        for n, (owner, session, text) in enumerate(texts, self._last + 1):
+            number = _number(owner)
+            words = f"{self._mark(connection, owner, number, text)} {text.words}" if text.words else ""
+            rows += (n, session, text.message_id, number, text.at, words)
+        insert_rows(connection, "add_text", rows, 6)
+        self._last += len(texts)
+        self._gathered = gathered + len(texts)
+        if self._gathered >= GATHERED:
+            self.learn(connection)
+
+    def learn(self, connection: sqlite3.Connection) -> None:
+        """Puts what has gathered into the index, each text in the place of the one that its message or title had."""
+        if self._counted(connection):
+            for name in LEARNING:
+                connection.execute(_write()[name])
+            self._gathered = 0
+
+    def _counted(self, connection: sqlite3.Connection) -> int:
+        if self._gathered is None:
+            self._gathered, self._last = connection.execute(_write()["new_texts"]).fetchone()
+        return self._gathered
+
+    def _mark(self, connection: sqlite3.Connection, owner: str, number: int, text: Text) -> str:
+        if (newest := self._newest.get(number)) is None:
+            if len(self._newest) >= OWNERS:
+                self._newest.clear()
+            [newest] = connection.execute(_write()["newest_text"], {"owner": number}).fetchone()
+        self._newest[number] = max(newest, text.at)
+        late: Mark = "l" if text.at < newest else "m"
+        return _mark("t" if text.message_id is None else late, owner)
 
 
 # --- in a reader's thread ----------------------------------------------------------------------------------------

@@ -43,23 +43,47 @@ INSERT INTO messages (session, created, id, parent_id, lane, depth, ended) VALUE
 -- name: end_message
 UPDATE messages SET ended = ?, ended_at = ? WHERE session = ? AND id = ?
 
--- name: text
-SELECT n FROM texts WHERE session = :session AND ifnull(message_id, '') = ifnull(:message_id, '')
-
 -- name: newest_text
-SELECT max(at) FROM texts WHERE owner = :owner
+SELECT max((SELECT ifnull(max(at), '') FROM texts WHERE owner = :owner),
+    (SELECT ifnull(max(at), '') FROM new_texts WHERE owner = :owner))
+
+-- name: new_texts
+SELECT (SELECT count(*) FROM new_texts), max(ifnull((SELECT max(n) FROM texts), 0), ifnull((SELECT max(n) FROM new_texts), 0))
 
 -- name: add_text
-INSERT INTO texts (session, message_id, owner, at) VALUES (:session, :message_id, :owner, :at)
+INSERT INTO new_texts (n, session, message_id, owner, at, words) VALUES (?, ?, ?, ?, ?, ?)
 
--- name: add_words
-INSERT INTO word_index (rowid, words) VALUES (:n, :words)
+-- name: keep_last_texts
+DELETE FROM new_texts WHERE n NOT IN (SELECT max(n) FROM new_texts GROUP BY session, message_id)
 
--- name: drop_text
-DELETE FROM texts WHERE n = :n
+-- name: drop_replaced_words
+DELETE FROM word_index
+WHERE rowid IN (
+    SELECT texts.n
+    FROM new_texts CROSS JOIN texts INDEXED BY texts_by_message
+        ON texts.session = new_texts.session AND ifnull(texts.message_id, '') = ifnull(new_texts.message_id, '')
+)
 
--- name: drop_words
-DELETE FROM word_index WHERE rowid = :n
+-- name: drop_replaced_texts
+DELETE FROM texts
+WHERE n IN (
+    SELECT texts.n
+    FROM new_texts CROSS JOIN texts INDEXED BY texts_by_message
+        ON texts.session = new_texts.session AND ifnull(texts.message_id, '') = ifnull(new_texts.message_id, '')
+)
+
+-- name: learn_texts
+INSERT INTO texts (n, session, message_id, owner, at)
+SELECT n, session, message_id, owner, at FROM new_texts WHERE words <> '' ORDER BY n
+
+-- name: learn_words
+INSERT INTO word_index (rowid, words) SELECT n, words FROM new_texts WHERE words <> '' ORDER BY n
+
+-- name: drop_new_texts
+DELETE FROM new_texts
+
+-- name: drop_new_texts_of
+DELETE FROM new_texts WHERE session = :n
 
 -- name: merge_words
 INSERT INTO word_index (word_index, rank) VALUES ('merge', :pages)
