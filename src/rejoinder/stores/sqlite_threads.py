@@ -1,8 +1,9 @@
 """The threads of a SQLite store: one that writes, a few that read, and errors that a caller can act on.
 
-All writes and checkpoints are the writer's, one after the other; that also keeps clear of the fault that SQLite before
-3.51.3 has where several connections write at once. Readers neither wait for it nor make it wait. A read of a few rows by
-their keys takes less time than the way to another thread and back, so it is done where it is asked for.
+One connection writes, one transaction after the other; that also keeps clear of the fault that SQLite before 3.51.3 has
+where several connections write at once. Readers neither wait for it nor make it wait. What takes less time than the way to
+another thread and back is done where it is asked for: a read of a few rows by their keys, and the rows of an append. The
+disk is waited for in the writer's thread, and checkpoints are its own.
 """
 
 import contextlib
@@ -66,11 +67,10 @@ class SqliteThreads:
         return await self._threads.write(lambda: self._transaction(lambda writer: work(writer, *args, **kwargs)))
 
     async def write_from_here(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The same, for work that takes no longer than some milliseconds: it is done at once, in the caller's thread, and only the disk is
-        waited for in the writer's. Where that has something else to do, or another program has locked the file, all of it is done there.
+        """The same, for work of a few milliseconds: it is done at once, in the caller's thread, and committed in the writer's. Where
+        that has something else to do, or another program has locked the file, all of it is done there.
 
-        Each statement that is done in a thread beside a busy event loop has to win the interpreter back: for a send that was a
-        tenth of all its time.
+        For each statement a thread beside a busy event loop has to win the interpreter back.
         """
 
         def begun(writer: sqlite3.Connection) -> T:
@@ -96,7 +96,7 @@ class SqliteThreads:
         """Runs what is no change of what is kept, between two transactions. Raises StoreUnavailable."""
         await self._threads.write(lambda: self._tidy(work))
 
-    # in the threads
+    # in the threads, or from here
 
     def _open(self) -> None:
         with opening(self._path):
