@@ -1,4 +1,4 @@
-"""The store in one SQLite file: an own thread writes, some others read, and what was acknowledged is on the disk.
+"""The store in one SQLite file: an own thread commits, some others read, and what was acknowledged is on the disk.
 
 Read `sql/sqlite/migrations/` for the tables and why they are so, `sqlite_file.py` for the file and how it is opened,
 `sqlite_batch.py` for appends, `sqlite_search.py` and `sqlite_growth.py`, and `sqlite_reads.py` for the rest.

@@ -41,7 +41,7 @@ LEARNING = (
 BEFORE_ALL = "\U0010ffff"
 """Later than every time, as text."""
 
-# --- in the writer's thread --------------------------------------------------------------------------------------
+# --- in a transaction of the writer's ----------------------------------------------------------------------------
 
 
 class Texts:
