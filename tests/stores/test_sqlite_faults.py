@@ -16,6 +16,7 @@ from rejoinder.abc import Append, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import StoreUnavailable
 from rejoinder.stores import open_store, sqlite_threads
+from rejoinder.stores.sqlite_threads import SqliteThreads
 from sqlite_children import KEYS
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
@@ -126,10 +127,28 @@ async def test_while_another_program_locks_the_file_it_can_be_read_and_not_writt
             assert asyncio.get_running_loop().time() < began + 0.2
             with pytest.raises(StoreUnavailable, match="locked"):
                 await writing
-        await pen.again(delta())
+            monkeypatch.setattr(sqlite_threads, "BUSY", 30.0)
+            writing = asyncio.create_task(pen.again(delta()))
+            await asyncio.sleep(0.1)
+            other.execute("ROLLBACK")
+        await writing
         await store.ping()
         assert len(await log(store)) == 2
         assert len(await store.search("ann", ["new"], limit=9)) == 1
+
+
+async def test_texts_that_could_not_be_learnt_are_learnt_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: SqliteThreads, result: object) -> object:
+        with self._all_or_nothing():
+            raise sqlite3.OperationalError("disk I/O error")
+
+    async with at(path) as store:
+        text = Text(message_id="msg_1", words="word", at=NOON)
+        await (await Pen.of(store)).made(create(), Append(key=KEY, drafts=(), texts=(text,)))
+        with monkeypatch.context() as broken:
+            broken.setattr(SqliteThreads, "_committed", failing)
+            assert await store.search("ann", ["word"], limit=9) == []
+        assert len(await store.search("ann", ["word"], limit=9)) == 1
 
 
 def break_page(path: Path, holding: bytes) -> None:

@@ -298,6 +298,28 @@ async def test_nothing_of_a_deleted_session_is_left_in_the_file(path: Path, sear
         assert [found.message_id for found in await store.search("ann", [other], limit=9)] == ["msg_1"]
 
 
+async def test_texts_wait_for_the_index_in_their_order_and_what_they_replace_is_gone(path: Path) -> None:
+    def telling(word: str, message_id: str | None, minute: int) -> Append:
+        text = Text(message_id=message_id, words=word, at=NOON.replace("12:00", f"12:{minute:02}"))
+        return Append(key=KEY, drafts=(), texts=(text,))
+
+    async with at(path) as store:
+        await (await Pen.of(store)).made(create(), telling("later", "msg_5", 5), telling("title", None, 6))
+    for rounds in range(2):
+        async with at(path) as store:
+            pen = await Pen.of(store)
+            if not rounds:
+                await pen.made(telling("later", "msg_1", 1))
+            assert [found.message_id for found in await store.search("ann", ["later"], limit=1)] == ["msg_5"]
+            assert [found.message_id for found in await store.search("ann", ["later"], limit=9)] == ["msg_5", "msg_1"]
+    async with at(path) as store:
+        await (await Pen.of(store)).made(telling("other", "msg_5", 7), telling("", None, 8), telling("", "msg_1", 9))
+        assert await store.search("ann", ["later"], limit=9) == []
+        with closing(sqlite3.connect(path)) as connection:
+            for table in ("texts", "word_index"):
+                assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,), table
+
+
 async def test_a_deletion_that_was_broken_off_is_finished_by_the_next_sweep(path: Path) -> None:
     """As a kill leaves it behind the first transaction: the session is gone, its texts are nobody's."""
     texts = [Text(message_id=f"msg_{number}", words="secret", at=NOON) for number in range(300)]
