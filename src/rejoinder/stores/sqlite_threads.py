@@ -122,7 +122,8 @@ class SqliteThreads:
     def _begun(self, work: Callable[[sqlite3.Connection], T], *, wait: float) -> T:
         """Begins a transaction with what the work writes. Raises Locked where another program has locked the file for so many seconds."""
         with self._all_or_nothing() as writer:
-            if writer.in_transaction:
+            if writer.in_transaction:  # it was broken off before it could be committed
+                self._on_rollback()
                 writer.execute("ROLLBACK")
             self._wait_for_locks(writer, wait)
             writer.execute("BEGIN IMMEDIATE")
