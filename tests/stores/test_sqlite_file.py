@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from rejoinder.entities import Key, OpenReply, Status
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.stores import open_store
 from rejoinder.stores.sql import migrations, statements
+from rejoinder.stores.sqlite_search import GATHERED, Texts
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 
@@ -318,6 +320,31 @@ async def test_texts_wait_for_the_index_in_their_order_and_what_they_replace_is_
         with closing(sqlite3.connect(path)) as connection:
             for table in ("texts", "word_index"):
                 assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,), table
+
+
+async def test_texts_that_are_many_go_to_the_index_in_the_writers_thread(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where long ones hold nobody up."""
+    learnt = list[int]()
+
+    def learn(self: Texts, connection: sqlite3.Connection, learn: Callable[..., None] = Texts.learn) -> None:
+        learnt.append(threading.get_ident())
+        learn(self, connection)
+
+    monkeypatch.setattr(Texts, "learn", learn)
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        await pen.made(create())
+        for number in range(2 * GATHERED):
+            text = Text(message_id=f"msg_{number}", words="word", at=NOON)
+            await pen.made(Append(key=KEY, drafts=(), texts=(text,)))
+        await store.ping()
+        assert len(learnt) == 2
+        assert threading.get_ident() not in learnt
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM texts").fetchone() == (2 * GATHERED,)
+            assert connection.execute("SELECT count(*) FROM new_texts").fetchone() == (0,)
 
 
 async def test_a_deletion_that_was_broken_off_is_finished_by_the_next_sweep(path: Path) -> None:

@@ -24,8 +24,8 @@ from rejoinder.stores.sqlite_threads import SqliteThreads
 FEW = 128
 """Rows by their keys that are read at once; more are left to another thread."""
 
-AT_ONCE, TEXT = 1_500, 10
-"""Events that are written where they are asked for (some 5 ms); more are left to another thread. A text counts as so many."""
+AT_ONCE = 1_500
+"""Events that are written where they are asked for, some 5 ms; more are left to another thread."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -86,9 +86,12 @@ class SqliteStore(Store):
     # writing
 
     async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
-        rows = sum(len(append.drafts) + TEXT * len(append.texts) for append in appends)
-        write = self._threads.write_from_here if rows <= AT_ONCE else self._threads.write
-        return await write(append_batch, self._places, lease, number, appends)
+        write = self._threads.write_from_here if _weight(appends) <= AT_ONCE else self._threads.write
+        results = await write(append_batch, self._places, lease, number, appends)
+        if self._places.texts.are_many:
+            # In the thread, since long ones take it long.
+            self._threads.write_behind(self._places.texts.learn)
+        return results
 
     async def delete(self, key: Key, version: int) -> bool:
         done = await self._threads.write(growth.delete, self._places, key, version)
@@ -188,6 +191,16 @@ class SqliteStore(Store):
         if count <= FEW:
             return self._threads.glance(work, *args, **kwargs)
         return await self._threads.read(work, *args, **kwargs)
+
+
+def _weight(appends: Sequence[Append]) -> int:
+    """How long it takes to write them, in events. A delta is short; what may be long comes with a header, or has words."""
+    weight = 0
+    for append in appends:
+        weight += len(append.drafts)
+        if append.header is not None or append.texts:
+            weight += sum(len(draft.data) for draft in append.drafts) // 1_024 + 10 * len(append.texts)
+    return weight
 
 
 # --- in the writer's thread --------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ OWNERS = 10_000
 """Whose newest texts are remembered."""
 
 GATHERED = 64
-"""Texts that wait for the index at most: for the last of them it takes in all."""
+"""Texts that wait for the index, as a rule: then it takes in all."""
 
 LEARNING = (
     "keep_last_texts",
@@ -63,8 +63,13 @@ class Texts:
         """Whether there may be texts that the index does not know yet."""
         return self._gathered != 0
 
+    @property
+    def are_many(self) -> bool:
+        """Whether so many are known to wait that the index should take them in."""
+        return (self._gathered or 0) >= GATHERED
+
     def add(self, connection: sqlite3.Connection, texts: Sequence[tuple[str, int, Text]]) -> None:
-        """Adds texts, each with its owner and the number of its session, and brings all to the index once there are many."""
+        """Adds texts, each with its owner and the number of its session."""
         gathered = self._counted(connection)
         rows: list[Any] = []
         for n, (owner, session, text) in enumerate(texts, self._last + 1):
@@ -74,8 +79,6 @@ class Texts:
         insert_rows(connection, "add_text", rows, 6)
         self._last += len(texts)
         self._gathered = gathered + len(texts)
-        if self._gathered >= GATHERED:
-            self.learn(connection)
 
     def learn(self, connection: sqlite3.Connection) -> None:
         """Puts what has gathered into the index, each text in the place of the one that its message or title had."""

@@ -81,6 +81,12 @@ class SqliteThreads:
             done = self._threads.writing.do_from_here(lambda: self._begun(begun, wait=0), self._committed)
         return await (done or self._threads.write(lambda: self._transaction(begun)))
 
+    def write_behind(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Runs work in a transaction behind all that is written now. Nobody waits for it, and where it cannot be done it is left."""
+        with contextlib.suppress(StoreUnavailable):
+            done = self._threads.writing.do(lambda: self._transaction(work))
+            done.add_done_callback(lambda done: done.cancelled() or done.exception())
+
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work that asks on one state of the store: of this moment, or a later one. Raises StoreUnavailable."""
         return await self._threads.read(lambda: self._query(lambda reader: work(reader, *args, **kwargs)))
