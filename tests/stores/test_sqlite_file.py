@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,8 +23,9 @@ from pens import KEY, NOON, OTHER, Pen, change, create, delta, header, log, repl
 from rejoinder.abc import Append, EndedRow, Lease, Store, Text
 from rejoinder.entities import Key, OpenReply, Status
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
-from rejoinder.stores import open_store
+from rejoinder.stores import open_store, sqlite
 from rejoinder.stores.sql import migrations, statements
+from rejoinder.stores.sqlite_batch import append_batch
 from rejoinder.stores.sqlite_search import GATHERED, Texts
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
@@ -320,6 +322,27 @@ async def test_texts_wait_for_the_index_in_their_order_and_what_they_replace_is_
         with closing(sqlite3.connect(path)) as connection:
             for table in ("texts", "word_index"):
                 assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,), table
+
+
+async def test_what_is_long_is_written_in_the_writers_thread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrote = list[int]()
+
+    def noted(*args: Any) -> Any:
+        wrote.append(threading.get_ident())
+        return append_batch(*args)
+
+    monkeypatch.setattr(sqlite, "append_batch", noted)
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(), *(delta() for _ in range(100)))
+        await pen.made(*(delta() for _ in range(2_000)))
+        await pen.made(change(KEY, 1, said("x" * 2_000_000)))
+        texts = tuple(Text(message_id=f"msg_{number}", words="word", at=NOON) for number in range(200))
+        await pen.made(Append(key=KEY, drafts=(), texts=texts))
+        await store.ping()  # behind the index, which takes them in
+        await pen.made(delta())
+    here = threading.get_ident()
+    assert [thread == here for thread in wrote] == [True, False, False, False, True]
 
 
 async def test_texts_that_are_many_go_to_the_index_in_the_writers_thread(
