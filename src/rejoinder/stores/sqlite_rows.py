@@ -1,7 +1,7 @@
 """Rows that go to SQLite in a few statements of many rows each.
 
-Not for SQLite's sake: Python lets go of the interpreter around each step of a statement, and beside a busy event loop the
-writer would have to win it back for each row.
+Not for SQLite's sake: Python lets go of the interpreter around each step of a statement, and in a thread beside a busy event
+loop it would have to be won back for each row.
 """
 
 import sqlite3

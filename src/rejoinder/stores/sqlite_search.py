@@ -74,7 +74,7 @@ class Texts:
         rows: list[Any] = []
         for n, (owner, session, text) in enumerate(texts, self._last + 1):
             number = _number(owner)
-            words = f"{self._mark(connection, owner, number, text)} {text.words}" if text.words else ""
+            words = f"{self._mark(connection, number, text)} {text.words}" if text.words else ""
             rows += (n, session, text.message_id, number, text.at, words)
         insert_rows(connection, "add_text", rows, 6)
         self._last += len(texts)
@@ -92,12 +92,12 @@ class Texts:
             self._gathered, self._last = connection.execute(_write()["new_texts"]).fetchone()
         return self._gathered
 
-    def _mark(self, connection: sqlite3.Connection, owner: str, number: int, text: Text) -> str:
-        if (newest := self._newest.get(number)) is None:
+    def _mark(self, connection: sqlite3.Connection, owner: int, text: Text) -> str:
+        if (newest := self._newest.get(owner)) is None:
             if len(self._newest) >= OWNERS:
                 self._newest.clear()
-            [newest] = connection.execute(_write()["newest_text"], {"owner": number}).fetchone()
-        self._newest[number] = max(newest, text.at)
+            [newest] = connection.execute(_write()["newest_text"], {"owner": owner}).fetchone()
+        self._newest[owner] = max(newest, text.at)
         late: Mark = "l" if text.at < newest else "m"
         return _mark("t" if text.message_id is None else late, owner)
 
@@ -170,13 +170,14 @@ def _one_state(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _match(marks: str, owner: str, words: Sequence[str]) -> str:
     """In the language of the index: a text with one of these marks, and a word that begins with each of these."""
-    whose = " OR ".join(f'"{_mark(mark, owner)}"' for mark in marks)
+    number = _number(owner)
+    whose = " OR ".join(f'"{_mark(mark, number)}"' for mark in marks)
     # A word holds letters and digits alone, so nothing in it needs escaping.
     return " AND ".join([f"({whose})", *(f'"{word}" *' for word in words)])
 
 
-def _mark(mark: str, owner: str) -> str:
-    return f"_{mark}{_number(owner) & (1 << 64) - 1:x}"
+def _mark(mark: str, owner: int) -> str:
+    return f"_{mark}{owner & (1 << 64) - 1:x}"
 
 
 def _number(owner: str) -> int:

@@ -72,20 +72,22 @@ class SqliteThreads:
 
         For each statement a thread beside a busy event loop has to win the interpreter back.
         """
-
-        def begun(writer: sqlite3.Connection) -> T:
-            return work(writer, *args, **kwargs)
-
         done = None
         with contextlib.suppress(Locked):
-            done = self._threads.writing.do_from_here(lambda: self._begun(begun, wait=0), self._committed)
-        return await (done or self._threads.write(lambda: self._transaction(begun)))
+            done = self._threads.writing.do_from_here(
+                lambda: self._begun(lambda writer: work(writer, *args, **kwargs), wait=0), self._committed
+            )
+        return await (done or self.write(work, *args, **kwargs))
 
     def write_behind(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Runs work in a transaction behind all that is written now. Nobody waits for it, and where it cannot be done it is left."""
+
+        def do_or_leave() -> None:
+            with contextlib.suppress(StoreUnavailable):
+                self._transaction(work)
+
         with contextlib.suppress(StoreUnavailable):
-            done = self._threads.writing.do(lambda: self._transaction(work))
-            done.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._threads.writing.do(do_or_leave)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work that asks on one state of the store: of this moment, or a later one. Raises StoreUnavailable."""
@@ -155,10 +157,7 @@ class SqliteThreads:
                 raise
 
     def _tidy(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        writer = self._writer
-        if writer is None:
-            raise StoreUnavailable("The store is not open.")
-        with _unavailable("written"):
+        with self._all_or_nothing() as writer:
             # Whoever reads longer than a moment (a backup) is not waited for: what is left is done another time.
             self._wait_for_locks(writer, MOMENT)
             work(writer)

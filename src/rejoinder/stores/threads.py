@@ -20,6 +20,8 @@ READERS = 4
 Told: TypeAlias = Callable[[], None]
 """What a job leaves behind: tells what came of it, once the next one may begin."""
 
+Job: TypeAlias = Callable[[], Told]
+
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -62,7 +64,7 @@ class WritingThread:
     """One thread that does one thing after the other, until `end`. An executor and its futures would cost a commit 30 µs more."""
 
     def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[Callable[[], Told] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._ended = False
         self._undone = 0
         """Jobs that are done now, or wait."""
@@ -72,8 +74,7 @@ class WritingThread:
 
     def do(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         """Does it when its turn has come, unless the future has been cancelled by then. Raises StoreUnavailable after the end."""
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        job = _told_to(done, work)
+        done, job = _told_here(work)
         with self._lock:
             self._put(lambda: _nothing if done.cancelled() else job())
         return done
@@ -90,22 +91,15 @@ class WritingThread:
             if self._ended:
                 raise _closed()
             came_of_it = first()
-            done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-            self._put(_told_to(done, lambda: then(came_of_it)))
+            done, job = _told_here(lambda: then(came_of_it))
+            self._put(job)
         return done
 
     def wait_for(self, work: Callable[[], T]) -> T:
         """The same for another thread, which waits. Raises what the work raises, and StoreUnavailable after the end."""
         done: Future[T] = Future()
-
-        def job() -> Told:
-            try:
-                return partial(done.set_result, work())
-            except BaseException as fault:  # noqa: BLE001 - whoever waits for it is told
-                return partial(done.set_exception, fault)
-
         with self._lock:
-            self._put(job)
+            self._put(_job(work, done.set_result, done.set_exception))
         return done.result()
 
     def end(self) -> None:
@@ -116,7 +110,7 @@ class WritingThread:
                 self._jobs.put(None)
         self._thread.join()
 
-    def _put(self, job: Callable[[], Told]) -> None:
+    def _put(self, job: Job) -> None:
         if self._ended:
             raise _closed()
         self._undone += 1
@@ -135,17 +129,21 @@ def _nothing() -> None:
     """Nobody is told."""
 
 
-def _told_to(done: "asyncio.Future[T]", work: Callable[[], T]) -> Callable[[], Told]:
-    """A job for the thread: the work, and what came of it for the future, in the event loop that is running now."""
-    loop = asyncio.get_running_loop()
-
+def _job(work: Callable[[], T], succeeded: Callable[[T], None], failed: Callable[[BaseException], None]) -> Job:
     def job() -> Told:
         try:
-            return partial(_tell, loop, _succeeded, done, work())
+            return partial(succeeded, work())
         except BaseException as fault:  # noqa: BLE001 - whoever waits for it is told
-            return partial(_tell, loop, _failed, done, fault)
+            return partial(failed, fault)
 
     return job
+
+
+def _told_here(work: Callable[[], T]) -> "tuple[asyncio.Future[T], Job]":
+    """A job for the thread, and the future that is told what came of it, in the event loop that is running now."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    return done, _job(work, partial(_tell, loop, _succeeded, done), partial(_tell, loop, _failed, done))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, told: Callable[..., None], *args: object) -> None:
