@@ -55,6 +55,18 @@ def heard_and_looked_at(watchdog: Watchdog, step: int) -> None:
     (watchdog.silent if step else watchdog.heard)()
 
 
+def alive_before_the_first_word(watchdog: Watchdog, step: int) -> None:
+    """For longer than it may be silent; then it is silent, for as long as one may be that has said nothing yet."""
+    if step < 12:
+        watchdog.alive()
+        watchdog.go_on()
+
+
+def alive_all_the_time(watchdog: Watchdog, step: int) -> None:
+    watchdog.alive()
+    watchdog.go_on()
+
+
 def looked_at_then_awaited(watchdog: Watchdog, step: int) -> None:
     """In a service that was busy for a while."""
     if step < 8:
@@ -76,6 +88,8 @@ def heard_now_and_then(watchdog: Watchdog, step: int) -> None:
         (looked_at_then_awaited, "upstream_stalled"),
         (heard_now_and_then, ""),
         (heard_once, ""),
+        (alive_before_the_first_word, "upstream_timeout"),
+        (alive_all_the_time, ""),
         (silent_once, ""),
     ],
 )

@@ -385,7 +385,11 @@ class UsageChunk(Struct, frozen=True):
     usage: Usage
 
 
-Chunk: TypeAlias = TextChunk | FinishChunk | UsageChunk
+class LifeChunk(Struct, frozen=True):
+    """The upstream has shown that it is at work, and said nothing: a ping, or what nobody here reads. It comes alone."""
+
+
+Chunk: TypeAlias = TextChunk | FinishChunk | UsageChunk | LifeChunk
 
 
 class Completion(Struct, frozen=True, kw_only=True):

@@ -141,7 +141,8 @@ class ProviderError(RejoinderError):
     `upstream_error`, `upstream_timeout`, `upstream_stalled`, `upstream_malformed`, `upstream_incomplete`,
     `content_filtered`, `context_overflow`, …). The text is shown to users: never a key, a prompt or a traceback.
     `before_reply` tells that nothing of a reply had come and that the upstream cannot have begun one (refused, DNS,
-    429, 5xx): only then may the same request be made again. `retry_after` is the upstream's wish, in seconds.
+    429, 5xx): only then may the same request be made again. `refused`: nor has it where it refused the request as it stands, or
+    never had it; but the same would only be refused again. `retry_after` is the upstream's wish, in seconds.
     Of a `context_overflow`, `asked` and `window` are the tokens that it was asked with and that it takes, where it said so.
     """
 
@@ -151,6 +152,7 @@ class ProviderError(RejoinderError):
         detail: str,
         *,
         before_reply: bool = False,
+        refused: bool = False,
         retry_after: float | None = None,
         asked: int | None = None,
         window: int | None = None,
@@ -158,6 +160,7 @@ class ProviderError(RejoinderError):
         super().__init__(detail)
         self.code = code
         self.before_reply = before_reply
+        self.refused = refused
         self.retry_after = retry_after
         self.asked = asked
         self.window = window
@@ -168,6 +171,7 @@ class ProviderError(RejoinderError):
             self.code,
             detail,
             before_reply=self.before_reply,
+            refused=self.refused,
             retry_after=self.retry_after,
             asked=self.asked,
             window=self.window,

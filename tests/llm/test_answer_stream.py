@@ -1,7 +1,7 @@
 """A stream that is looked at, or waited for, or both in turn: it says the same, and nothing is lost between the two."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raw_server import Connection, Talk, serving
-from rejoinder.abc import ChunkStream, FinishChunk, UsageChunk
+from rejoinder.abc import Chunk, ChunkStream, FinishChunk, LifeChunk, UsageChunk
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import completion_of
 from rejoinder.llm.openai import OpenAIProvider
@@ -37,18 +37,22 @@ FRAMINGS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+def said_of(chunks: Sequence[Chunk]) -> list[Chunk]:
+    return [chunk for chunk in chunks if not isinstance(chunk, LifeChunk)]
+
+
 async def hear(stream: ChunkStream, looks: list[bool]) -> Heard:
     """Looks or waits, as told, and waits for all that is left."""
     heard = Heard([])
     try:
         async with aclosing(stream) as reads:
             async for chunks in reads:
-                heard.chunks += chunks
+                heard.chunks += said_of(chunks)
                 while looks and looks.pop(0):
                     await asyncio.sleep(0.002)
                     if (found := reads.ready()) is None:
                         break
-                    heard.chunks += found
+                    heard.chunks += said_of(found)
     except ProviderError as fault:
         heard.error = fault
     return heard
@@ -128,6 +132,38 @@ async def test_a_look_meets_nothing_then_what_has_come_and_leaves_the_end_to_the
             with pytest.raises(ProviderError) as caught:
                 await anext(reads)
     assert caught.value.code == "upstream_incomplete"
+
+
+WHOLE = b'{"choices":[{"message":{"content":" word"},"finish_reason":"stop"}]}'
+
+
+@pytest.mark.parametrize("label", ["text/event-stream", "application/json", "text/plain", ""])
+@pytest.mark.parametrize("body", [TEXT + STOP + DONE, b": ping\n\n" + TEXT + STOP, WHOLE, b"\n " + WHOLE])
+async def test_an_answer_is_what_it_is_and_not_what_it_is_called(label: str, body: bytes) -> None:
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n" % (label.encode(), len(body))
+        await connection.say(head + body[:3])
+        await asyncio.sleep(0.01)
+        await connection.say(body[3:])
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        heard = await hear(provider.stream(asked("hi")), [])
+    assert (heard.error, heard.reply.content, heard.reply.finish_reason) == (None, " word", "stop")
+
+
+async def test_signs_of_life_are_told_whether_it_is_waited_or_looked() -> None:
+    go_on = asyncio.Event()
+    async with (
+        serving(saying(b": ping\n\n", go_on, b'data: {"choices":[{"delta":{"details":1}}]}\n\n', stays=True)) as server,
+        OpenAIProvider(None, server.url, default_model="m") as provider,
+        aclosing(provider.stream(asked("hi"))) as reads,
+    ):
+        assert list(await anext(reads)) == [LifeChunk()]
+        assert reads.ready() == ()
+        go_on.set()
+        await asyncio.sleep(0.1)
+        assert list(reads.ready() or ()) == [LifeChunk()]
 
 
 async def test_a_look_that_met_an_end_without_a_finish_is_the_last() -> None:

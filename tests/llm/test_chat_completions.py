@@ -106,6 +106,9 @@ def test_broken_utf8_is_replaced() -> None:
         event({"choices": [{"delta": {"content": "hi"}, "finish_reason": "eos", "logprobs": {"content": [1]}}]}),
         event(delta("stop", content="hi")) + b"data: [DONE]\n\ndata: {nonsense\n\n",
         event(delta("stop", content="hi")) + b'data: {"choices"',
+        b"data:\n\ndata: \n\n" + event(delta("stop", content="hi")),
+        event({"choices": [{"index": "0", "delta": {"content": "hi"}, "finish_reason": "STOP"}]}),
+        event(delta(content="hi")) + event(delta("stop") | {"usage": "n/a"}),
     ],
 )
 def test_what_servers_make_of_the_protocol(stream: bytes) -> None:
@@ -138,6 +141,45 @@ def test_tool_calls_are_told_apart_in_every_way_that_servers_number_them() -> No
     assert calls(call("f", '{"x":', id="a", index=0), call(None, "1}", id="z", index=0))[0] == two[0]
     assert calls(call("f", {"x": 1}, id="a"))[0] == ("a", "f", '{"x": 1}')
     assert calls(call("f", "1"), call("f", "2")) == [("", "f", "1"), ("", "f", "2")]
+    assert calls(call("f", '{"x":1}', index=0), call("f", "{}", index=0)) == [("", "f", '{"x":1}'), ("", "f", "{}")]
+    assert calls(call("f", '{"x":', index=0), call("f", "1}", index=0)) == [("", "f", '{"x":1}')], "the name again"
+
+
+def test_names_and_ids_are_text_too_and_of_bounded_length() -> None:
+    call = {"id": "a\0", "function": {"name": "look\ud83d", "arguments": "{}"}}
+    stream = (
+        b'data: {"choices":[{"delta":{"tool_calls":[%b]},"finish_reason":"so\\ud83d"}]}\n\n' % json.dumps(call).encode()
+    )
+    whole = b'{"choices":[{"message":{"tool_calls":[%b]},"finish_reason":"so\\ud83d"}]}' % json.dumps(call).encode()
+    for reply in (completion_of(decoded(stream)), decode_completion(whole)):
+        [said] = reply.tool_calls
+        assert (said.id, said.function.name, reply.finish_reason) == ("a\ufffd", "look\ufffd", "so\ufffd")
+    long = {"id": "a" * 9_999, "function": {"name": "f" * 9_999}}
+    [said] = completion_of(decoded(event(delta("stop", tool_calls=[long])))).tool_calls
+    assert len(said.id) == len(said.function.name) == 256
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("end_turn", "stop"),
+        ("STOP", "stop"),
+        ("model_length", "length"),
+        ("MAX_TOKENS", "length"),
+        ("tool_use", "tool_calls"),
+        ("SAFETY", "content_filter"),
+        ("content_filter: PROHIBITED_CONTENT", "content_filter"),
+        ("sensitive", "content_filter"),
+        ("something_new", "something_new"),
+    ],
+)
+def test_a_reason_in_the_words_of_another_protocol(said: str, reason: str) -> None:
+    assert decoded(event(delta(said, content="hi")))[-1] == FinishChunk(reason)
+
+
+@pytest.mark.parametrize("told", [{"prompt_tokens": -5}, {"prompt_tokens": 1 << 70}, {"completion_tokens": 12.5}])
+def test_a_count_that_is_none_is_not_told(told: dict[str, Any]) -> None:
+    assert decoded(FINISH + event({"choices": [], "usage": told})) == [FinishChunk("stop")]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +203,9 @@ def test_tool_calls_are_told_apart_in_every_way_that_servers_number_them() -> No
         (b"event: error\ndata: plain words\n\n", "upstream_error"),
         (event(delta("error")), "upstream_error"),
         (event(delta("abort")), "upstream_error"),
+        (event(delta("network_error")), "upstream_error"),
+        (event(delta("function_call_filter: MALFORMED_FUNCTION_CALL")), "upstream_error"),
+        (b'error: {"code": 400, "type": "exceed_context_size_error", "message": "y"}\n\n', "context_overflow"),
     ],
 )
 def test_what_ends_no_reply(stream: bytes, code: str) -> None:

@@ -134,7 +134,7 @@ def noting(left: asyncio.Event) -> Talk:
 
 
 async def test_a_line_that_nobody_uses_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rejoinder.llm.http_client.KEPT", 0.02)
+    monkeypatch.setattr("rejoinder.llm.http_client.KEPT_PLAIN", 0.02)
     left = asyncio.Event()
     async with serving(noting(left)) as server, client_of(server.url) as client:
         for _ in range(2):
@@ -146,7 +146,7 @@ async def test_a_line_that_nobody_uses_is_closed_in_time(monkeypatch: pytest.Mon
 async def test_the_line_that_was_let_go_last_is_taken_first_and_the_others_are_closed_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rejoinder.llm.http_client.KEPT", 0.1)
+    monkeypatch.setattr("rejoinder.llm.http_client.KEPT_PLAIN", 0.1)
     async with serving(always(HI)) as server, client_of(server.url) as client:
         async with client.ask("GET", "/x") as answer:
             await get(client)
@@ -157,6 +157,21 @@ async def test_the_line_that_was_let_go_last_is_taken_first_and_the_others_are_c
         async with asyncio.timeout(5):
             for connection in server.connections:
                 await connection.writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("told", "connections"), [("", 1), ("keep-alive: timeout=9\r\n", 1), ("Keep-Alive: max=5, timeout=1\r\n", 2)]
+)
+async def test_a_line_is_left_before_its_server_would_close_it(told: str, connections: int) -> None:
+    async def talk(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.answer(headers=told)
+
+    async with serving(talk) as server, client_of(server.url) as client:
+        for _ in range(2):
+            await get(client)
+    assert len(server.connections) == connections
 
 
 async def test_closing_closes_the_lines_that_are_kept_and_lets_answers_end() -> None:
@@ -206,7 +221,7 @@ async def full_backlog() -> AsyncIterator[str]:
 async def test_a_server_that_accepts_nobody() -> None:
     async with full_backlog() as url, client_of(url, connect_timeout=0.05) as client:
         error = await refused(client)
-    assert (error.code, error.before_reply) == ("upstream_timeout", False)
+    assert (error.code, error.before_reply) == ("upstream_unavailable", False)
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nx-o", b"HTTP/1.1 100 Continue\r\n\r\n"])

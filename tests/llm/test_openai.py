@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from rejoinder.abc import Prompt, UsageChunk
+from raw_server import Connection, serving
+from rejoinder.abc import Prompt
 from rejoinder.entities import Usage
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.openai import OpenAIProvider
@@ -78,11 +79,83 @@ async def test_the_request_is_the_prompt_and_its_params(provider: OpenAIProvider
     assert "😀".encode() in upstream.requests[0].body
 
 
-async def test_usage_can_be_left_unasked(upstream: ScriptedUpstream, key: str) -> None:
-    async with OpenAIProvider(key, upstream.base_url, include_usage=False) as provider:
-        heard = await hear(provider, asked("/script tokens=2", model="x"))
-    assert not any(isinstance(chunk, UsageChunk) for chunk in heard.chunks)
-    assert b"stream_options" not in upstream.requests[-1].body
+async def test_a_server_that_refuses_to_be_asked_for_usage_is_asked_without_from_then_on() -> None:
+    async def talk(connection: Connection) -> None:
+        while True:
+            if b"stream_options" in (await connection.request()).body:
+                refusal = {
+                    "object": "error",
+                    "message": {"detail": [{"loc": ["body", "stream_options"], "msg": "extra"}]},
+                }
+                await connection.answer(json.dumps(refusal).encode(), "422 Unprocessable")
+            else:
+                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        refused = await hear(provider, asked("hi"))
+        assert refused.error is not None
+        assert refused.error.before_reply, "so it is asked again"
+        for _ in range(2):
+            heard = await hear(provider, asked("hi"))
+            assert (heard.error, heard.reply.content) == (None, "hi")
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "500 Internal Server Error"])
+async def test_a_server_that_wants_users_and_replies_in_turn_gets_them_so_from_then_on(status: str) -> None:
+    async def talk(connection: Connection) -> None:
+        while True:
+            roles = [message["role"] for message in json.loads((await connection.request()).body)["messages"]]
+            if ("user", "user") in pairwise(roles):
+                refusal = {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}
+                await connection.answer(json.dumps({"error": refusal}).encode(), status)
+            else:
+                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+
+    picture = {"type": "image_url", "image_url": {"url": "data:"}}
+    said = ["a", "b", [picture], "c"]
+    messages = tuple({"role": "user", "content": content} for content in said)
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        refused = await hear(provider, Prompt(model="m", messages=messages))
+        assert refused.error is not None
+        assert refused.error.before_reply, "so it is asked again"
+        assert (await hear(provider, Prompt(model="m", messages=messages))).reply.content == "hi"
+        assert (await hear(provider, Prompt(model="m", messages=messages[:2]))).reply.content == "hi"
+    sent = [json.loads(request.body)["messages"] for request in server.requests]
+    texts = [{"type": "text", "text": text} for text in ("a\n\nb", "c")]
+    assert sent[1:] == [
+        [{"role": "user", "content": [texts[0], picture, texts[1]]}],
+        [{"role": "user", "content": "a\n\nb"}],
+    ]
+
+
+async def test_a_refusal_that_does_not_end_is_known_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rejoinder.llm.openai.REFUSING", 0.1)
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.say(b"HTTP/1.1 500 No\r\ncontent-length: 999\r\n\r\nno")
+        await connection.left()
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        heard = await asyncio.wait_for(hear(provider, asked("hi")), 5)
+    assert heard.error is not None
+    assert (heard.error.code, heard.error.before_reply) == ("upstream_error", True)
+
+
+async def test_the_query_of_a_base_url_goes_with_every_request() -> None:
+    async def talk(connection: Connection) -> None:
+        while True:
+            models = "/models" in (await connection.request()).line
+            await connection.answer(
+                b'[{"id":"m"}]' if models else b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}'
+            )
+
+    async with serving(talk) as server, OpenAIProvider(None, f"{server.url}/v1/?api-version=1&a=b c") as provider:
+        assert (await hear(provider, asked("hi"))).reply.content == "hi"
+    assert [request.line for request in server.requests] == [
+        "GET /v1/models?api-version=1&a=b%20c HTTP/1.1",
+        "POST /v1/chat/completions?api-version=1&a=b%20c HTTP/1.1",
+    ]
 
 
 async def test_a_whole_reply(provider: OpenAIProvider) -> None:
@@ -373,7 +446,10 @@ async def test_the_official_api_has_a_default(key: str) -> None:
     assert provider._default == "gpt-5-mini"
 
 
-@pytest.mark.parametrize(("key", "base_url"), [("sk-„smart“", None), ("sk-1\nx", None), ("sk-1", "localhost:1/v1")])
+@pytest.mark.parametrize(
+    ("key", "base_url"),
+    [("sk-„smart“", None), ("sk-1\nx", None), ("sk-1", "localhost:1/v1"), ("sk-1", "http://me:secret@localhost:1/v1")],
+)
 def test_settings_that_cannot_be_right_are_told_at_once(key: str, base_url: str | None) -> None:
     with pytest.raises(Misconfigured):
         OpenAIProvider(key, base_url)

@@ -1,9 +1,12 @@
 """What an upstream says when it gives no reply: the same fault in the words of many servers, and never a secret."""
 
 import json
+import time
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rejoinder.abc import Prompt
 from rejoinder.errors import ProviderError
@@ -19,6 +22,22 @@ OVERFLOWS = {
     "Groq": (400, {"error": {"message": "Please reduce the length of the messages or completion."}}),
     "xAI": (400, {"code": "x", "error": "This model's maximum prompt length is 131072"}),
     "Gemini": (400, [{"error": {"message": "The input token count (9) exceeds the maximum (8)."}}]),
+    "Anthropic, with max_tokens": (
+        400,
+        {"error": {"message": "input length and `max_tokens` exceed context limit: 9 + 8 > 10"}},
+    ),
+    "Qwen": (400, {"error": {"message": "Range of input length should be [1, 30720]"}}),
+    "Vertex": (400, {"error": {"message": "The input token count is 9 but model only supports up to 8"}}),
+    "GLM": (400, {"error": {"message": "The prompt exceeds the maximum allowed input length of 8."}}),
+    "TGI": (
+        422,
+        {"error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096", "error_type": "x"},
+    ),
+    "GitHub Models": (413, {"error": {"code": "tokens_limit_reached", "message": "Request body too large"}}),
+    "OpenRouter": (
+        400,
+        {"error": {"message": "Provider returned error", "metadata": {"raw": "prompt is too long: 9 > 8"}}},
+    ),
     "FastAPI": (422, {"detail": [{"loc": ["body"], "msg": "context window exceeded", "input": "secret"}]}),
 }
 
@@ -45,6 +64,53 @@ def test_too_long_a_conversation_is_told_apart_whatever_the_server(server: str) 
 )
 def test_the_code_of_an_answer(status: int, body: object, code: str) -> None:
     assert error_from_body(status, json.dumps(body).encode()).code == code
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            {"object": "error", "message": {"detail": [{"loc": ["body", "stream_options"], "msg": "Extra inputs"}]}},
+            "body.stream_options Extra inputs",
+        ),
+        ({"success": False, "errors": [{"code": 5007, "message": "No such model"}]}, "No such model"),
+        (
+            {"error": {"message": "Provider returned error", "metadata": {"raw": "busy"}}},
+            "Provider returned error: busy",
+        ),
+    ],
+)
+def test_what_an_upstream_says_is_found_wherever_it_says_it(body: object, said: str) -> None:
+    assert error_from_body(400, json.dumps(body).encode()).detail == f"The upstream failed (HTTP 400): {said}"
+
+
+@pytest.mark.parametrize(
+    ("status", "owed"),
+    [(400, False), (401, False), (404, False), (422, False), (408, True), (429, False), (500, False), (504, True)],
+)
+def test_what_was_refused_is_not_owed(status: int, owed: bool) -> None:
+    error = error_from_body(status, b"{}")
+    assert (error.refused or error.before_reply) is not owed
+
+
+def test_a_long_conversation_is_searched_for_an_echo_quickly_and_thoroughly() -> None:
+    words = " ".join(f"word{n}" for n in range(400_000))
+    prompt = Prompt(model="m", messages=({"role": "user", "content": words},))
+    part = words[2_000_003:2_000_027]
+    assert part not in without_prompt(ProviderError("upstream_error", f"It failed: no, {part} is wrong"), prompt).detail
+    other = ProviderError("upstream_error", "It failed: " + " ".join(f"other{n}" for n in range(40)))
+    began = time.process_time()
+    assert without_prompt(other, prompt) is other
+    assert time.process_time() - began < 0.5, "the event loop stands still meanwhile"
+
+
+@given(st.text("ab ", max_size=80), st.text("ab ", max_size=60))
+def test_an_echo_is_found_just_where_there_is_one(said: str, text: str) -> None:
+    prompt = Prompt(model="m", messages=({"role": "user", "content": text},))
+    shown = " ".join(text.split())
+    error = ProviderError("upstream_error", f"It failed: {said}")
+    echoed = (len(shown) >= 6 and shown in said) or any(said[at : at + 24] in shown for at in range(len(said) - 23))
+    assert (without_prompt(error, prompt) is not error) is echoed
 
 
 BODIES = [b"", b"<html>", b"\xff\xfe", b"[" * 100_000, b"{}", b"null", b'{"error":[1]}', b'{"detail":7}']

@@ -1,6 +1,7 @@
 """A short answer that the service itself wants of a model, beside any reply: a title, a summary."""
 
 import asyncio
+import re
 from contextlib import aclosing
 
 from msgspec import Struct
@@ -11,6 +12,9 @@ from rejoinder.chat.models import Models
 from rejoinder.entities import JsonObject, Usage
 from rejoinder.errors import ProviderError
 
+THINKING = 40
+"""Times as much as the answer may take is what a model that thinks aloud may say before it."""
+
 
 class Answer(Struct, frozen=True):
     text: str
@@ -20,7 +24,7 @@ class Answer(Struct, frozen=True):
 async def answer_aside(
     models: Models, model: str, messages: tuple[JsonObject, ...], *, most: int, seconds: float
 ) -> Answer:
-    """What the model says, or its first `most` code points: then it is made to stop. Raises ProviderError.
+    """What the model says, without what it thinks aloud, or its first `most` code points: then it is made to stop. Raises ProviderError.
 
     The limit is the service's own, since parameters that set one are refused by some models.
     """
@@ -35,8 +39,13 @@ async def answer_aside(
                         chunk.text for chunk in chunks if isinstance(chunk, TextChunk) and chunk.part == "content"
                     )
                     told = next((chunk.usage for chunk in chunks if isinstance(chunk, UsageChunk)), told)
-                    if len(text) > most:
+                    if len(text) > most and (len(without_thoughts(text)) > most or len(text) > THINKING * most):
                         break
     except TimeoutError:
         raise ProviderError("upstream_timeout", f"The upstream gave no whole answer within {seconds:g} s.") from None
-    return Answer(text[:most].strip(), told or estimated_usage(asked.messages, len(text)))
+    return Answer(without_thoughts(text)[:most].strip(), told or estimated_usage(asked.messages, len(text)))
+
+
+def without_thoughts(text: str) -> str:
+    """What is left of a text that may begin with thoughts between `<think>` and `</think>`, or hold nothing else yet."""
+    return re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL) if "<think>" in text else text

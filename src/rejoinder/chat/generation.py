@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from msgspec import Struct, structs
 
-from rejoinder.abc import Chunk, ChunkStream, FinishChunk, Prompt, TextChunk, UsageChunk
+from rejoinder.abc import Chunk, ChunkStream, FinishChunk, LifeChunk, Prompt, TextChunk, UsageChunk
 from rejoinder.chat import attempts, prompt_record
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.deltas import DeltaBuffer
@@ -30,6 +30,9 @@ from rejoinder.fold import ReplyText
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+EACH_CALL = 256
+"""Bytes that a tool call counts beside its arguments: it has a name and an id, and costs more than these in a history."""
 
 
 class Tools(Struct, frozen=True):
@@ -144,7 +147,7 @@ class Generation:
 
     def _unasked(self, fault: ProviderError) -> bool:
         """Whether the upstream cannot have begun a reply, so that nothing is owed."""
-        return fault.before_reply or (fault.code == "context_overflow" and not self._buffer.size)
+        return fault.before_reply or fault.refused or (fault.code == "context_overflow" and not self._buffer.size)
 
     async def _shorten(self, share: float) -> bool:
         """Leaves out more of the branch. False where no more can be, or should be: then the same would be refused again."""
@@ -189,8 +192,7 @@ class Generation:
             async with aclosing(provider.stream(asked)) as reads:
                 look = partial(self._look, reads, watchdog)
                 async for chunks in reads:
-                    watchdog.heard()
-                    self._take(chunks)
+                    self._hear(chunks, watchdog)
                     if not (self._finish or buffer.refused):
                         await writer.rest(look)
                     if buffer.refused:
@@ -207,8 +209,7 @@ class Generation:
         """
         chunks = reads.ready()
         if chunks:
-            watchdog.heard()
-            self._take(chunks)
+            self._hear(chunks, watchdog)
             return not (self._finish or self._buffer.refused)
         if chunks is None:
             return False
@@ -261,6 +262,13 @@ class Generation:
     def _goes_on(self, mine: OpenReply | None) -> bool:
         return mine is not None and not mine.stopping and mine.epoch == self.mine.epoch
 
+    def _hear(self, chunks: Sequence[Chunk], watchdog: Watchdog) -> None:
+        if isinstance(chunks[0], LifeChunk):
+            watchdog.alive()
+        else:
+            watchdog.heard()
+            self._take(chunks)
+
     def _take(self, chunks: Sequence[Chunk]) -> None:
         self._writer.write(self._buffer)
         for chunk in chunks:
@@ -273,10 +281,10 @@ class Generation:
                     self._spending.told(usage)
 
     def _add(self, chunk: TextChunk) -> None:
-        size = len(chunk.text.encode())
+        size = len(chunk.text.encode()) + (EACH_CALL if chunk.id or chunk.name else 0)
         room = self._tools.limits.max_bytes - self._bytes
         if size > room:
-            kept = chunk.text.encode()[:room].decode(errors="ignore")
+            kept = chunk.text.encode()[: max(0, room)].decode(errors="ignore")
             self._buffer.add(structs.replace(chunk, text=kept))
             raise ProviderError("reply_too_long", f"The reply grew longer than {self._tools.limits.max_bytes} bytes.")
         self._bytes += size

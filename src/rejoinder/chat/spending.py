@@ -23,7 +23,8 @@ class Spending:
 
     def end(self, size: int, *, asked: bool = True) -> None:
         """`asked` False: the upstream cannot have begun a reply, and nothing is owed."""
-        if self._told is not None:
+        # Some upstreams tell of nothing until the end, which a reply that is stopped does not reach.
+        if self._told is not None and (self._told.output_tokens or size <= self._began_at):
             self._spent.append(self._told)
         elif self._asked is not None and asked:
             self._spent.append(context.estimated_usage(self._asked, size - self._began_at))

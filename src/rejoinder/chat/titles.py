@@ -95,7 +95,6 @@ class Titles:
 
 def tidy(text: str) -> str:
     """A title out of what a model said: its first line, without marks around it, cut at a word. "" where nothing is left."""
-    text = re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL)
     line = next(filter(None, (line.strip(_MARKS) for line in text.splitlines())), "")
     line = re.sub(r"^title\s*:\s*", "", line, flags=re.IGNORECASE).strip(_MARKS)
     line = " ".join(line.split())

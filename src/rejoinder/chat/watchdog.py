@@ -59,7 +59,11 @@ class Watchdog:
 
     def heard(self) -> None:
         """The upstream has said something. It is not waited for until `go_on`: what it says now is met at a later look."""
+        self.alive()
         self._heard = True
+
+    def alive(self) -> None:
+        """The upstream has said nothing, and shown that it is at work: what it is waited for is waited for anew."""
         self._last = self._looked = self._loop.time()
 
     def silent(self) -> None:

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from rejoinder.abc import Chunk, ChunkStream
+from rejoinder.abc import Chunk, ChunkStream, LifeChunk
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, decode_completion
 from rejoinder.llm.http_answer import Answer
@@ -17,6 +17,8 @@ AFTER_FINISH = 5.0
 """Seconds that a reply which has finished waits for its usage and its end."""
 AFTER_DONE = 0.1
 """Seconds that a connection waits for the end of its last answer, to be used again."""
+
+LIFE = (LifeChunk(),)
 
 
 class AnswerStream(ChunkStream):
@@ -37,7 +39,7 @@ class AnswerStream(ChunkStream):
         if not data:
             return None if data is None else ()
         try:
-            return self._decoder.feed(data)
+            return self._decoder.feed(data) or LIFE
         except ProviderError:  # which the decoder remembers
             return None
 
@@ -48,13 +50,14 @@ class AnswerStream(ChunkStream):
 
     async def _read(self) -> AsyncGenerator[Sequence[Chunk], None]:
         async with self._ask() as answer:
-            if is_whole(answer.headers.get("content-type", "")):  # the upstream does not stream
-                yield chunks_of(decode_completion(await rest_of(answer), self._secrets))
+            data = await answer.read()
+            if is_whole(answer.headers.get("content-type", ""), data):  # the upstream does not stream
+                yield chunks_of(decode_completion(data + await rest_of(answer), self._secrets))
                 return
             self._answer, decoder = answer, self._decoder
-            while self._goes_on and (data := await answer.read()):
-                if chunks := decoder.feed(data):
-                    yield chunks
+            while data:
+                yield decoder.feed(data) or LIFE
+                data = await answer.read() if self._goes_on else b""
             loop = asyncio.get_running_loop()
             until = loop.time() + AFTER_FINISH
             while not (decoder.done or decoder.fault) and (data := await _extra(answer, until)):

@@ -5,6 +5,7 @@ are decoded, straight into typed structs: that is what makes it cheap. Servers d
 forgive, so it is lenient wherever the meaning is clear, and an error wherever it is not.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from rejoinder.entities import FunctionCall, Part, ToolCall, Usage
 from rejoinder.errors import ProviderError
 from rejoinder.llm.event_stream import EventStream
 from rejoinder.llm.pieces import CleanTexts, ToolCallPlaces, clean
-from rejoinder.llm.upstream_errors import error_from_body, error_from_chunk
+from rejoinder.llm.upstream_errors import error_from_body, error_from_chunk, quoted
 
 __all__ = ["StreamDecoder", "chunks_of", "completion_of", "decode_completion", "error_from_body"]
 
@@ -66,10 +67,27 @@ class _Answer(Struct, gc=False):
 
 _decoder = msgspec.json.Decoder(_Answer)
 
-FINISHES = {"eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
-"""Words of other protocols that shine through, in the words of Chat Completions."""
-BROKEN_OFF = frozenset({"error", "abort", "cancelled", "insufficient_system_resource"})
-"""`finish_reason`s of replies that are not whole (OpenRouter, vLLM, DeepSeek)."""
+FINISHES = {
+    word: reason
+    for reason, words in {
+        "stop": "stop eos eos_token end_turn stop_sequence complete",
+        "length": "length max_tokens max_output_tokens model_length model_context_window_exceeded",
+        "tool_calls": "tool_calls tool_use",
+        "content_filter": "content_filter safety recitation blocklist prohibited_content spii image_safety sensitive refusal",
+    }.items()
+    for word in words.split()
+}
+"""Words of other protocols that shine through (Anthropic's, Gemini's, Mistral's, GLM's), in the words of Chat Completions."""
+TOKENS = 1 << 40
+"""What tells of as many has not counted."""
+BROKEN_OFF = frozenset(
+    {"error", "abort", "cancelled", "insufficient_system_resource", "network_error", "function_call_filter"}
+    | {"malformed_function_call", "unexpected_tool_call"}
+)
+"""`finish_reason`s of replies that are not whole (OpenRouter, vLLM, DeepSeek, GLM, Gemini)."""
+
+LONGEST_NAME = 256
+"""Code points of a name, an id and a reason: what is longer is none of an honest upstream."""
 
 # --- a stream ----------------------------------------------------------------------------------------------------
 
@@ -120,8 +138,10 @@ class StreamDecoder:
             raise ProviderError("upstream_incomplete", f"The upstream {how} before the reply was finished.")
 
     def _event(self, kind: bytes, payload: bytes, chunks: list[Chunk]) -> None:
-        if payload.strip() == b"[DONE]":
+        if (said := payload.strip()) == b"[DONE]":
             self.done = True
+            return
+        if not said:  # a sign of life
             return
         if kind == b"error":
             raise error_from_chunk(_loads(payload), secrets=self._secrets)
@@ -149,7 +169,7 @@ class StreamDecoder:
         if choice.finish_reason and not self.finished:
             self._end_run(chunks)
             chunks.extend(self._texts.halves())
-            chunks.append(FinishChunk(_finish_reason(choice.finish_reason)))
+            chunks.append(FinishChunk(_finish_reason(_named(choice.finish_reason))))
             self.finished = True
 
     def _end_run(self, chunks: list[Chunk]) -> None:
@@ -160,8 +180,9 @@ class StreamDecoder:
 
     def _call(self, call: _Call) -> TextChunk:
         function = call.function or _Function()
-        index, id, name = self._calls.place(call.index, call.id, function.name)
-        return TextChunk("tool_call", self._texts.clean(index, _arguments(function)), index, id, name)
+        arguments = _arguments(function)
+        index, id, name = self._calls.place(call.index, _named(call.id), _named(function.name), arguments)
+        return TextChunk("tool_call", self._texts.clean(index, arguments), index, id, name)
 
 
 # --- a whole body ------------------------------------------------------------------------------------------------
@@ -185,7 +206,7 @@ def decode_completion(data: bytes, secrets: Sequence[str] = ()) -> Completion:
         content=texts["content"],
         reasoning=texts["reasoning"],
         tool_calls=tuple(_tool_call(call) for call in words.tool_calls or ()),
-        finish_reason=_finish_reason(choice.finish_reason),
+        finish_reason=_finish_reason(_named(choice.finish_reason)),
         usage=None if answer.usage is None else next((chunk.usage for chunk in _usage_chunks(answer.usage)), None),
     )
 
@@ -264,6 +285,11 @@ def _parts(parts: list[Any]) -> Iterator[tuple[Part, str]]:
                 yield "content", text
 
 
+def _named(name: str | None) -> str:
+    """A name, id or reason as it may be logged."""
+    return clean(name or "")[:LONGEST_NAME]
+
+
 def _arguments(function: _Function) -> str:
     given = function.arguments
     if given is None or isinstance(given, str):
@@ -273,18 +299,20 @@ def _arguments(function: _Function) -> str:
 
 def _tool_call(call: _Call) -> ToolCall:
     function = call.function or _Function()
-    said = FunctionCall(name=function.name or "", arguments=clean(_arguments(function)))
-    return ToolCall(id=call.id or "", function=said)
+    said = FunctionCall(name=_named(function.name), arguments=clean(_arguments(function)))
+    return ToolCall(id=_named(call.id), function=said)
 
 
 def _finish_reason(reason: str) -> str:
-    if reason in BROKEN_OFF:
-        raise ProviderError("upstream_error", "The upstream broke off its reply.")
-    return FINISHES.get(reason, reason)
+    word = reason.partition(":")[0].strip().lower()  # Gemini tells more behind a colon
+    if word in BROKEN_OFF:
+        raise ProviderError("upstream_error", f"The upstream broke off its reply: {quoted(reason)}")
+    return FINISHES.get(word, reason)
 
 
 def _usage_chunks(usage: _Usage) -> Iterator[UsageChunk]:
-    if usage.prompt_tokens is not None or usage.completion_tokens is not None:
+    told = [tokens for tokens in (usage.prompt_tokens, usage.completion_tokens) if tokens is not None]
+    if told and all(0 <= tokens < TOKENS for tokens in told):
         yield UsageChunk(
             Usage(input_tokens=usage.prompt_tokens or 0, output_tokens=usage.completion_tokens or 0, source="provider")
         )
@@ -296,11 +324,14 @@ def _decode(payload: bytes) -> _Answer:
         return _decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
-    # The fast decoder takes no lone surrogates and no broken UTF-8; the standard library's does.
-    try:
-        return msgspec.convert(_loads(payload), _Answer)
-    except msgspec.MsgspecError as exc:
-        raise ProviderError("upstream_malformed", "The upstream sent what is no Chat Completions chunk.") from exc
+    # The fast decoder takes no lone surrogates and no broken UTF-8; the standard library's does. Numbers as text are numbers, and
+    # what was spent is no reason to lose a reply.
+    said = _loads(payload)
+    without = {name: value for name, value in said.items() if name != "usage"} if isinstance(said, dict) else said
+    for each in (said, without):
+        with contextlib.suppress(msgspec.MsgspecError):
+            return msgspec.convert(each, _Answer, strict=False)
+    raise ProviderError("upstream_malformed", "The upstream sent what is no Chat Completions chunk.")
 
 
 def _loads(payload: bytes) -> Any:

@@ -36,6 +36,9 @@ class EventStream:
                 held.append(line[5:])
             elif line.startswith(b"event:"):
                 self._type = line[6:].strip()
+            elif line.startswith(b"error:"):  # llama.cpp has told its errors so
+                self._type = b"error"
+                held.append(line[6:])
             # What is left is a comment (pings are comments) or a field that means nothing here.
         if events:
             self._size = sum(map(len, (*self._pieces, *held)))

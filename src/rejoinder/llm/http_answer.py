@@ -59,7 +59,7 @@ class Answer:
                 if not self._headed and (not data or self._fault or size > HEAD):
                     raise error_on_the_way("foreign" if data else "unanswered")
         except TimeoutError:
-            raise error_on_the_way("late") from None
+            raise error_on_the_way("slow") from None
         except ssl.SSLError as fault:  # of TLS 1.3 a server may refuse its client so late
             raise error_on_the_way("tls") from fault
         except OSError as fault:

@@ -7,6 +7,7 @@ It follows no redirection, which could take the key elsewhere, and asks nothing 
 
 import asyncio
 import contextlib
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,19 +22,25 @@ from rejoinder.llm.http_answer import Answer
 from rejoinder.llm.http_line import Line, connect, secured
 from rejoinder.llm.upstream_errors import Way, error_on_the_way
 
-KEPT = 30.0
-"""Seconds for which a line that is not in use is kept: chats pause for so long, and proxies forget after a minute."""
+KEPT, KEPT_PLAIN, EARLY = 30.0, 4.0, 1.0
+"""Seconds for which a line that is not in use is kept: chats pause for so long, and proxies forget after a minute. One without TLS
+is soon made, and often leads to a server that closes it after five (uvicorn, vLLM, Node): a request that meets the close on its way is
+lost, and may not be sent again. Where a server tells its time, it is left so much earlier."""
 
 PORTS = {"http": 80, "https": 443}
 
+IN_A_PATH = "/%:@!$&'()*+,;=~"
+"""What stands there as it is."""
+
 
 class Place(Struct, frozen=True):
-    """What a URL says. `host` is a name in ASCII or an address, `path` ends in no slash."""
+    """What a URL says. `host` is a name in ASCII or an address, `path` ends in no slash, `query` is "" or begins with its mark."""
 
     secure: bool
     host: str
     port: int
     path: str
+    query: str = ""
 
     @property
     def named(self) -> str:
@@ -52,8 +59,9 @@ def place(url: str) -> Place:
     if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError(url)
     host = parts.hostname.encode("idna").decode() if ":" not in parts.hostname else parts.hostname
-    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-    return Place(parts.scheme == "https", host, parts.port or PORTS[parts.scheme], path)
+    path = quote(parts.path.rstrip("/"), safe=IN_A_PATH)
+    query = quote(f"?{parts.query}", safe=f"{IN_A_PATH}?") if parts.query else ""
+    return Place(parts.scheme == "https", host, parts.port or PORTS[parts.scheme], path, query)
 
 
 class HttpClient:
@@ -114,7 +122,7 @@ class HttpClient:
         headers = {"host": to.named, **self._headers}
         if size:
             headers["content-length"] = str(size)
-        where = to.path + path
+        where = to.path + path + to.query
         if proxy is not None and not to.secure:
             # It passes the request on, and reads what is for itself there.
             where = f"http://{to.named}{where}"
@@ -124,25 +132,28 @@ class HttpClient:
     # lines
 
     def _take(self) -> Line | None:
+        now = asyncio.get_running_loop().time()
         while self._kept:
-            _, line = self._kept.pop()
+            until, line = self._kept.pop()
             with contextlib.suppress(OSError):
-                if line.receive() is None:
+                if now < until and line.receive() is None:
                     return line
-            line.close()  # its server has closed it, or said what nobody asked
+            line.close()  # its server has closed it or soon will, or said what nobody asked
         return None
 
     def _let_go(self, answer: Answer) -> None:
         if self._keep and answer.leaves_line:
-            self._give_back(answer.line)
+            self._give_back(
+                answer.line, _kept_for(answer.headers, KEPT if self._url.startswith("https:") else KEPT_PLAIN)
+            )
         else:
             answer.line.close()
 
-    def _give_back(self, line: Line) -> None:
+    def _give_back(self, line: Line, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self._kept.append((loop.time() + KEPT, line))
+        self._kept.append((loop.time() + seconds, line))
         if self._timer is None:
-            self._timer = loop.call_later(KEPT, self._tidy)
+            self._timer = loop.call_later(seconds, self._tidy)
 
     def _tidy(self) -> None:
         """Closes the lines whose time is over, and looks again when the next one's will be."""
@@ -150,10 +161,14 @@ class HttpClient:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._kept and (not self._keep or self._kept[0][0] <= loop.time()):
-            self._kept.pop(0)[1].close()
+        kept, self._kept = self._kept, []
+        for until, line in kept:
+            if self._keep and until > loop.time():
+                self._kept.append((until, line))
+            else:
+                line.close()
         if self._kept:
-            self._timer = loop.call_at(self._kept[0][0], self._tidy)
+            self._timer = loop.call_at(min(until for until, _ in self._kept), self._tidy)
 
     async def _connected(self, to: Place, proxy: Place | None) -> Line:
         try:
@@ -223,6 +238,12 @@ class Request:
 
     async def __aexit__(self, *exc: object) -> None:
         self._let_go(self._answer)
+
+
+def _kept_for(headers: Mapping[str, str], at_most: float) -> float:
+    """Seconds for which a line can be kept, by what its server says of that."""
+    told = re.search(r"timeout\s*=\s*(\d+)", headers.get("keep-alive", ""))
+    return at_most if told is None else max(0.0, min(at_most, int(told[1]) - EARLY))
 
 
 def _place_of(url: str, fault: Way) -> Place:

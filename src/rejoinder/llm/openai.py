@@ -24,6 +24,7 @@ from rejoinder.llm.http_client import HttpClient
 from rejoinder.llm.openai_request import (
     DEFAULT_MODEL,
     OFFICIAL,
+    Refused,
     checked_base_url,
     checked_key,
     decode_models,
@@ -42,15 +43,15 @@ UNLISTED_FOR = 10.0
 """Seconds for which it is not asked for again after it could not be had."""
 LISTING = 10.0
 """Seconds that it may take."""
-REFUSED = 1 << 20
-"""Bytes of a refusal that are read."""
+REFUSED, REFUSING = 1 << 20, 5.0
+"""Bytes of a refusal that are read, and seconds for which they are waited for."""
 
 
 class OpenAIProvider(Provider):
     """`default_model` "" is `gpt-5-mini` on the official API, and elsewhere the first model that the upstream lists.
 
-    `read_timeout` is the longest silence in seconds; None leaves that to the caller, who can cancel. `include_usage`
-    False leaves out `stream_options`, for servers that refuse it.
+    `read_timeout` is the longest silence in seconds; None leaves that to the caller, who can cancel. What a server has refused of
+    the form of a request it is asked without from then on.
     `embedded` is for a server of our own: past the proxies of the environment, and a connection for each prompt, since
     llama.cpp closes one after a stream although it has promised to keep it.
     """
@@ -66,13 +67,12 @@ class OpenAIProvider(Provider):
         *,
         connect_timeout: float = 10,
         read_timeout: float | None = None,
-        include_usage: bool = True,
         embedded: bool = False,
     ) -> None:
         key = checked_key(api_key)
         self._address = checked_base_url(base_url).rstrip("/")
         self._default = default_model or (DEFAULT_MODEL if self._address == OFFICIAL else "")
-        self._include_usage = include_usage
+        self._refused = Refused()
         proxy, proxy_headers = (None, {}) if embedded else proxy_of(self._address)
         self._client = HttpClient(
             self._address,
@@ -101,7 +101,7 @@ class OpenAIProvider(Provider):
         return structs.replace(prompt, model=self._default or (await self._upstream_models())[0])
 
     def body(self, prompt: Prompt) -> bytes:
-        body = request_body(prompt, prompt.model, stream=True, include_usage=self._include_usage)
+        body = request_body(prompt, prompt.model, stream=True, refused=self._refused)
         self._encoded = (prompt, body)
         return body
 
@@ -133,6 +133,8 @@ class OpenAIProvider(Provider):
                 await self._check(answer)
                 yield answer
         except ProviderError as error:
+            if self._refused.learn(error):
+                error.before_reply = True  # in the other form it may well be answered
             safe = without_prompt(error, prompt)
             if safe is error:
                 raise
@@ -142,7 +144,7 @@ class OpenAIProvider(Provider):
         encoded, self._encoded = self._encoded, None
         if stream and encoded is not None and encoded[0] is prompt:
             return encoded[1]
-        return request_body(prompt, prompt.model, stream=stream, include_usage=self._include_usage)
+        return request_body(prompt, prompt.model, stream=stream, refused=self._refused)
 
     async def _check(self, answer: Answer) -> None:
         """Raises ProviderError for one that is a refusal."""
@@ -176,7 +178,8 @@ class OpenAIProvider(Provider):
 async def _refusal(answer: Answer, secrets: Sequence[str]) -> ProviderError:
     """What an answer with an error's status says."""
     body = b""
-    with contextlib.suppress(ProviderError):  # the status says enough
-        while len(body) < REFUSED and (data := await answer.read()):
-            body += data
+    with contextlib.suppress(ProviderError, TimeoutError):  # the status says enough
+        async with asyncio.timeout(REFUSING):
+            while len(body) < REFUSED and (data := await answer.read()):
+                body += data
     return error_from_body(answer.status, body, retry_after=retry_after(answer.headers), secrets=secrets)

@@ -35,8 +35,10 @@ def _missed(causes: tuple[BaseException, ...]) -> Way:
         return "tls"
     if any(isinstance(cause, httpx2.ConnectError) for cause in causes):
         return "refused"
-    if _timed_out(causes):
+    if any(isinstance(cause, httpx2.ConnectTimeout) for cause in causes):
         return "late"
+    if _timed_out(causes):
+        return "slow"
     if any(isinstance(cause, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)) for cause in causes):
         return "address"
     return "unanswered"

@@ -1,12 +1,14 @@
 """What the asynchronous and the synchronous client share: what is sent, and what is made of an answer."""
 
+import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
+from msgspec import Struct, structs
 
 from rejoinder import __version__
 from rejoinder.abc import Prompt
@@ -26,6 +28,7 @@ UNCOMPRESSED = {"accept-encoding": "identity"}
 
 ECHO, SHORT_ECHO = 24, 6
 """Characters: an error repeats the prompt with so many in a row of a message, or with a whole one no shorter."""
+BLOCK = ECHO // 2
 
 
 def headers_of(key: str, organization: str | None) -> dict[str, str]:
@@ -56,14 +59,59 @@ def proxy_of(address: str) -> tuple[str | None, dict[str, str]]:
     return bare, {"proxy-authorization": f"Basic {b64encode(said.encode()).decode()}"}
 
 
-def request_body(prompt: Prompt, model: str, *, stream: bool, include_usage: bool = True) -> bytes:
+class Refused(Struct):
+    """What an upstream has refused of a request that is usual elsewhere, so that it is asked without it from then on."""
+
+    usage: bool = False
+    """`stream_options`, by which usage is asked for."""
+    turns: bool = False
+    """Users and assistants that do not take turns: the templates of some models have it so (Gemma's, Mistral's)."""
+
+    def learn(self, error: ProviderError) -> bool:
+        """Whether an error told something new, so that the request can be made again in another form."""
+        before = structs.astuple(self)
+        if error.refused or error.before_reply:
+            self.usage = self.usage or "stream_options" in error.detail
+            self.turns = self.turns or bool(_TURNS.search(error.detail))
+        return structs.astuple(self) != before
+
+
+_TURNS = re.compile(
+    r"\broles? must alternate|alternating (?:user|roles)|after the (?:optional )?system message.*alternat",
+    re.IGNORECASE,
+)
+
+
+def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused | None = None) -> bytes:
     """The very bytes that go upstream."""
-    body: JsonObject = {"model": model, "messages": prompt.messages, **prompt.params}
+    refused = refused or Refused()
+    messages = _in_turn(prompt.messages) if refused.turns else prompt.messages
+    body: JsonObject = {"model": model, "messages": messages, **prompt.params}
     if stream:
         body["stream"] = True
-        if include_usage:
+        if not refused.usage:
             body["stream_options"] = {"include_usage": True}
     return msgspec.json.encode(body)
+
+
+def _in_turn(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """The messages, with those of the user that follow one another made one. (A reply between them had said nothing.)"""
+    turns: list[JsonObject] = []
+    for message in messages:
+        if turns and message["role"] == turns[-1]["role"] == "user":
+            turns[-1] = {"role": "user", "content": _joined(turns[-1]["content"], message["content"])}
+        else:
+            turns.append(message)
+    return turns
+
+
+def _joined(first: Any, second: Any) -> str | list[JsonObject]:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    parts = [
+        [{"type": "text", "text": content}] if isinstance(content, str) else content for content in (first, second)
+    ]
+    return [*parts[0], *parts[1]]
 
 
 def configured(settings: Settings) -> tuple[str | None, str | None]:
@@ -86,6 +134,10 @@ def checked_base_url(base_url: str | None) -> str:
         place(base_url)
     except ValueError:
         raise Misconfigured(f"OPENAI_BASE_URL is no address: {base_url!r}.") from None
+    if "@" in urlsplit(base_url).netloc:
+        raise Misconfigured(
+            "OPENAI_BASE_URL holds a name or a password, which would not be sent: OPENAI_API_KEY is for that."
+        )
     return base_url
 
 
@@ -109,27 +161,34 @@ def secrets(api_key: str) -> tuple[str, ...]:
 def decode_models(body: bytes) -> list[str]:
     """The names in an answer of `GET /models`, at least one. Raises ProviderError."""
     listed = lenient_json(body)
-    models = listed.get("data") if isinstance(listed, dict) else None
+    models = listed.get("data") if isinstance(listed, dict) else listed if isinstance(listed, list) else None
     names = [model.get("id") for model in models or () if isinstance(model, dict)]
     if not (found := [name for name in names if isinstance(name, str) and name]):
         raise ProviderError("upstream_unavailable", "The upstream lists no models: name one.")
     return found
 
 
-def is_whole(content_type: str) -> bool:
-    """Whether an answer is one JSON body, not a stream. Raises ProviderError where it is no answer of such an API."""
+def is_whole(content_type: str, begun: bytes) -> bool:
+    """Whether an answer that has begun so is one JSON body, not a stream. Raises ProviderError where it is no answer of such an API."""
     if "html" in content_type:
         raise ProviderError("upstream_malformed", "The upstream answered with a web page: is its base URL right?")
-    return content_type.startswith("application/json")
+    first = begun.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    # By what it is, since servers and proxies name it wrongly. No line of a stream begins with a bracket.
+    return first in (b"{", b"[") if first else content_type.startswith("application/json")
 
 
 def without_prompt(error: ProviderError, prompt: Prompt) -> ProviderError:
     """The error without the upstream's words where those repeat the prompt."""
     sentence, _, said = error.detail.partition(": ")
-    windows = {said[at : at + ECHO] for at in range(len(said) - ECHO + 1)}
+    # So many in a row hold a whole block of half as many. A long conversation is searched for few blocks, not for all windows.
+    blocks = range(0, len(said) - BLOCK + 1, BLOCK)
+    windows = {at: [said[start : start + ECHO] for start in range(max(0, at - BLOCK + 1), at + 1)] for at in blocks}
     for text in _texts(prompt):
-        if (len(text) >= SHORT_ECHO and text in said) or any(window in text for window in windows):
+        if len(text) >= SHORT_ECHO and text in said:
             return error.saying(f"{sentence}.")
+        for at in blocks:
+            if said[at : at + BLOCK] in text and any(len(w) == ECHO and w in text for w in windows[at]):
+                return error.saying(f"{sentence}.")
     return error
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from rejoinder.abc import Chunk, Completion, Prompt
@@ -38,12 +39,13 @@ class SyncOpenAI:
     def stream(self, prompt: Prompt) -> Generator[Sequence[Chunk], None, None]:
         """As `Provider.stream`. Silence for longer than the setting for the first token is an error here too."""
         with self._asked(prompt, stream=True) as response:
-            if is_whole(response.headers.get("content-type", "")):
-                yield chunks_of(decode_completion(response.read(), self._secrets))
-                return
             decoder = StreamDecoder(self._secrets)
             with closing(cast("Generator[bytes, None, None]", response.iter_bytes())) as reads:
-                for data in reads:
+                begun = next(reads, b"")
+                if is_whole(response.headers.get("content-type", ""), begun):
+                    yield chunks_of(decode_completion(b"".join((begun, *reads)), self._secrets))
+                    return
+                for data in chain((begun,), reads):
                     if chunks := decoder.feed(data):
                         yield chunks
                     if decoder.finished or decoder.done or decoder.fault:

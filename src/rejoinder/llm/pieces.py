@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 from rejoinder.abc import TextChunk
 from rejoinder.entities import Part
 
@@ -13,9 +15,12 @@ class ToolCallPlaces:
     def __init__(self) -> None:
         self._ids: list[str | None] = []
         self._names: list[str | None] = []
+        self._arguments: list[list[str]] = []
         self._by_index: dict[int, int] = {}
 
-    def place(self, index: int | None, id: str | None, name: str | None) -> tuple[int, str | None, str | None]:
+    def place(
+        self, index: int | None, id: str | None, name: str | None, arguments: str = ""
+    ) -> tuple[int, str | None, str | None]:
         """Its number, and id and name where this delta is the first to tell them."""
         id, name = id or None, name or None
         known = self._find(index, id, name)
@@ -23,6 +28,8 @@ class ToolCallPlaces:
             known = len(self._ids)
             self._ids.append(None)
             self._names.append(None)
+            self._arguments.append([])
+        self._arguments[known].append(arguments)
         if index is not None:
             self._by_index[index] = known
         new_id = id if self._ids[known] is None else None
@@ -34,12 +41,27 @@ class ToolCallPlaces:
     def _find(self, index: int | None, id: str | None, name: str | None) -> int | None:
         if index is not None:
             known = self._by_index.get(index)
-            # Gemini's endpoint gives every call the index 0; vLLM has given every delta an id of its own, but no name.
-            another = known is not None and id and name and self._ids[known] not in (None, id)
+            # Gemini's endpoint gives every call the index 0, and may give none an id; vLLM has given every delta an id of its own,
+            # but no name.
+            another = known is not None and name and self._is_another(known, id)
             return None if another else known
         if id is not None and id in self._ids:
             return self._ids.index(id)
         return None if id or name or not self._ids else len(self._ids) - 1
+
+    def _is_another(self, known: int, id: str | None) -> bool:
+        """Whether a name that comes again, with this id or none, begins another call than the one that is known."""
+        if id:
+            return self._ids[known] not in (None, id)
+        return self._names[known] is not None and _is_json("".join(self._arguments[known]))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return False
+    return True
 
 
 class CleanTexts:

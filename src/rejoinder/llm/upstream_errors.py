@@ -25,8 +25,9 @@ _ECHO = re.compile(r"""['"]?\binput(?:_value)?['"]?\s*[:=]\s*['"\[{].*""", re.DO
 
 _OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|context[ _](?:length|window|size)|prompt is too long|prompt too long"
-    r"|maximum (?:prompt|input|sequence) length|input token count.*exceeds|input is too long|too many input tokens"
-    r"|reduce the length of the (?:messages|prompt)",
+    r"|maximum (?:allowed )?(?:prompt|input|sequence) length|input token count.*(?:exceeds|supports)|input is too long"
+    r"|too many (?:input )?tokens|reduce the length of the (?:messages|prompt)|exceed context limit|exceeds max length"
+    r"|range of input length|exceeded model token limit|tokens_limit_reached|inputs.? tokens \+ .?max_new_tokens",
     re.IGNORECASE,
 )
 _WINDOW = re.compile(
@@ -36,7 +37,7 @@ _WINDOW = re.compile(
 )
 _ASKED = re.compile(
     r"(?:resulted in|you requested|prompt is too long:|n_prompt_tokens\W+|input token count \(|request \(|prompt contains(?: at least)?|"
-    r"but got|is)\s*(\d+)(?! tokens\. However)",
+    r"exceed context limit:|but got|is)\s*(\d+)(?! tokens\. However)",
     re.IGNORECASE,
 )
 """How servers say how long a prompt was and how long it may be."""
@@ -76,8 +77,11 @@ def error_from_body(
     sentence = _ELSEWHERE if status < 400 else _SENTENCES[code]
     detail = f"{sentence} (HTTP {status})" + (f": {said}" if said else ".")
     before = code in ("upstream_rate_limited", "upstream_error") and (status == 429 or status >= 500)
+    refused = 300 <= status < 500 and _BY_STATUS.get(status) != "upstream_timeout"
     asked, window = _sizes(code, body.decode(errors="replace"))
-    return ProviderError(code, detail, before_reply=before, retry_after=retry_after, asked=asked, window=window)
+    return ProviderError(
+        code, detail, before_reply=before, refused=refused, retry_after=retry_after, asked=asked, window=window
+    )
 
 
 def error_from_chunk(payload: Any, *, secrets: Sequence[str] = ()) -> ProviderError:
@@ -149,11 +153,19 @@ def _told(payload: Any) -> tuple[str, str]:
     if isinstance(payload, dict) and payload.get("error"):
         inner = payload["error"]
         payload = inner if isinstance(inner, dict) else {**payload, "message": inner}
+    elif isinstance(payload, dict) and isinstance(payload.get("errors"), list) and payload["errors"]:
+        return _told(payload["errors"][0])  # Cloudflare's
     if not isinstance(payload, dict):
         return "", payload if isinstance(payload, str) else ""
     kinds = [str(payload[name]) for name in ("code", "type", "status") if payload.get(name) is not None]
     message = payload.get("message") or payload.get("detail") or payload.get("msg") or ""
-    return " ".join(kinds), message if isinstance(message, str) else _listed(message)
+    if isinstance(message, dict) and "detail" in message:
+        message = message["detail"]  # Mistral's
+    text = message if isinstance(message, str) else _listed(message)
+    metadata = payload.get("metadata")
+    if isinstance(metadata, dict) and isinstance(raw := metadata.get("raw"), str):
+        text = f"{text}: {raw}"  # OpenRouter's, of what its provider said
+    return " ".join(kinds), text
 
 
 def _listed(detail: Any) -> str:
@@ -164,20 +176,21 @@ def _listed(detail: Any) -> str:
 
 
 Way = Literal[
-    "host", "tls", "refused", "proxy", "address", "late", "unanswered", "foreign", "silent", "compressed", "cut"
+    "host", "tls", "refused", "proxy", "address", "late", "slow", "unanswered", "foreign", "silent", "compressed", "cut"
 ]
 """What goes wrong on the way to an upstream, and from `silent` on with an answer that has begun."""
 
 
 _ON_THE_WAY: dict[Way, ProviderError] = {
     "host": ProviderError("upstream_unavailable", "The upstream's host name is not known.", before_reply=True),
-    "tls": ProviderError("upstream_unavailable", "No secure connection to the upstream could be made."),
+    "tls": ProviderError("upstream_unavailable", "No secure connection to the upstream could be made.", refused=True),
     "refused": ProviderError("upstream_unavailable", "The upstream refuses connections.", before_reply=True),
     "proxy": ProviderError(
         "upstream_unavailable", "The proxy does not let the upstream be reached.", before_reply=True
     ),
-    "address": ProviderError("upstream_unavailable", "The upstream's address is not one."),
-    "late": ProviderError("upstream_timeout", "The upstream could not be reached in time."),
+    "address": ProviderError("upstream_unavailable", "The upstream's address is not one.", refused=True),
+    "late": ProviderError("upstream_unavailable", "The upstream could not be reached in time.", refused=True),
+    "slow": ProviderError("upstream_timeout", "The upstream did not answer in time."),
     "unanswered": ProviderError("upstream_incomplete", "The upstream closed the connection without an answer."),
     "foreign": ProviderError("upstream_malformed", "The upstream does not answer in HTTP: is its base URL right?"),
     "silent": ProviderError("upstream_stalled", "The upstream fell silent in the middle of its reply."),

@@ -1,11 +1,11 @@
-"""Asking a provider in a test: a prompt in one line, and what the stream gave, to its end or to its fault."""
+"""Asking a provider in a test: a prompt in one line, and what the stream said, to its end or to its fault."""
 
 from contextlib import aclosing
 from typing import Any
 
 from msgspec import Struct
 
-from rejoinder.abc import Chunk, Completion, Prompt, Provider
+from rejoinder.abc import Chunk, Completion, LifeChunk, Prompt, Provider
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import completion_of
 
@@ -31,7 +31,7 @@ async def hear(provider: Provider, prompt: Prompt) -> Heard:
         async with aclosing(provider.stream(prompt)) as reads:
             async for chunks in reads:
                 heard.reads += 1
-                heard.chunks += chunks
+                heard.chunks += [chunk for chunk in chunks if not isinstance(chunk, LifeChunk)]
     except ProviderError as error:
         heard.error = error
     return heard

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rejoinder.abc import Chunk, FinishChunk, TextChunk, UsageChunk
+from rejoinder.abc import Chunk, FinishChunk, LifeChunk, TextChunk, UsageChunk
 from rejoinder.entities import JsonObject
 from rejoinder.llm.chat_completions import completion_of
 from rejoinder.llm.script import Script
@@ -135,6 +135,8 @@ class _Events:
         match chunk:
             case FinishChunk(reason=reason):
                 return [self._choice(b"{}", msgspec.json.encode(reason))]
+            case LifeChunk():
+                return []
             case UsageChunk():
                 return [self.event(b'%b,"choices":[],"usage":%b}' % (self._head, msgspec.json.encode(_usage(chunk))))]
         before = self._noise(number)
