@@ -6,7 +6,7 @@ from typing import Self
 
 import pytest
 
-from rejoinder.abc import ABSENT, Append, AppendResult, Lease, TextChunk
+from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, TextChunk, Wake
 from rejoinder.chat import writer as writers
 from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.writer import Writer
@@ -44,9 +44,9 @@ def creating(name: str) -> Append:
 
 
 class Scene:
-    def __init__(self, store: Watched | None = None) -> None:
+    def __init__(self, store: Watched | None = None, signals: LocalSignals | None = None) -> None:
         self.store = store or Watched()
-        self.writer = Writer(self.store, LocalSignals())
+        self.writer = Writer(self.store, signals or LocalSignals())
 
     async def __aenter__(self) -> Self:
         self.writer.start(await self.store.acquire_lease("w", 10))
@@ -101,6 +101,36 @@ async def test_what_is_pressing_takes_with_it_what_waits() -> None:
         async with asyncio.timeout(SOON):
             await scene.writer.append(creating("another session"))
         assert scene.store.commits == [1, 2, 2]
+
+
+async def test_what_is_long_goes_in_commits_of_bounded_size_one_right_behind_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writers, "BATCH_BYTES", 200)
+    async with Scene() as scene:
+        async with asyncio.timeout(SOON):
+            await asyncio.gather(*(scene.writer.append(creating(f"session {n}")) for n in range(5)))
+        assert sum(scene.store.commits) == 5
+        assert 1 < len(scene.store.commits) <= 5
+
+
+async def test_a_fault_of_our_own_in_one_turn_is_not_the_end_of_the_writer() -> None:
+    class Deaf(LocalSignals):
+        deaf = False
+
+        def publish(self, wakes: Sequence[Wake]) -> None:
+            if self.deaf:
+                raise RuntimeError("a fault of our own")
+            super().publish(wakes)
+
+    signals = Deaf()
+    async with Scene(signals=signals) as scene:
+        signals.deaf = True
+        async with asyncio.timeout(SOON):
+            assert await scene.writer.append(creating("t")) == Appended(1), "it stands, and who waits is told"
+        signals.deaf = False
+        async with asyncio.timeout(SOON):
+            await scene.writer.append(creating("u"))
 
 
 async def test_an_end_waits_for_company_and_comes_with_it() -> None:

@@ -2,6 +2,8 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from rejoinder.llm.scripted_answer import full_text
 from retold import check_retold
 from serving import ServerProcess, processes
 from strict_sse import Frame, text_of
-from wire import Api, Json, script
+from wire import Api, Json, check_problem, eventually, message_id, script
 
 ServerThat = Callable[[str], ServerProcess]
 
@@ -76,6 +78,25 @@ def test_a_reply_that_is_to_go_on_does(server_that: ServerThat, number: int) -> 
     more, reply = rest_of(server.start(), sid, mid, seen)
     assert "message.reset" not in {frame.type for frame in more}, "what was seen stays"
     assert (reply["status"], reply["content"], len(reply["attempts"])) == ("completed", WHOLE, 2)
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("after_crash", ["restart", "continue"])
+def test_who_waits_for_the_whole_reply_is_told_when_to_ask_again(server_that: ServerThat, after_crash: str) -> None:
+    server = server_that(after_crash)
+    api = server.api if server.runs else server.start()
+    sid, mid = api.session(), message_id()
+    with ThreadPoolExecutor() as pool:
+        asked: dict[str, Any] = {
+            "json": {"content": script(WORDS), "id": mid},
+            "headers": {"accept": "application/json"},
+        }
+        waiting = pool.submit(lambda: api.post(f"/sessions/{sid}/messages", **asked))
+        eventually(lambda: api.history(sid)["data"])
+        server.signal(signal.SIGTERM)
+        check_problem(waiting.result(), 503, "overloaded")
+    server.ended()
+    assert server.start().send_whole(sid, script(WORDS), id=mid)["reply"]["content"] == WHOLE
 
 
 @pytest.mark.crash

@@ -279,6 +279,13 @@ def test_a_retry_under_the_same_key_finds_the_import(api: Api, sid: str, elsewhe
     check_problem(put(elsewhere, file, idempotency_key="a b"), 422, "invalid_request")
 
 
+def test_a_retry_finds_an_import_that_begins_with_what_is_long(api: Api, elsewhere: Api) -> None:
+    tools = [{"type": "function", "function": {"name": f"f{n}", "description": "d" * 15_000}} for n in range(100)]
+    sid = api.session(params={"tools": tools})
+    file, key = export(api, sid), message_id()
+    assert [put(elsewhere, file, idempotency_key=key).status_code for _ in range(2)] == [201, 201]
+
+
 def test_of_many_imports_at_once_one_is_done(api: Api, sid: str, elsewhere: Api) -> None:
     api.send_whole(sid, "hello")
     file = export(api, sid)

@@ -336,6 +336,13 @@ def test_a_retry_when_the_reply_has_ended_gets_the_same_turn(api: Api, sid: str)
     assert api.last_seq(sid) == seq
 
 
+def test_a_retry_of_what_is_long_gets_the_same_turn(api: Api, sid: str) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 2_000_000}}
+    own, content = message_id(), [picture, {"type": "text", "text": "hi"}]
+    first, second = [api.send_whole(sid, content, id=own) for _ in range(2)]
+    assert first == second
+
+
 def test_a_retry_attaches_also_to_a_stopped_and_to_a_failed_reply(api: Api, sid: str) -> None:
     own = message_id()
     live = api.send_async(sid, slow(), id=own)

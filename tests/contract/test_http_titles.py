@@ -98,6 +98,9 @@ def test_a_title_that_the_user_gave_stays(titled: Api, upstream: Titling) -> Non
     eventually(upstream.titles)
     titled.ask("PATCH", f"/sessions/{other}", json={"title": "Also mine"})
     eventually(lambda: titled.get(f"/sessions/{other}/usage").json()["titles"] == 1)
+    last = titled.last_seq(other)
+    with titled.follow_session(other, after=0) as stream:
+        stream.until(lambda frame: frame.seq == last)  # else a reader would wait for what no stream tells
     assert titled.read_session(other)["title"] == "Also mine" and len(upstream.titles()) == 1
     assert titled.read_session(sid)["title"] == "Mine"
 

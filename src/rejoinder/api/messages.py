@@ -102,9 +102,9 @@ async def reply_events(
 
 
 @router.post("/{mid}/stop", responses=answers(Message, "The message, once it has ended.") | problems(404, 409, 503))
-async def stop_reply(chat: ChatService, key: SessionKey, mid: MessageIdPath) -> Response:
+async def stop_reply(chat: ChatService, open_streams: OpenStreams, key: SessionKey, mid: MessageIdPath) -> Response:
     """End a reply. Answers when it has ended; one that had ended is answered unchanged."""
-    return json_answer(await chat.stopping.stop(key, mid))
+    return json_answer(await open_streams.or_let_go(chat.stop(key, mid)))
 
 
 @lru_cache

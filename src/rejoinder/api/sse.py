@@ -6,7 +6,8 @@ breaks the connection, so that no client takes what it has for the whole.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,9 +15,10 @@ from starlette.types import Receive, Scope, Send
 from rejoinder.api import connection
 from rejoinder.chat.following import Take
 from rejoinder.chat.tails import Piece
-from rejoinder.errors import SessionGone, StoreUnavailable
+from rejoinder.errors import Overloaded, SessionGone, StoreUnavailable
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 HEADERS: dict[str, str] = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -51,6 +53,7 @@ class Streams:
         self.letting_go = False
         self._limit = limit
         self._open: dict[asyncio.Task[object], bool] = {}
+        self._awaited: set[asyncio.Future[Any]] = set()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -68,11 +71,26 @@ class Streams:
 
     async def let_go(self, grace: float = 1.0) -> None:
         """Breaks off every stream; readers resume elsewhere or later. Those that are at their end may write it."""
-        if ending := [task for task, ends in self._open.items() if ends]:
+        if ending := [*(task for task, ends in self._open.items() if ends), *self._awaited]:
             await asyncio.wait(ending, timeout=grace)
         self.letting_go = True
-        for task in self._open:
+        for task in (*self._open, *self._awaited):
             task.cancel()
+
+    async def or_let_go(self, work: Awaitable[T]) -> T:
+        """Waits, without a stream, for what may take as long as a reply does. Raises Overloaded once everybody is let go."""
+        awaited = asyncio.ensure_future(work)
+        self._awaited.add(awaited)
+        try:
+            return await awaited
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self.letting_go and task is not None and not task.cancelling():
+                raise Overloaded("The server is about to stop; ask again in a moment.") from None
+            raise
+        finally:
+            self._awaited.discard(awaited)
+            awaited.cancel()
 
 
 class EventStream(Response):

@@ -66,7 +66,7 @@ class TurnRequest:
             if form == "receipt":
                 links["preference-applied"] = "respond-async"
             else:
-                await chat.following.ended(key, turn.reply.id, turn.after)
+                await self.open_streams.or_let_go(chat.following.ended(key, turn.reply.id, turn.after))
             told = TurnAnswer(message=turn.message, reply=await chat.history.message(key, turn.reply.id))
             return json_answer(told, 202 if form == "receipt" else 200, links)
         if cursor is not None and await ended_by(chat, key, turn.reply.id, cursor):

@@ -11,6 +11,7 @@ from msgspec import structs
 from rejoinder.abc import Append, TextChunk
 from rejoinder.chat import ids
 from rejoinder.entities import Key, Message, Part
+from rejoinder.errors import LeaseLost
 from rejoinder.events import Draft, MessageDelta, draft
 from rejoinder.fold import ReplyText
 
@@ -24,6 +25,8 @@ class DeltaBuffer:
         """Under which the reply is written: what is left of it when that is over is never committed."""
         self.refused = False
         """Whether the log has refused a delta: the session is gone or the lease was lost, and all is in vain."""
+        self.fault: Exception | None = None
+        """The fault of our own for which a delta is not in the log. What comes behind it would not agree with its offsets."""
         self._begun = False
         self._key = key
         self._message_id = message_id
@@ -78,8 +81,17 @@ class DeltaBuffer:
         return Append(key=self._key, drafts=drafts) if drafts else None
 
     def take_drafts(self) -> tuple[Draft, ...]:
+        try:
+            return self._taken()
+        except Exception as fault:
+            self.lost(fault)
+            raise
+
+    def _taken(self) -> tuple[Draft, ...]:
         self._begun = self._begun or bool(self._runs)
         runs, self._runs, self._size = self._runs, [], 0
+        if self.fault is not None:
+            return ()
         drafts, self._notes = self._notes, []
         for first, texts in runs:
             drafts += map(draft, self._deltas(first, "".join(texts)))
@@ -87,6 +99,12 @@ class DeltaBuffer:
 
     def committed(self, *, refused: bool) -> None:
         self.refused = self.refused or refused
+
+    def lost(self, fault: Exception) -> None:
+        """What was taken last is not in the log."""
+        self.refused = True
+        if not isinstance(fault, LeaseLost):
+            self.fault = self.fault or fault
 
     def _numbered(self, chunk: TextChunk) -> TextChunk:
         """Upstreams number and name calls as they like, or not at all. In the log a call's index is its place among the reply's

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from msgspec import Struct, structs
 
-from rejoinder.abc import Chunk, ChunkStream, FinishChunk, LifeChunk, Prompt, TextChunk, UsageChunk
+from rejoinder.abc import Chunk, ChunkStream, FinishChunk, LifeChunk, Prompt, Provider, TextChunk, UsageChunk
 from rejoinder.chat import attempts, prompt_record
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.deltas import DeltaBuffer
@@ -21,7 +21,7 @@ from rejoinder.chat.endings import Ending, Endings, Outcome, ended_reply, failed
 from rejoinder.chat.models import Models
 from rejoinder.chat.prompts import Asking, Composed, Prompts, Shorter
 from rejoinder.chat.spending import Spending
-from rejoinder.chat.starting import Start, broke_off_in_its_text, next_attempt
+from rejoinder.chat.starting import Start, goes_on, next_attempt
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
 from rejoinder.entities import Header, Key, OpenReply, ReplyError, Status
 from rejoinder.errors import Invalid, NotFound, ProviderError, SessionNotFound, StoreUnavailable
@@ -62,7 +62,7 @@ class Generation:
         self._buffer = DeltaBuffer(
             key, start.reply.id, self._text, epoch=start.mine.epoch, max_delta=tools.limits.max_delta
         )
-        self._spending = Spending()
+        self._spending = Spending(start.spent)
         self._system_prompt: str | None = None
         self._composed = start.composed
         self._shorter: Shorter | None = None
@@ -70,6 +70,7 @@ class Generation:
         self._bytes = len(self._text.part("content").encode()) + len(self._text.part("reasoning").encode())
         self._halted: Outcome | None = None
         self._asking: asyncio.Task[Outcome] | None = None
+        self._telling: asyncio.Task[bool] | None = None
 
     async def run(self) -> None:
         outcome = self._halted or await self._ask()
@@ -96,6 +97,8 @@ class Generation:
             if self._halted is None or _is_cancelled():
                 # It is this generation that is cancelled: the lease was lost, and the reply is another worker's to end.
                 raise
+            if self._telling is not None:  # what it has taken of the text is committed with it, or put back
+                await self._telling
             return self._halted
         except (ProviderError, Invalid) as fault:
             return failed(fault.code, fault.detail)
@@ -107,6 +110,8 @@ class Generation:
         finally:
             # A generation that is given up must not leave its upstream writing.
             self._asking.cancel()
+            if self._telling is not None:
+                self._telling.cancel()
 
     async def _attempts(self) -> Outcome:
         """Attempt after attempt, as long as something follows a fault. The first was told of by whoever started this."""
@@ -131,7 +136,9 @@ class Generation:
                 if following.share is None:
                     tries = tries + 1 if following.models == self._models else 1
                     self._turn_to(following.models)
-                if not await self._tell_attempt(fault):
+                self._telling = asyncio.create_task(self._tell_attempt(fault))
+                # To halt is not to break off a decision: it may stand already, and what it is about be told in it.
+                if not await asyncio.shield(self._telling):
                     return stopped()
 
     async def _after(self, fault: ProviderError, tries: int) -> attempts.Next | None:
@@ -181,10 +188,23 @@ class Generation:
 
         Between two reads it rests until the next commit gathers: what came sooner would wait there, read piece by piece.
         """
-        writer, buffer = self._writer, self._buffer
         provider, model = self._tools.models.resolve(self._models[0])
         composed = self._composed = self._composed or await self._compose()
         self._spending.begin(composed.messages, self._text.size)
+        try:
+            await self._read(provider, model, composed, watchdog)
+        except ProviderError:
+            if not self._finish:  # else the reply is whole, whatever goes wrong behind it
+                raise
+        if self._buffer.refused:
+            return stopped()
+        if self._finish == "content_filter":
+            return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
+        return Outcome(status=Status.COMPLETED, finish_reason=self._finish_reason())
+
+    async def _read(self, provider: Provider, model: str, composed: Composed, watchdog: Watchdog) -> None:
+        """Asks an upstream, and takes what it says until its end, or until the log takes no more."""
+        writer, buffer = self._writer, self._buffer
         with watchdog.watching():
             params = prompt_record.upstream_params(self._params)
             asked = await provider.prepare(Prompt(model=model, messages=composed.messages, params=params))
@@ -196,11 +216,8 @@ class Generation:
                     if not (self._finish or buffer.refused):
                         await writer.rest(look)
                     if buffer.refused:
-                        return stopped()
+                        return
                     watchdog.go_on()
-        if self._finish == "content_filter":
-            return failed("content_filtered", "The upstream withheld the rest of this reply.", self._finish)
-        return Outcome(status=Status.COMPLETED, finish_reason=self._finish_reason())
 
     def _look(self, reads: ChunkStream, watchdog: Watchdog, soon: bool) -> bool:
         """Takes at a beat what has come. Whether the reply rests on: not where the stream has to be waited for, nor at its end.
@@ -237,7 +254,7 @@ class Generation:
         error = ReplyError(code=fault.code, message=fault.detail)
         self.reply = structs.replace(self.reply, attempts=(*earlier, structs.replace(last, error=error)))
         written = self._text.on(self.reply)
-        kept = not self._text.size or (broke_off_in_its_text(written) and self._tools.models.prefills(self._models[0]))
+        kept = goes_on(written, self._tools.models.prefills(self._models[0]))
         begun, told = next_attempt(written, self._models[0], None if kept else fault.code)
 
         async def plan(header: Header) -> Decision[bool]:
@@ -291,7 +308,12 @@ class Generation:
         self._buffer.add(chunk)
 
     async def _end(self, outcome: Outcome) -> None:
-        """Appends the end with what text is left, if the reply is still this worker's to end."""
+        """Appends the end with what text is left, if the reply is still this worker's to end.
+
+        Raises the fault of our own for which a part of the text is not in the log: then the log alone says how far the reply came.
+        """
+        if self._buffer.fault is not None:
+            raise self._buffer.fault
         rest = self._buffer.take_drafts()
         self._spending.end(self._text.size)
         usage = self._spending.usage()

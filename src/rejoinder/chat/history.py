@@ -10,7 +10,7 @@ from rejoinder.chat.decisions import Decisions
 from rejoinder.entities import Header, Key, Message
 from rejoinder.errors import InvalidCursor, MessageNotFound, SessionNotFound
 from rejoinder.events import Event, MessageCreated, MessageEnded, Note, PromptSent, fact, note
-from rejoinder.fold import ReplyFold, siblings_of
+from rejoinder.fold import BrokenLog, ReplyFold, siblings_of
 
 NEWEST = "end"
 """What `before` says instead of a message id for the newest page."""
@@ -202,8 +202,11 @@ class History:
                 yield event
             after = events[-1].seq
 
-    async def folded(self, key: Key, row: Row, seq: int = NEVER) -> Message:
-        """A message whose end is not there (yet), from its events up to `seq`."""
+    async def folded(self, key: Key, row: Row, seq: int = NEVER, *, strict: bool = True) -> Message:
+        """A message whose end is not there (yet), from its events up to `seq`.
+
+        Raises BrokenLog where they do not fold; or without `strict` tells what those before do.
+        """
         reply: ReplyFold | None = None
         async for event in self.events_of(key, row, seq):
             said = fact(event)
@@ -212,7 +215,12 @@ class History:
                     raise MessageNotFound(row.id)
                 reply = ReplyFold(said.message)
             else:
-                reply.apply(said)
+                try:
+                    reply.apply(said)
+                except BrokenLog:
+                    if strict:
+                        raise
+                    break
         if reply is None:
             raise MessageNotFound(row.id)
         return reply.message()

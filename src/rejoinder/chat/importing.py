@@ -105,7 +105,7 @@ class Importing:
                 return structs.replace(append.header.session, last_seq=made.first + len(append.drafts) - 1)
 
     async def _check_retry(self, key: Key, imported: Imported, idempotency_key: str | None) -> None:
-        told = [note(event) for event in await self._decisions.store.events(key, after=0, limit=2)]
+        told = [note(event) for event in await self._decisions.store.events_at(key, (1, 2))]
         by = next((said for said in told if isinstance(said, FileImported)), None)
         if by is None or idempotency_key is None or by.request != idempotency_key:
             raise AlreadyExists(f"There is a session {key.session_id} already.")

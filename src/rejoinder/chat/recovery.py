@@ -8,17 +8,19 @@ it goes on from its text where the model can.
 import logging
 from typing import Literal, TypeAlias
 
+from msgspec import Struct, structs
+
 from rejoinder.chat.decisions import Decision, Decisions, change
-from rejoinder.chat.endings import NOTHING, Ending, Endings, ended_reply, interrupted, stopped
+from rejoinder.chat.endings import NOTHING, Ending, Endings, Outcome, ended_reply, interrupted, stopped
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.prompts import Asking, Prompts
 from rejoinder.chat.queue import due
-from rejoinder.chat.starting import Start, Starting, broke_off_in_its_text
+from rejoinder.chat.starting import Start, Starting, goes_on
 from rejoinder.entities import Header, Key, Message, OpenReply, Status, Usage
-from rejoinder.errors import MessageNotFound, SessionNotFound
-from rejoinder.events import MessageEnded, draft
-from rejoinder.fold import ReplyText
+from rejoinder.errors import LeaseLost, MessageNotFound, SessionNotFound, StoreUnavailable
+from rejoinder.events import MessageDelta, MessageEnded, MessageStarted, PromptSent, draft, fact, note
+from rejoinder.fold import BrokenLog, ReplyText
 
 log = logging.getLogger(__name__)
 
@@ -55,31 +57,53 @@ class Recovery:
         """Whether replies go on under the next worker."""
         return self._after_crash != "interrupt"
 
-    async def sweep(self) -> int:
-        """Ends every orphan, or takes it up, and returns how many there were. A service that is about to stop leaves them."""
+    async def sweep(self, *, revoke: bool = True) -> int:
+        """Ends every orphan, or takes it up, and returns how many there were. A service that is about to stop leaves them.
+
+        Without `revoke` those of leases that have run out, and were not given back, are not looked for yet.
+        """
         if self._starting.closed:
             return 0
         store, found = self._decisions.store, 0
-        await store.revoke_expired()
-        while orphans := await store.orphans(SWEEP):
+        left = set[tuple[Key, str]]()
+        if revoke:
+            await store.revoke_expired()
+        while orphans := [
+            (key, reply) for key, reply in await store.orphans(SWEEP + len(left)) if (key, reply.id) not in left
+        ]:
             for key, reply in orphans:
-                if not await self._take_up(key, reply):
-                    await self.end(key, reply)
+                if not await self._recovered(key, reply):
+                    left.add((key, reply.id))
                 found += 1
         if found:
             log.warning("%d replies were left by an earlier run of the service", found)
         return found
 
-    async def end(self, key: Key, orphan: OpenReply) -> None:
-        """Ends a reply that nobody writes any more, unless it has ended or another worker has taken it."""
+    async def _recovered(self, key: Key, reply: OpenReply) -> bool:
+        """False where a fault of our own is in the way: the others are recovered all the same, and it at the next sweep."""
+        try:
+            if not await self._take_up(key, reply):
+                await self.end(key, reply)
+        except (StoreUnavailable, LeaseLost):
+            raise
+        except Exception:
+            log.exception("reply %s could not be recovered", reply.id)
+            return False
+        return True
+
+    async def end(self, key: Key, orphan: OpenReply, outcome: Outcome | None = None) -> None:
+        """Ends a reply that nobody writes any more, unless it has ended or another worker has taken it.
+
+        `outcome` says how where it was not the end of its worker. Of a reply whose log does not fold what folds is kept.
+        """
 
         async def plan(header: Header, reply: OpenReply) -> Ending | None:
             if reply.epoch != orphan.epoch:
                 return None
-            written = await self._history.folded(key, await self._history.row(key, orphan.id))
-            outcome = stopped() if reply.stopping else interrupted()
+            written = await self._history.folded(key, await self._history.row(key, orphan.id), strict=False)
+            said = stopped() if reply.stopping else outcome or interrupted()
             now = self._decisions.now(header.session)
-            ended = ended_reply(written, outcome, await self._usage(key, written, header), now)
+            ended = ended_reply(written, said, await self._usage(key, written, header), now)
             return Ending(drafts=(draft(MessageEnded(message=ended)),), now=now)
 
         if not await self._endings.end(key, orphan.id, plan):
@@ -117,35 +141,71 @@ class Recovery:
         return Decision((True, starts), append)
 
     async def _anew(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool, list[Start]]]:
-        written = await self._history.folded(key, await self._history.row(key, reply.id))
+        try:
+            written = await self._history.folded(key, await self._history.row(key, reply.id))
+        except BrokenLog:
+            log.exception("the log of reply %s does not fold: it is not gone on with", reply.id)
+            return Decision((False, []))
         if not self.goes_on or not written.attempts or len(written.attempts) >= MOST_ATTEMPTS:
             return Decision((False, []))
         asked = await self._starting.created(key, reply.id)
         models = _remaining(asked.models, written.attempts[-1].model)
-        kept = not ReplyText.of(written).size or self._can_go_on(written, models[0])
+        # What goes on from another reply never begins anew: then it would not be that any more.
+        wanted = self._after_crash == "continue" or written.continues is not None
+        kept = goes_on(written, wanted and self._models.prefills(models[0]))
         if not kept and self._after_crash == "continue":
             return Decision((False, []))
-        start, drafts = self._starting.begin(written, models, asked.params, None if kept else "server_restarted")
+        spent = await self._usage(key, written, header)
+        *earlier, last = written.attempts
+        left = structs.replace(written, attempts=(*earlier, structs.replace(last, error=interrupted().error)))
+        start, drafts = self._starting.begin(left, models, asked.params, None if kept else "server_restarted")
+        start = structs.replace(start, spent=spent)
         open_replies = tuple(start.mine if other.id == reply.id else other for other in header.open)
         append = change(key, header, header.session, drafts, open_replies=open_replies)
         return Decision((True, [start]), append)
 
-    def _can_go_on(self, written: Message, model: str) -> bool:
-        """What goes on from another reply never begins anew: then it would not be that any more."""
-        wanted = self._after_crash == "continue" or written.continues is not None
-        return wanted and broke_off_in_its_text(written) and self._models.prefills(model)
-
     async def _usage(self, key: Key, written: Message, header: Header) -> Usage:
-        """An estimate of the last attempt: nobody knows any more what the upstream counted."""
-        if not written.attempts:
-            return NOTHING
-        row = await self._history.row(key, written.id)
-        *_, sent = [None, *[sent async for sent in self._history.prompts_sent(key, row)]]
+        """An estimate of the attempts that have said something, and of the last: nobody knows any more what upstreams counted."""
         asked = await self._starting.created(key, written.id)
-        asking = Asking(
-            model=written.attempts[-1].model, params=asked.params, system_prompt=header.session.system_prompt
-        )
-        return await self._prompts.estimated_usage(key, written, sent, asking, ReplyText.of(written).size)
+        used = NOTHING
+        attempts = await self._attempts(key, written)
+        for attempt in attempts:
+            if attempt.size or attempt is attempts[-1]:
+                asking = Asking(model=attempt.model, params=asked.params, system_prompt=header.session.system_prompt)
+                more = await self._prompts.estimated_usage(key, written, attempt.sent, asking, attempt.size)
+                used = structs.replace(
+                    used,
+                    input_tokens=used.input_tokens + more.input_tokens,
+                    output_tokens=used.output_tokens + more.output_tokens,
+                )
+        return used
+
+    async def _attempts(self, key: Key, written: Message) -> list["_Told"]:
+        """What the log tells of each attempt at a reply."""
+        told: list[_Told] = []
+        async for event in self._history.events_of(key, await self._history.row(key, written.id)):
+            if isinstance(sent := note(event), PromptSent) and told:
+                told[-1].sent = sent
+                continue
+            match fact(event):
+                case MessageStarted(model=model):
+                    told.append(_Told(model))
+                case MessageDelta(text=text) if told:
+                    told[-1].size += len(text)
+        if (
+            told and written.continues is not None
+        ):  # the first one begins with the text of the reply that it goes on from
+            source = await self._history.message(key, written.continues)
+            told[0].size = max(0, told[0].size - ReplyText.of(source).size)
+        return told
+
+
+class _Told(Struct):
+    """An attempt as the log tells it: with what it was asked, if that is known, and the code points that it said."""
+
+    model: str
+    sent: PromptSent | None = None
+    size: int = 0
 
 
 def _remaining(models: tuple[str, ...], current: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from rejoinder.abc import Wake
-from rejoinder.chat.endings import interrupted, stopped
+from rejoinder.chat.endings import failed, interrupted, stopped
 from rejoinder.chat.generation import Generation, Tools, patiently
 from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.starting import Start
@@ -69,7 +69,10 @@ class Replies:
         if self._recovery.goes_on:
             left = list(self._live.values())
             await self.abandon()
-            await asyncio.wait_for(self._commit(left), END_SECONDS)
+            try:
+                await asyncio.wait_for(self._commit(left), END_SECONDS)
+            except TimeoutError:
+                log.warning("the store was away until the end: the last of the text is asked for again")
             return
         for generation in list(self._live.values()):
             generation.halt(interrupted())
@@ -99,7 +102,8 @@ class Replies:
         except Exception:
             # A fault of our own. Nobody else will look at this reply while our lease holds, so it is recovered at once.
             log.exception("reply %s could not be ended as it should", generation.reply.id)
-            await patiently(lambda: self._recovery.end(generation.key, generation.mine))
+            fault = failed("internal_error", "The service failed while it wrote this reply.")
+            await patiently(lambda: self._recovery.end(generation.key, generation.mine, fault))
         finally:
             if self._live.get((generation.key, generation.reply.id)) is generation:
                 del self._live[generation.key, generation.reply.id]

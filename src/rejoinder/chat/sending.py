@@ -158,7 +158,7 @@ class Sending:
 
     async def _attach(self, key: Key, row: Row, wanted: Asked) -> Turn:
         """The turn that the same request made: what it created stands side by side in the log."""
-        said = [fact(event) for event in await self._store.events(key, after=row.created - 1, limit=2)]
+        said = [fact(event) for event in await self._store.events_at(key, (row.created, row.created + 1))]
         match said:
             case [MessageCreated(request_hash=None), *_]:
                 pass  # a copy, or the reply of a send

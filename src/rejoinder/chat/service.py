@@ -37,7 +37,7 @@ from rejoinder.chat.usage import UsageReader
 from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.chat.worker import Worker
 from rejoinder.chat.writer import Writer
-from rejoinder.entities import Key
+from rejoinder.entities import Key, Message
 from rejoinder.errors import StoreUnavailable
 
 T = TypeVar("T")
@@ -103,8 +103,10 @@ class Chat:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self.drain(0)
-        await self._worker.close()
+        try:
+            await self.drain(0)
+        finally:
+            await self._worker.close()
 
     async def send(self, key: Key, chosen_id: str | None, wanted: Send) -> Turn:
         """Sends a message and starts its reply, or attaches to what the same request did before.
@@ -124,6 +126,11 @@ class Chat:
     async def go_on(self, key: Key, chosen_id: str | None, wanted: Continuation) -> Turn:
         """Starts a reply that goes on from another. Raises what `Sending.go_on` raises, and StoreUnavailable."""
         return await self.settled(self._begin(key, self._sending.go_on(key, chosen_id, wanted)))
+
+    async def stop(self, key: Key, message_id: str) -> Message:
+        """Ends a reply and returns it once it has ended. Raises what `Stopping.stop` raises, and StoreUnavailable."""
+        ordered = await self.settled(self.stopping.order(key, message_id))
+        return await self.stopping.ended(key, message_id, ordered)
 
     async def settled(self, work: Coroutine[Any, Any, T], more: float = 0) -> T:
         """Does a change to its end, also when the request that asked for it goes away or its patience is over.

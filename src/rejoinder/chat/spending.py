@@ -9,8 +9,8 @@ from rejoinder.entities import JsonObject, Usage
 class Spending:
     """One attempt at a time: `begin`, perhaps `told`, `end`; then `usage`. Sizes are code points of the reply's text."""
 
-    def __init__(self) -> None:
-        self._spent: list[Usage] = []
+    def __init__(self, before: Usage | None = None) -> None:
+        self._spent: list[Usage] = [before] if before else []
         self._asked: Sequence[JsonObject] | None = None
         self._began_at = 0
         self._told: Usage | None = None

@@ -8,7 +8,7 @@ from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.deltas import deltas_of
 from rejoinder.chat.history import History
 from rejoinder.chat.prompts import Composed
-from rejoinder.entities import Attempt, JsonObject, Key, Message, OpenReply, Status
+from rejoinder.entities import Attempt, JsonObject, Key, Message, OpenReply, Status, Usage
 from rejoinder.events import Draft, Fact, MessageCreated, MessageReset, MessageStarted, draft, fact
 
 
@@ -24,6 +24,8 @@ class Start(Struct, frozen=True, kw_only=True):
     params: JsonObject
     mine: OpenReply
     composed: Composed | None = None
+    spent: Usage | None = None
+    """What attempts before that one have cost, where another worker made them."""
 
 
 class Starting:
@@ -94,6 +96,12 @@ def continuing(reply: Message, source: Message) -> Message:
 def broke_off_in_its_text(reply: Message) -> bool:
     """Whether a model that takes a prefill could go on from there: the content has begun, and no tool call behind it."""
     return bool(reply.content) and not reply.tool_calls
+
+
+def goes_on(written: Message, prefills: bool) -> bool:
+    """Whether another attempt can go on from what a reply has: from nothing at all, or from inside its text with a model that can."""
+    said = written.content or written.reasoning or written.tool_calls
+    return not said or (prefills and broke_off_in_its_text(written))
 
 
 def next_attempt(reply: Message, model: str, anew: str | None = None) -> tuple[Message, tuple[Draft, ...]]:

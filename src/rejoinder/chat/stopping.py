@@ -30,13 +30,23 @@ class Stopping:
 
         Raises SessionNotFound, MessageNotFound and NotAReply.
         """
+        return await self.ended(key, message_id, await self.order(key, message_id))
+
+    async def order(self, key: Key, message_id: str) -> Header:
+        """Asks for the end of a reply, durably; one that is still queued it ends. Returns the header before that.
+
+        Raises SessionNotFound.
+        """
         header = await self._decisions.header(key)
         reply = header.open_reply(message_id)
         if reply is not None and reply.status is Status.QUEUED:
             await self._end_queued(key, message_id)
-        header = await self._ask_for_the_end(key, message_id)
-        if header.open_reply(message_id) is not None:
-            await self._following.ended(key, message_id, after=header.session.last_seq)
+        return await self._ask_for_the_end(key, message_id)
+
+    async def ended(self, key: Key, message_id: str, ordered: Header) -> Message:
+        """The reply once it has ended, as it was `ordered`. Raises SessionNotFound, MessageNotFound and NotAReply."""
+        if ordered.open_reply(message_id) is not None:
+            await self._following.ended(key, message_id, after=ordered.session.last_seq)
         message = await self._history.message(key, message_id)
         if message.role != "assistant":
             raise NotAReply(message_id)

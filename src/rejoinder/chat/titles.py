@@ -86,7 +86,9 @@ class Titles:
             session, drafts = header.session, list[Draft]([draft(made)])
             if session.title is None and title:
                 session = structs.replace(session, title=title, updated_at=self._decisions.now(session))
-                drafts.append(draft(SessionUpdated(session=session)))
+            # Also where it is as it was: streams skip the note, and a session whose last event no reader sees would look ahead of
+            # its readers.
+            drafts.append(draft(SessionUpdated(session=session)))
             asides = header.asides.with_one(made.usage, title=True)
             return Decision(None, change(key, header, session, tuple(drafts), asides=asides))
 

@@ -38,7 +38,8 @@ class Worker:
         """Takes a lease and ends what dead workers left. After this the service may answer."""
         self._writer.on_lease_lost = self._lost.set
         await self._take()
-        await self._recovery.sweep()
+        # Where others live their leases may have run out while the store was away for all. They are given time to renew them.
+        await self._recovery.sweep(revoke=self._store.exclusive)
         self._tasks.append(asyncio.create_task(self._growth.run(), name="growth"))
         if not self._store.exclusive:
             # An exclusive store's leases have no time, and nobody else could take over.

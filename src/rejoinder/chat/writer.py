@@ -22,8 +22,9 @@ from rejoinder.events import Event
 
 log = logging.getLogger(__name__)
 
-BATCH = 1_000
-"""Appends of one commit at most: bounds how long the first of them waits for the last."""
+BATCH, BATCH_BYTES = 1_000, 4 << 20
+"""Appends of one commit at most, and bytes of all but the last: bounds how long the first of them waits for the last. A store that needs
+longer for a commit than it has is tried again with the same."""
 
 EACH, PACE = 0.004, 0.070
 """Seconds from one beat to the next: so many for each append that the last one had, at most `PACE`. A service with few replies hardly
@@ -75,7 +76,7 @@ class Writer:
             self._task = asyncio.create_task(self._run(), name="writer")
 
     async def close(self) -> None:
-        """Ends after the running commit. Nothing may be appended any more."""
+        """Nothing may be appended any more, and nobody is told any more what became of a commit that is still running."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -130,16 +131,24 @@ class Writer:
         while True:
             await self._wanted.wait()
             await self._pressing_or_beat()
-            if (began := self._loop.time()) >= self._beat:
-                await self._look_at_resting()
-                size = await self._commit_all()
-                self._busy = EACH * size >= PACE
-                load = (self._loop.time() - began) / LOAD if size > 1 else 0
-                self._beat = began + max(min(PACE, EACH * size), min(SLOWEST, load))
-            else:
-                await self._commit_all()
+            try:
+                await self._turn()
+            except Exception:
+                # A fault of our own. Whatever it was about, all others are still to be written.
+                log.exception("the writer met a fault of our own")
+                await asyncio.sleep(BACKOFF[0])
             if not (self._waiting or self._written or self._resting):
                 self._wanted.clear()
+
+    async def _turn(self) -> None:
+        if (began := self._loop.time()) >= self._beat:
+            await self._look_at_resting()
+            size = await self._commit_all()
+            self._busy = EACH * size >= PACE
+            load = (self._loop.time() - began) / LOAD if size > 1 else 0
+            self._beat = began + max(min(PACE, EACH * size), min(SLOWEST, load))
+        else:
+            await self._commit_all()
 
     async def _pressing_or_beat(self) -> None:
         if self._pressing.is_set() or self._loop.time() >= self._beat:
@@ -175,10 +184,27 @@ class Writer:
         return len(items)
 
     def _gather(self) -> list["_Item"]:
-        items, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+        items, self._waiting = self._portion()
+        if self._waiting:
+            self._pressing.set()  # and the next is committed right behind this one
         buffers, self._written = self._written, {}
-        items += [_Item(append, buffer.epoch, buffer) for buffer in buffers if (append := buffer.take())]
+        for buffer in buffers:
+            try:
+                append = buffer.take()
+            except Exception:  # which the buffer remembers: its reply ends of it
+                log.exception("what a reply said could not be written")
+                continue
+            if append is not None:
+                items.append(_Item(append, buffer.epoch, buffer))
         return items
+
+    def _portion(self) -> tuple[list["_Item"], list["_Item"]]:
+        """As many of those that wait as one commit takes, and the others."""
+        taken = size = 0
+        while taken < len(self._waiting) and taken < BATCH and size < BATCH_BYTES:
+            size += sum(len(draft.data) for draft in self._waiting[taken].append.drafts)
+            taken += 1
+        return self._waiting[:taken], self._waiting[taken:]
 
     async def _commit(self, gathered: Sequence["_Item"]) -> None:
         lease, epoch = self._lease, self.epoch
@@ -208,7 +234,11 @@ class Writer:
                 await self._commit([item])
             return
         self.latest.learn(appends, results)
-        self._signals.publish(_wakes(appends, results))
+        try:
+            self._signals.publish(_wakes(appends, results))
+        except Exception:
+            # It stands all the same, and who waits for it is told below. Readers that missed it find it at their next look.
+            log.exception("a commit could not be told to all who read")
         for item, result in zip(items, results, strict=True):
             item.done(result)
 
@@ -266,7 +296,7 @@ class _Item:
 
     def fail(self, fault: Exception) -> None:
         if self._buffer is not None:
-            self._buffer.committed(refused=True)
+            self._buffer.lost(fault)
         elif self._future is not None and not self._future.done():
             self._future.set_exception(fault)
 

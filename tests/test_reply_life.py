@@ -1,0 +1,410 @@
+"""One reply's life where several things happen at once: its models say what a test wants, and its store fails where a test wants it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Self, TypeAlias
+
+import pytest
+
+from rejoinder.abc import (
+    Append,
+    AppendResult,
+    Chunk,
+    ChunkStream,
+    Completion,
+    FinishChunk,
+    Lease,
+    Prompt,
+    Provider,
+    TextChunk,
+    UsageChunk,
+)
+from rejoinder.chat.asked import Send, Turn
+from rejoinder.chat.attempts import Retrying
+from rejoinder.chat.growth import Keeping
+from rejoinder.chat.ids import new_session_id
+from rejoinder.chat.models import Models
+from rejoinder.chat.service import Chat, Rules
+from rejoinder.chat.sessions import NewSession
+from rejoinder.chat.watchdog import ReplyLimits
+from rejoinder.entities import Key, Message, Status, Usage
+from rejoinder.errors import ProviderError, StoreUnavailable
+from rejoinder.events import Event, MessageDelta, MessageEnded, fact
+from rejoinder.fold import fold
+from rejoinder.signals.local import LocalSignals
+from rejoinder.stores.memory import MemoryStore
+
+Reads: TypeAlias = AsyncGenerator[Sequence[Chunk], None]
+Says: TypeAlias = Callable[[], Reads]
+STOP = [FinishChunk("stop")]
+GONE = ProviderError("upstream_incomplete", "gone")
+
+
+def words(*texts: str) -> list[Chunk]:
+    return [TextChunk("content", text) for text in texts]
+
+
+def call(name: str, arguments: str = "") -> list[Chunk]:
+    return [TextChunk("tool_call", arguments, 0, f"call_{name}", name)]
+
+
+class Told(Provider):
+    """Models by name, each a generator of what it says."""
+
+    name = "told"
+
+    def __init__(self, models: Mapping[str, Says]) -> None:
+        self._models = models
+        self.asked: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def prepare(self, prompt: Prompt) -> Prompt:
+        return prompt
+
+    def body(self, prompt: Prompt) -> bytes:
+        return b"{}"
+
+    def stream(self, prompt: Prompt) -> ChunkStream:
+        self.asked.append(prompt.model)
+        return ChunkStream(self._models[prompt.model]())
+
+    async def complete(self, prompt: Prompt) -> Completion:
+        raise NotImplementedError
+
+    async def models(self) -> list[str]:
+        return list(self._models)
+
+
+class Faulty(MemoryStore):
+    """`fails` may raise for a commit, and `held` holds those back that are done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails: Callable[[Sequence[Append]], None] = lambda _: None
+        self.held: Callable[[Sequence[Append]], bool] = lambda _: False
+        self.go_on = asyncio.Event()
+        self.holding = asyncio.Event()
+
+    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        self.fails(appends)
+        results = await super().append(lease, number, appends)
+        if self.held(appends):
+            self.holding.set()
+            await self.go_on.wait()
+        return results
+
+
+@asynccontextmanager
+async def chatting(models: Mapping[str, Says], store: MemoryStore | None = None, **rules: Any) -> AsyncIterator[Chat]:
+    limits = ReplyLimits(
+        max_bytes=rules.pop("max_bytes", 1 << 20),
+        max_seconds=60,
+        max_delta=1 << 16,
+        first_token_timeout=30,
+        stall_timeout=rules.pop("stall_timeout", 30),
+    )
+    chosen: dict[str, Any] = {
+        "lease": 10,
+        "patience": 0.3,
+        "max_queue": 3,
+        "after_crash": "interrupt",
+        "title_model": "off",
+        "retrying": Retrying(retries=0, wait=0.01),
+        "keeping": Keeping(deltas=3_600, sessions=None),
+    }
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(store or MemoryStore())
+        signals = await stack.enter_async_context(LocalSignals())
+        known = Models([f"told:{name}" for name in models], {"told": Told(models)})
+        yield await stack.enter_async_context(Chat(opened, signals, known, Rules(limits=limits, **chosen | rules)))
+
+
+async def asked(chat: Chat, *models: str) -> tuple[Key, Turn]:
+    key = Key("o", new_session_id())
+    await chat.sessions.create(key, NewSession(model=tuple(f"told:{model}" for model in models)))
+    return key, await chat.send(key, None, Send(content="hi"))
+
+
+async def ended(chat: Chat, key: Key, turn: Turn) -> Message:
+    """The reply at its end. What was told of it on the way folds to it."""
+    async with asyncio.timeout(10):
+        await chat.following.ended(key, turn.reply.id, turn.after)
+    reply = await chat.history.message(key, turn.reply.id)
+    events = await chat.store.events(key, after=0)
+    before_its_end = [event for event in events if event.type != "message.ended"]
+    folded = fold(before_its_end).messages[reply.id]
+    assert (folded.content, folded.tool_calls) == (reply.content, reply.tool_calls), "no reader missed a character"
+    assert [attempt.model for attempt in folded.attempts] == [attempt.model for attempt in reply.attempts]
+    return reply
+
+
+def deltas(events: Sequence[Event]) -> str:
+    return "".join(said.text for event in events if isinstance(said := fact(event), MessageDelta))
+
+
+async def test_a_call_that_a_model_had_only_begun_is_none_of_the_next_ones() -> None:
+    async def a() -> Reads:
+        yield call("delete_all")
+        await asyncio.sleep(0.05)
+        raise GONE
+
+    async def b() -> Reads:
+        yield words("All is well.")
+        yield STOP
+
+    async with chatting({"a": a, "b": b}) as chat:
+        reply = await ended(chat, *await asked(chat, "a", "b"))
+    assert (reply.content, reply.tool_calls, reply.finish_reason) == ("All is well.", (), "stop")
+
+
+async def test_a_stop_beside_the_telling_of_another_attempt_loses_no_text() -> None:
+    go, store = asyncio.Event(), Faulty()
+
+    async def a() -> Reads:
+        yield words("one ")
+        await go.wait()
+        yield words("two ")
+        raise GONE
+
+    async def b() -> Reads:
+        await asyncio.sleep(30)
+        yield STOP
+
+    async with chatting({"a": a, "b": b}, store) as chat:
+        key, turn = await asked(chat, "a", "b")
+        await asyncio.sleep(0.1)
+        # A commit is on its way (a slow disk); meanwhile comes the stop, and then the fault.
+        store.held = lambda _: not store.go_on.is_set()
+        other = asyncio.create_task(chat.sessions.create(Key("o", new_session_id()), NewSession()))
+        await store.holding.wait()
+        stop = asyncio.create_task(chat.stopping.stop(key, turn.reply.id))
+        await asyncio.sleep(0.05)
+        go.set()
+        await asyncio.sleep(0.05)
+        store.go_on.set()
+        await asyncio.gather(stop, other)
+        reply = await ended(chat, key, turn)
+    assert (reply.status, reply.content) == (Status.STOPPED, "one two ")
+
+
+async def test_a_shutdown_in_the_telling_of_another_attempt_ends_what_was_told() -> None:
+    store = Faulty()
+    store.held = lambda appends: any(draft.type == "message.reset" for each in appends for draft in each.drafts)
+
+    async def a() -> Reads:
+        yield words("one two ")
+        await asyncio.sleep(0.05)
+        raise GONE
+
+    async def b() -> Reads:
+        await asyncio.sleep(30)
+        yield STOP
+
+    async with chatting({"a": a, "b": b}, store) as chat:
+        key, turn = await asked(chat, "a", "b")
+        await store.holding.wait()
+        draining = asyncio.create_task(chat.drain(0))
+        await asyncio.sleep(0.05)
+        store.go_on.set()
+        await draining
+        reply = await ended(chat, key, turn)
+    assert (reply.status, reply.content, len(reply.attempts)) == (Status.INTERRUPTED, "", 2)
+
+
+async def test_a_reply_of_which_a_part_could_not_be_written_ends_as_far_as_the_log_has_it() -> None:
+    store = Faulty()
+
+    def fails(appends: Sequence[Append]) -> None:
+        if any(b"two" in draft.data and draft.type == "message.delta" for each in appends for draft in each.drafts):
+            raise RuntimeError("a fault that the store does not know")
+
+    async def a() -> Reads:
+        for word in ("one ", "two ", "three "):
+            yield words(word)
+            await asyncio.sleep(0.1)
+        yield STOP
+
+    async def well() -> Reads:
+        yield words("fine")
+        yield STOP
+
+    store.fails = fails
+    async with chatting({"a": a, "well": well}, store) as chat:
+        reply = await ended(chat, *await asked(chat, "a"))
+        assert (await ended(chat, *await asked(chat, "well"))).content == "fine", "the others are written on"
+    assert (reply.status, reply.content) == (Status.FAILED, "one ")
+    assert reply.error is not None
+    assert reply.error.code == "internal_error"
+
+
+async def test_what_cannot_even_be_encoded_ends_its_reply_alone() -> None:
+    async def a() -> Reads:
+        yield words("one ")
+        await asyncio.sleep(0.1)
+        yield call("half of a pair: \ud83d")
+        await asyncio.sleep(30)
+        yield STOP
+
+    async def well() -> Reads:
+        yield words("fine")
+        yield STOP
+
+    async with chatting({"a": a, "well": well}) as chat:
+        key, turn = await asked(chat, "a")
+        await asyncio.sleep(0.3)
+        assert (await ended(chat, *await asked(chat, "well"))).content == "fine"
+        reply = await chat.stop(key, turn.reply.id)
+    assert (reply.status, reply.content) == (Status.STOPPED, "one ")
+
+
+async def test_a_reply_that_has_finished_is_whole_whatever_goes_wrong_behind_it() -> None:
+    async def a() -> Reads:
+        yield words("The whole answer.")
+        yield STOP
+        await asyncio.sleep(30)  # for usage that does not come
+        yield []
+
+    async def b() -> Reads:
+        yield words("Another.")
+        yield STOP
+
+    async with chatting({"a": a, "b": b}, stall_timeout=0.2) as chat:
+        reply = await ended(chat, *await asked(chat, "a", "b"))
+    assert (reply.status, reply.content, len(reply.attempts)) == (Status.COMPLETED, "The whole answer.", 1)
+
+
+async def test_usage_that_is_told_as_nothing_before_the_end_is_estimated() -> None:
+    nothing = UsageChunk(Usage(input_tokens=0, output_tokens=0, source="provider"))
+
+    async def a() -> Reads:
+        yield [*words("four words are here"), nothing]
+        await asyncio.sleep(30)
+        yield STOP
+
+    async with chatting({"a": a}) as chat:
+        key, turn = await asked(chat, "a")
+        await asyncio.sleep(0.1)
+        usage = (await chat.stopping.stop(key, turn.reply.id)).usage
+    assert usage is not None
+    assert (usage.output_tokens, usage.source) == (5, "estimated")
+
+
+async def test_calls_without_number_are_bounded_as_text_is() -> None:
+    async def a() -> Reads:
+        for number in range(10_000):
+            yield [TextChunk("tool_call", "{}", number, f"call_{number}", "f")]
+        yield STOP
+
+    async with chatting({"a": a}, max_bytes=1 << 16) as chat:
+        reply = await ended(chat, *await asked(chat, "a"))
+    assert reply.error is not None
+    assert (reply.error.code, len(reply.tool_calls) < 300) == ("reply_too_long", True)
+
+
+async def test_a_stop_that_the_store_does_not_take_is_not_waited_for_without_end() -> None:
+    store = Faulty()
+
+    def away(_: Sequence[Append]) -> None:
+        raise StoreUnavailable("away")
+
+    async def a() -> Reads:
+        yield words("one ")
+        await asyncio.sleep(30)
+        yield STOP
+
+    async with chatting({"a": a}, store) as chat:
+        key, turn = await asked(chat, "a")
+        await asyncio.sleep(0.1)
+        store.fails = away
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreUnavailable):
+                await chat.stop(key, turn.reply.id)
+        store.fails = lambda _: None
+        assert (await ended(chat, key, turn)).status is Status.STOPPED, "the order stands once the store takes it"
+
+
+async def test_a_shutdown_while_the_store_is_away_gives_the_lease_back() -> None:
+    store = Faulty()
+
+    def away(_: Sequence[Append]) -> None:
+        raise StoreUnavailable("away")
+
+    async def a() -> Reads:
+        yield words("one ")
+        await asyncio.sleep(0.1)
+        yield words("two ")
+        await asyncio.sleep(30)
+        yield STOP
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rejoinder.chat.replies.END_SECONDS", 0.2)
+        async with chatting({"a": a}, store, after_crash="continue") as chat:
+            await asked(chat, "a")
+            await asyncio.sleep(0.05)
+            store.fails = away
+            await asyncio.sleep(0.2)
+    assert not store._leases
+
+
+async def left_behind(store: MemoryStore, replies: int, *pieces: str) -> list[tuple[Key, Turn]]:
+    """Replies that their worker left open with these pieces in the log."""
+
+    async def a() -> Reads:
+        for piece in pieces:
+            yield words(piece)
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(30)
+        yield STOP
+
+    async with chatting({"a": a}, store, after_crash="restart") as chat:
+        left = [await asked(chat, "a") for _ in range(replies)]
+        await asyncio.sleep(0.3)
+    return left
+
+
+@pytest.mark.parametrize(("after_crash", "content"), [("restart", "anew"), ("interrupt", "one two ")])
+async def test_what_a_dead_worker_spent_is_counted_and_its_attempt_has_its_error(
+    after_crash: str, content: str
+) -> None:
+    store = MemoryStore()
+    [(key, turn)] = await left_behind(store, 1, "one ", "two ")
+    told = UsageChunk(Usage(input_tokens=100, output_tokens=1, source="provider"))
+
+    async def a() -> Reads:
+        yield words("anew")
+        yield [*STOP, told]
+
+    async with chatting({"a": a}, store, after_crash=after_crash) as chat:
+        reply = await ended(chat, key, turn)
+    assert reply.content == content
+    assert reply.usage is not None
+    assert reply.usage.source == "estimated"
+    assert reply.usage.output_tokens == 2 + (after_crash == "restart")
+    assert reply.usage.input_tokens > 100 * (after_crash == "restart")
+    assert reply.attempts[0].error is not None
+    assert reply.attempts[0].error.code == "server_restarted"
+
+
+@pytest.mark.parametrize("after_crash", ["interrupt", "restart", "continue"])
+async def test_a_log_that_does_not_fold_ends_with_what_does_and_is_in_nobodys_way(after_crash: str) -> None:
+    store = MemoryStore()
+    (broken, turn), (whole, other) = await left_behind(store, 2, "one ", "two ", "three ")
+    events = store._logs[broken].events
+    del events[[event.type for event in events].index("message.delta", 5) + 1]
+
+    async def a() -> Reads:
+        yield words("anew")
+        yield STOP
+
+    async with chatting({"a": a}, store, after_crash=after_crash) as chat:
+        assert (await ended(chat, whole, other)).content
+        async with asyncio.timeout(5):
+            await chat.following.ended(broken, turn.reply.id, 0)
+        [said] = [fact(event) for event in await store.events(broken, after=0) if event.type == "message.ended"]
+    assert isinstance(said, MessageEnded)
+    assert (said.message.status, said.message.content) == (Status.INTERRUPTED, "one ")
