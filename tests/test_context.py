@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rejoinder.chat.context import Kept, fitting, for_reply
+from rejoinder.chat.context import Kept, estimated_usage, fitting, for_reply
 from rejoinder.chat.titles import LONGEST, tidy
 from rejoinder.chat.wording import LeftOut, answered, units, worded
 from rejoinder.entities import FunctionCall, Message, ToolCall
@@ -79,7 +79,13 @@ def test_a_single_message_is_kept_whatever_it_takes() -> None:
 def test_room_for_the_reply_is_what_was_asked_for_or_a_share() -> None:
     assert for_reply(1_000, {}) == 250 and for_reply(1_000_000, {}) == 4096
     assert for_reply(1_000, {"max_tokens": 100}) == 100
-    assert for_reply(1_000, {"max_completion_tokens": 900, "max_tokens": 1}) == 500, "some is left for the prompt"
+    assert for_reply(1_000, {"max_completion_tokens": 900, "max_tokens": 1}) == 875, "some is left for the prompt"
+
+
+def test_an_estimate_counts_what_goes_with_a_prompt() -> None:
+    tools = [{"type": "function", "function": {"name": "f", "description": "d" * 4_000}}]
+    asked = ({"role": "user", "content": "hi"},)
+    assert estimated_usage(asked, 0, {"tools": tools}).input_tokens > estimated_usage(asked, 0).input_tokens + 1_000
 
 
 @given(conversations(), st.data())

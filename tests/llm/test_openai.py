@@ -11,7 +11,8 @@ import pytest
 
 from raw_server import Connection, serving
 from rejoinder.abc import Prompt
-from rejoinder.entities import Usage
+from rejoinder.chat.wording import as_said
+from rejoinder.entities import FunctionCall, Message, ToolCall, Usage
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.openai import OpenAIProvider
 from rejoinder.llm.scripted_answer import full_text
@@ -126,6 +127,33 @@ async def test_a_server_that_wants_users_and_replies_in_turn_gets_them_so_from_t
         [{"role": "user", "content": [texts[0], picture, texts[1]]}],
         [{"role": "user", "content": "a\n\nb"}],
     ]
+
+
+async def test_reasoning_goes_back_with_tool_calls_to_a_server_that_wants_it() -> None:
+    async def talk(connection: Connection) -> None:
+        while True:
+            if b"reasoning_content" not in (await connection.request()).body:
+                refusal = {"message": "The `reasoning_content` in the thinking mode must be passed back to the API."}
+                await connection.answer(json.dumps({"error": refusal}).encode(), "400 Bad Request")
+            else:
+                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+
+    calling = Message(
+        id="m",
+        session_id="s",
+        role="assistant",
+        reasoning="hm",
+        tool_calls=(ToolCall(id="a", function=FunctionCall(name="f", arguments="")),),
+        created_at="",
+    )
+    prompt = Prompt(model="m", messages=(as_said(calling), {"role": "tool", "tool_call_id": "a", "content": "1"}))
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        refused = await hear(provider, prompt)
+        assert refused.error is not None
+        assert refused.error.before_reply, "so it is asked again"
+        assert (await hear(provider, prompt)).reply.content == "hi"
+    sent = [json.loads(request.body)["messages"][0].get("reasoning_content") for request in server.requests]
+    assert sent == [None, "hm"]
 
 
 async def test_a_refusal_that_does_not_end_is_known_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:

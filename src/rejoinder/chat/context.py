@@ -36,15 +36,20 @@ def fixed(system_prompt: str | None, params: JsonObject, more: str = "") -> int:
     return -(-size // TOKEN) + (estimated({"content": system_prompt}) if system_prompt else 0)
 
 
-def estimated_usage(asked: Sequence[JsonObject], text: int) -> Usage:
-    """Of a prompt and `text` code points of a reply, where no upstream counted them."""
-    return Usage(input_tokens=sum(map(estimated, asked)), output_tokens=-(-text // TOKEN), source="estimated")
+def estimated_usage(asked: Sequence[JsonObject], text: int, params: JsonObject | None = None) -> Usage:
+    """Of a prompt with these parameters and `text` code points of a reply, where no upstream counted them."""
+    tokens = sum(map(estimated, asked)) + fixed(None, params or {})
+    return Usage(input_tokens=tokens, output_tokens=-(-text // TOKEN), source="estimated")
 
 
 def for_reply(window: int, params: JsonObject) -> int:
     """Tokens of a window that are kept free for the reply."""
     wanted = params.get("max_completion_tokens") or params.get("max_tokens") or MOST_FOR_REPLY
-    return min(wanted, window // REPLY_SHARE if wanted == MOST_FOR_REPLY else window // 2)
+    return min(wanted, window // REPLY_SHARE if wanted == MOST_FOR_REPLY else window - window // PROMPT_SHARE)
+
+
+PROMPT_SHARE = 8
+"""Of a window an eighth is left for the prompt, whatever limit of the reply was set. Upstreams refuse a prompt that leaves too little for that."""
 
 
 class Kept(Struct, frozen=True):

@@ -190,7 +190,7 @@ class Generation:
         """
         provider, model = self._tools.models.resolve(self._models[0])
         composed = self._composed = self._composed or await self._compose()
-        self._spending.begin(composed.messages, self._text.size)
+        self._spending.begin(composed.messages, self._text.size, self._params)
         try:
             await self._read(provider, model, composed, watchdog)
         except ProviderError:

@@ -122,7 +122,7 @@ class Prompts:
             messages, _ = await self.again(key, reply, sent)
         else:
             messages = (await self.compose(key, reply, asking, summarise=False)).messages
-        return context.estimated_usage(messages, text)
+        return context.estimated_usage(messages, text, asking.params)
 
     def _room(self, asking: Asking) -> float | None:
         """Tokens for the prompt, None where nobody knows the model's window."""

@@ -12,11 +12,12 @@ class Spending:
     def __init__(self, before: Usage | None = None) -> None:
         self._spent: list[Usage] = [before] if before else []
         self._asked: Sequence[JsonObject] | None = None
+        self._params: JsonObject = {}
         self._began_at = 0
         self._told: Usage | None = None
 
-    def begin(self, asked: Sequence[JsonObject], size: int) -> None:
-        self._asked, self._began_at, self._told = asked, size, None
+    def begin(self, asked: Sequence[JsonObject], size: int, params: JsonObject) -> None:
+        self._asked, self._params, self._began_at, self._told = asked, params, size, None
 
     def told(self, usage: Usage) -> None:
         self._told = usage
@@ -27,7 +28,7 @@ class Spending:
         if self._told is not None and (self._told.output_tokens or size <= self._began_at):
             self._spent.append(self._told)
         elif self._asked is not None and asked:
-            self._spent.append(context.estimated_usage(self._asked, size - self._began_at))
+            self._spent.append(context.estimated_usage(self._asked, size - self._began_at, self._params))
         self._asked = self._told = None
 
     def usage(self) -> Usage:

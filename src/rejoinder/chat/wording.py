@@ -20,6 +20,10 @@ SUMMARY = "What was said before, in short:"
 """Stands before a summary, in the system prompt, since some models take one system message and that at the start."""
 
 
+REASONING = "reasoning_content"
+"""What a model thought before it called tools: for those upstreams alone that want it back (DeepSeek's). Others may refuse it."""
+
+
 class LeftOut(Struct, frozen=True):
     """A message of the branch that was not sent, and why.
 
@@ -105,6 +109,8 @@ def as_said(message: Message) -> JsonObject:
     said: JsonObject = {"role": message.role, "content": content}
     if message.tool_calls:
         said["tool_calls"] = [_call(call) for call in message.tool_calls]
+        if message.reasoning:
+            said[REASONING] = message.reasoning
     if message.tool_call_id is not None:
         said["tool_call_id"] = message.tool_call_id
     return said

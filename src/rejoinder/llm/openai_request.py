@@ -67,15 +67,20 @@ class Refused(Struct):
     turns: bool = False
     """Users and assistants that do not take turns: the templates of some models have it so (Gemma's, Mistral's)."""
 
+    reasoning: bool = False
+    """Tool calls without the reasoning that led to them (DeepSeek's thinking mode)."""
+
     def learn(self, error: ProviderError) -> bool:
         """Whether an error told something new, so that the request can be made again in another form."""
         before = structs.astuple(self)
         if error.refused or error.before_reply:
             self.usage = self.usage or "stream_options" in error.detail
             self.turns = self.turns or bool(_TURNS.search(error.detail))
+            self.reasoning = self.reasoning or bool(_REASONING.search(error.detail))
         return structs.astuple(self) != before
 
 
+_REASONING = re.compile(r"reasoning_content.{0,80}must be (?:passed|sent|provided)", re.IGNORECASE)
 _TURNS = re.compile(
     r"\broles? must alternate|alternating (?:user|roles)|after the (?:optional )?system message.*alternat",
     re.IGNORECASE,
@@ -85,13 +90,23 @@ _TURNS = re.compile(
 def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused | None = None) -> bytes:
     """The very bytes that go upstream."""
     refused = refused or Refused()
-    messages = _in_turn(prompt.messages) if refused.turns else prompt.messages
+    messages: Sequence[JsonObject] = prompt.messages
+    if not refused.reasoning:
+        messages = [_without_reasoning(message) for message in messages]
+    if refused.turns:
+        messages = _in_turn(messages)
     body: JsonObject = {"model": model, "messages": messages, **prompt.params}
     if stream:
         body["stream"] = True
         if not refused.usage:
             body["stream_options"] = {"include_usage": True}
     return msgspec.json.encode(body)
+
+
+def _without_reasoning(message: JsonObject) -> JsonObject:
+    if "reasoning_content" not in message:
+        return message
+    return {name: value for name, value in message.items() if name != "reasoning_content"}
 
 
 def _in_turn(messages: Sequence[JsonObject]) -> list[JsonObject]:
