@@ -1,8 +1,10 @@
 """A front-end on another site, with nothing but Chromium's own `fetch` and `EventSource`: send, read, resume, end."""
 
 import json
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -30,6 +32,8 @@ async ([base, types, content]) => {
   return session.id;
 }
 """
+
+CLIENTS = Path(__file__).parents[2] / "docs/clients.md"
 
 
 class EmptyPage(BaseHTTPRequestHandler):
@@ -134,3 +138,10 @@ def test_a_server_that_is_killed_and_comes_back_is_a_pause(page: Page, server: S
     assert read[: len(before)] == before
     assert page.evaluate("opened") == 2
     assert cursors(asked) == [None, str(before[-1].seq), str(read[-1].seq)]
+
+
+def test_the_documented_recipe(page: Page, server: Server) -> None:
+    blocks = re.findall(r"^```js\n(.*?)^```$", CLIENTS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    [recipe] = [block.replace("http://127.0.0.1:8000", server.url) for block in blocks if "new EventSource" in block]
+    closed = "while (source.readyState !== EventSource.CLOSED) await new Promise((resolve) => setTimeout(resolve, 20));"
+    assert page.evaluate(f"async () => {{ {recipe} {closed} return text; }}") == "Tell me a story."
