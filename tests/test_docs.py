@@ -20,7 +20,8 @@ INTRODUCTION = """\
 # Settings
 
 Each is an environment variable or a line of `.env` in the folder where the service starts; `rejoinder serve` takes the
-first ones as options too. Made from `src/rejoinder/settings.py` by `python tests/test_docs.py`, and a test compares.
+first ones as options too. Made from `src/rejoinder/settings.py` by
+`.venv/bin/python tests/test_docs.py` (after `./dev check`), and a test compares.
 
 | variable | default | what it is |
 |---|---|---|
