@@ -3,8 +3,10 @@
 `python tests/test_docs.py` rewrites docs/settings.md.
 """
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -14,6 +16,7 @@ import rejoinder
 from rejoinder import errors
 from rejoinder.events import FACTS, OVERVIEW_FACTS
 from rejoinder.settings import Settings
+from rejoinder.testing.heard import asked, hear
 
 DOCS = Path(__file__).parent.parent / "docs"
 INTRODUCTION = """\
@@ -85,6 +88,20 @@ def test_every_link_between_documents_leads_somewhere() -> None:
     for path in [*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+async def test_the_provider_of_the_tour_is_one() -> None:
+    tour = (DOCS / "tour.md").read_text(encoding="utf-8")
+    [code] = re.findall(r'^```python\n(""".*?)^```$', tour, re.MULTILINE | re.DOTALL)
+    module: dict[str, Any] = {"__name__": "backwards"}
+    exec(code, module)
+    async with module["BackwardsProvider"]() as provider:
+        assert provider.name in await provider.models()
+        prompt = await provider.prepare(asked("one two three"))
+        assert json.loads(provider.body(prompt))["messages"][-1]["content"] == "one two three"
+        heard = await hear(provider, prompt)
+        assert (heard.error, heard.reply.content, heard.reply.finish_reason) == (None, "three two one ", "stop")
+        assert await provider.complete(prompt) == heard.reply
 
 
 if __name__ == "__main__":
