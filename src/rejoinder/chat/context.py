@@ -49,7 +49,8 @@ def for_reply(window: int, params: JsonObject) -> int:
 
 
 PROMPT_SHARE = 8
-"""Of a window an eighth is left for the prompt, whatever limit of the reply was set. Upstreams refuse a prompt that leaves too little for that."""
+"""Of a window an eighth is left for the prompt, whatever limit of the reply was set. More is not: upstreams refuse a prompt that leaves
+too little room for that limit."""
 
 
 class Kept(Struct, frozen=True):

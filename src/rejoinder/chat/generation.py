@@ -24,7 +24,7 @@ from rejoinder.chat.spending import Spending
 from rejoinder.chat.starting import Start, goes_on, next_attempt
 from rejoinder.chat.watchdog import ReplyLimits, Watchdog
 from rejoinder.entities import Header, Key, OpenReply, ReplyError, Status
-from rejoinder.errors import Invalid, NotFound, ProviderError, SessionNotFound, StoreUnavailable
+from rejoinder.errors import Invalid, LeaseLost, NotFound, ProviderError, SessionNotFound, StoreUnavailable
 from rejoinder.events import MessageEnded, draft
 from rejoinder.fold import ReplyText
 
@@ -104,6 +104,8 @@ class Generation:
             return failed(fault.code, fault.detail)
         except NotFound:
             return stopped()  # the session was deleted meanwhile, and nobody will see how it ends
+        except LeaseLost:
+            raise  # it is another worker's to end
         except Exception:
             log.exception("reply %s failed by a fault of our own", self.reply.id)
             return failed("internal_error", "The service failed while it asked for this reply.")

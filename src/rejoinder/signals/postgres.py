@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Self
 
 import asyncpg
@@ -102,7 +103,8 @@ class PostgresSignals(LocalSignals):
         connection = await connect(self._place, synchronous_commit="off")
         try:
             connection.add_termination_listener(lambda _: self._wanted.set())
-            await connection.add_listener(self._place.schema, self._heard)
+            # Asked for now: notifications may still come when the connection has been cut, and then it does not know.
+            await connection.add_listener(self._place.schema, partial(self._heard, connection.get_server_pid()))
         except BaseException:
             connection.terminate()
             raise
@@ -118,8 +120,8 @@ class PostgresSignals(LocalSignals):
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._connection.execute(SEND, self._place.schema, list(payloads(wakes)))
 
-    def _heard(self, connection: Connection, pid: int, channel: str, payload: str) -> None:
-        if pid == connection.get_server_pid():
+    def _heard(self, own: int, _: Connection, pid: int, channel: str, payload: str) -> None:
+        if pid == own:
             return  # it was told here when it was published
         try:
             wakes = [_decoded(*told) for told in _decoder.decode(payload)]
