@@ -212,8 +212,25 @@ def test_all_owners_are_copied_to_their_own(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_empty_store_is_copied(run: Run, tmp_path: Path) -> None:
-    done = run("copy", "--from", "memory:", "--to", f"sqlite:///{tmp_path}/to.db")
+    a_store(tmp_path / "from.db", 0)
+    done = run("copy", "--from", f"sqlite:///{tmp_path}/from.db", "--to", f"sqlite:///{tmp_path}/to.db")
     assert done.returncode == 0 and sums(done.stdout)[0][:2] == ["0", "0"]
+
+
+@pytest.mark.parametrize("source", ["sqlite:///none.db", "files:///none", "sqlite:///nowhere/none.db"])
+def test_a_store_that_is_not_there_is_not_copied_and_not_made(run: Run, tmp_path: Path, source: str) -> None:
+    done = run("copy", "--from", source, "--to", "sqlite:///to.db")
+    assert (done.returncode, done.stdout) == (1, "")
+    place = source.partition(":///")[2]
+    assert done.stderr == f"rejoinder: There is no store at {tmp_path.resolve() / place}.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_in_memory_is_no_place_to_copy_from_or_to(run: Run, tmp_path: Path) -> None:
+    for source, target in (("memory:", "sqlite:///to.db"), ("sqlite:///from.db", "memory:")):
+        done = run("copy", "--from", source, "--to", target)
+        assert done.returncode == 2 and "memory" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_that_is_killed_is_simply_made_again(run: Run, tmp_path: Path) -> None:
@@ -262,6 +279,7 @@ def _asked(path: Path, sql: str) -> int:
 
 def test_a_store_that_a_server_holds_is_refused(run: Run, server: ServerProcess, tmp_path: Path) -> None:
     held, free = f"sqlite:///{tmp_path}/chat.db", f"sqlite:///{tmp_path}/other.db"
+    a_store(tmp_path / "other.db", 1)
     for source, target in ((held, free), (free, held)):
         done = run("copy", "--from", source, "--to", target)
         assert done.returncode == 1 and "Traceback" not in done.stderr

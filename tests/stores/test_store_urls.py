@@ -8,6 +8,7 @@ import pytest
 
 from rejoinder.errors import Misconfigured
 from rejoinder.stores import open_store
+from store_urls import LASTING, STORE_URLS
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,22 @@ async def test_opening_waits_for_entering(tmp_path: Path) -> None:
     open_store(f"sqlite:///{tmp_path}/chat.db")
     open_store(f"sqlite:///{tmp_path}/no/such/folder/chat.db")
     assert not any(folder_content(tmp_path))
+
+
+@pytest.mark.parametrize("kind", STORE_URLS)
+async def test_one_that_is_only_looked_for_is_not_made(tmp_path: Path, kind: str) -> None:
+    url = STORE_URLS[kind](tmp_path)
+    before = folder_content(tmp_path)
+    for _ in range(2):
+        with pytest.raises(Misconfigured, match="There is no store at"):
+            async with open_store(url, make=False):
+                pass
+    assert folder_content(tmp_path) == before
+    if kind in LASTING:
+        async with open_store(url):
+            pass
+        async with open_store(url, make=False) as store:
+            await store.ping()
 
 
 def test_only_the_chosen_backend_is_imported() -> None:

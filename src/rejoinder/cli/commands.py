@@ -225,6 +225,8 @@ def copy(
 
     if source == target:
         raise typer.BadParameter("both stores are the same.")
+    if "memory" in (source.partition(":")[0], target.partition(":")[0]):
+        raise typer.BadParameter("a store in memory is that of one process: it can be neither copied nor copied to.")
     if not copy_stores(source, target):
         sys.exit(1)
 

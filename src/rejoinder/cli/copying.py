@@ -20,7 +20,7 @@ def copy_stores(source: str, target: str) -> bool:
 async def _copy(source: str, target: str) -> bool:
     progress = _Progress()
     async with (
-        open_store(source) as read,
+        open_store(source, make=False) as read,
         open_store(target) as written,
         LocalSignals() as signals,
         Copying(read, written, signals) as copying,

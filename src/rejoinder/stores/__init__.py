@@ -10,8 +10,11 @@ KNOWN = (
 )
 
 
-def open_store(url: str) -> Store:
-    """The store that a URL names, not yet entered. Raises Misconfigured, and never repeats what may be a password."""
+def open_store(url: str, *, make: bool = True) -> Store:
+    """The store that a URL names, not yet entered. Raises Misconfigured, and never repeats what may be a password.
+
+    A store that is not there yet is made as it is entered; without `make` that raises Misconfigured, and nothing is made.
+    """
     scheme, _, rest = url.partition(":")
     match scheme:
         case "memory":
@@ -19,15 +22,17 @@ def open_store(url: str) -> Store:
 
             if rest.strip("/"):
                 raise Misconfigured(f"The store in memory has no name: write memory: and not memory:{rest}.")
+            if not make:
+                raise Misconfigured("There is no store at memory: but that of a process, which no other one can reach.")
             return MemoryStore()
         case "sqlite":
             from rejoinder.stores.sqlite import SqliteStore
 
-            return SqliteStore.from_url(url)
+            return SqliteStore.from_url(url, make=make)
         case "files":
             from rejoinder.stores.files import FilesStore
 
-            return FilesStore.from_url(url)
+            return FilesStore.from_url(url, make=make)
         case "postgresql" | "postgres":
             try:
                 from rejoinder.stores.postgres import PostgresStore
@@ -35,11 +40,11 @@ def open_store(url: str) -> Store:
                 raise Misconfigured(
                     "A store in Postgres needs its driver: pip install 'rejoinder[postgres]'."
                 ) from missing
-            return PostgresStore.from_url(url)
+            return PostgresStore.from_url(url, make=make)
         case "redis" | "rediss":
             try:
                 from rejoinder.stores.redis import RedisStore
             except ModuleNotFoundError as missing:
                 raise Misconfigured("A store in Redis needs its driver: pip install 'rejoinder[redis]'.") from missing
-            return RedisStore.from_url(url)
+            return RedisStore.from_url(url, make=make)
     raise Misconfigured(f"There is no kind of store {scheme!r}. There are {KNOWN}.")

@@ -18,7 +18,7 @@ from rejoinder.stores import files_reads as reads
 from rejoinder.stores.file_lock import FileLock
 from rejoinder.stores.files_compaction import compacted
 from rejoinder.stores.files_disk import opening, unavailable
-from rejoinder.stores.files_folder import LOCK, FilesFolder, check_folder
+from rejoinder.stores.files_folder import LOCK, FilesFolder, check_folder, check_there
 from rejoinder.stores.files_journal import Fsync
 from rejoinder.stores.files_keeper import FilesKeeper
 from rejoinder.stores.files_state import State
@@ -32,13 +32,14 @@ T = TypeVar("T")
 class FilesStore(Store):
     exclusive = True
 
-    def __init__(self, folder: Path, fsync: Fsync = "always") -> None:
+    def __init__(self, folder: Path, fsync: Fsync = "always", *, make: bool = True) -> None:
         self._folder = folder
         self._fsync: Fsync = fsync
+        self._make = make
         self._opened: _Opened | None = None
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str, *, make: bool = True) -> Self:
         """`files:///relative/folder` or `files:////absolute/folder`, with `?fsync=…`. Raises Misconfigured for anything else."""
         path, question, options = url.removeprefix("files:///").partition("?")
         if not url.startswith("files:///") or not path.strip("/"):
@@ -52,11 +53,11 @@ class FilesStore(Store):
             raise Misconfigured("The only option of flat files is fsync: ?fsync=always (the default), second or never.")
         if "\0" in path:
             raise Misconfigured("The path of a folder holds no NUL.")
-        return cls(Path(path), policy)
+        return cls(Path(path), policy, make=make)
 
     async def __aenter__(self) -> Self:
         # Resolved, so that two links to one folder have one lock.
-        opened = _Opened(self._folder.resolve(), self._fsync)
+        opened = _Opened(self._folder.resolve(), self._fsync, make=self._make)
         try:
             await opened.threads.write(opened.open)
         except BaseException:
@@ -183,9 +184,10 @@ class FilesStore(Store):
 class _Opened:
     """A store between opening and closing, which both run in threads."""
 
-    def __init__(self, folder: Path, policy: Fsync) -> None:
+    def __init__(self, folder: Path, policy: Fsync, *, make: bool) -> None:
         self.threads = Threads("files")
         self._path = folder
+        self._make = make
         self._policy = policy
         self._lock = FileLock(folder / LOCK)
         self._writer: FilesWriter | None = None
@@ -204,6 +206,8 @@ class _Opened:
     def open(self) -> None:
         """Raises as opening a store does; `close` is called in any case."""
         with opening(self._path):
+            if not self._make:
+                check_there(self._path)
             check_folder(self._path)
             self._lock.acquire()
             folder = FilesFolder(self._path)

@@ -151,6 +151,12 @@ class FilesFolder:
         return found[0].entry(found[1]) if found else None
 
 
+def check_there(folder: Path) -> None:
+    """Raises Misconfigured where no store has been made. Writes nothing."""
+    if not (folder / MARK).exists():
+        raise Misconfigured(f"There is no store at {folder}.")
+
+
 def check_folder(folder: Path) -> None:
     """Raises Misconfigured where no store can be, or where something else is. Writes nothing but a new folder."""
     if not hasattr(os, "pwrite"):

@@ -40,17 +40,18 @@ OVER, MADE_JUST_NOW = "RJ001", "RJ002"
 class PostgresStore(Store):
     exclusive = False
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, make: bool = True) -> None:
         self._place = place
+        self._make = make
         self._opened: tuple[Connections, Connections] | None = None
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str, *, make: bool = True) -> Self:
         """`postgresql://user:password@host:port/database`, with options. Raises Misconfigured for anything else."""
-        return cls(parse(url))
+        return cls(parse(url), make=make)
 
     async def __aenter__(self) -> Self:
-        await bring_up_to_date(self._place)
+        await bring_up_to_date(self._place, make=self._make)
         self._opened = Connections(self._place, WRITERS), Connections(self._place, READERS)
         return self
 

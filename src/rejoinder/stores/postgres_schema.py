@@ -24,14 +24,17 @@ DURABLE = {
 """Settings of the server, and what it means where they are off."""
 
 
-async def bring_up_to_date(place: Place) -> None:
-    """Makes the schema or migrates it. Raises as opening a store does."""
+async def bring_up_to_date(place: Place, *, make: bool = True) -> None:
+    """Makes the schema, unless told not to, or migrates it. Raises as opening a store does."""
     with opening(place):
         # A migration takes as long as it takes, and so does waiting for another process's.
         connection = await connect(place, statement_timeout="0")
         try:
             await _check_server(connection, place)
-            if await _version(connection, place) < len(migrations("postgres")):
+            version = await _version(connection, place)
+            if version == 0 and not make:
+                raise Misconfigured(f"There is no store at {place.shown}, in the schema {place.schema}.")
+            if version < len(migrations("postgres")):
                 await _migrate(connection, place)
         finally:
             await close(connection)

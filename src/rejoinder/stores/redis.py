@@ -33,19 +33,20 @@ LAST = 10**16 - 1
 class RedisStore(Store):
     exclusive = False
 
-    def __init__(self, url: RedisUrl) -> None:
+    def __init__(self, url: RedisUrl, *, make: bool = True) -> None:
         self._url = url
+        self._make = make
         self._opened: RedisClient | None = None
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str, *, make: bool = True) -> Self:
         """Raises Misconfigured for a URL that is not `redis_link.FORM`."""
-        return cls(RedisUrl.parse(url))
+        return cls(RedisUrl.parse(url), make=make)
 
     async def __aenter__(self) -> Self:
         client = RedisClient(self._url)
         try:
-            await open_redis(client, self._url)
+            await open_redis(client, self._url, make=self._make)
         except BaseException:
             await client.close()
             raise

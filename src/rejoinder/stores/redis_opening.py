@@ -16,11 +16,13 @@ LOOKED_THROUGH = 200
 """Pages of 1,000 keys of others that a first opening looks through for something under our prefix."""
 
 
-async def open_redis(client: RedisClient, url: RedisUrl) -> None:
-    """Raises Misconfigured where this Redis or what is in it is not for us, and logs what weakens the promise."""
+async def open_redis(client: RedisClient, url: RedisUrl, *, make: bool = True) -> None:
+    """Raises Misconfigured where this Redis or what is in it is not for us, and logs what weakens the promise.
+
+    Without `make` also where there is no store in it yet."""
     with redis_opening(url):
         await _check_version(client, url)
-        await _check_schema(client, url)
+        await _check_schema(client, url, make=make)
         await _warn(client, url)
 
 
@@ -31,9 +33,11 @@ async def _check_version(client: RedisClient, url: RedisUrl) -> None:
         raise Misconfigured(f"Redis at {url} is of version {version}; Rejoinder needs 7.0 or later.")
 
 
-async def _check_schema(client: RedisClient, url: RedisUrl) -> None:
+async def _check_schema(client: RedisClient, url: RedisUrl, *, make: bool) -> None:
     key = client.key("schema")
     kind = await client.get("TYPE", key)
+    if kind == b"none" and not make:
+        raise Misconfigured(f"There is no store at {url}, under {url.names}.")
     if kind == b"none" and await _is_taken(client, url):
         # Unless another process has made it meanwhile.
         kind = await client.get("TYPE", key)

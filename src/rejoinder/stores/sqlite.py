@@ -34,13 +34,14 @@ T = TypeVar("T")
 class SqliteStore(Store):
     exclusive = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, make: bool = True) -> None:
         self._path = path
+        self._make = make
         self._places = Places()
         self._opened: SqliteThreads | None = None
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str, *, make: bool = True) -> Self:
         """`sqlite:///relative/path` or `sqlite:////absolute/path`. Raises Misconfigured for anything else."""
         path = url.removeprefix("sqlite:///")
         if path == url or not path:
@@ -51,11 +52,11 @@ class SqliteStore(Store):
             raise Misconfigured("Rejoinder has a store in memory of its own: write memory:.")
         if "?" in path or "\0" in path:
             raise Misconfigured("A SQLite store takes no options, and its path holds neither ? nor NUL.")
-        return cls(Path(path))
+        return cls(Path(path), make=make)
 
     async def __aenter__(self) -> Self:
         # Resolved, so that two links to one file have one lock.
-        threads = SqliteThreads(self._path.resolve(), self._places.forget)
+        threads = SqliteThreads(self._path.resolve(), self._places.forget, make=self._make)
         await threads.open()
         self._opened = threads
         return self

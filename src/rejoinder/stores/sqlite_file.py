@@ -25,6 +25,12 @@ WAL_KEPT = 64 << 20
 """Bytes to which the write-ahead log is cut back after something great was written."""
 
 
+def check_there(path: Path) -> None:
+    """Raises Misconfigured where no database has been made. Writes nothing."""
+    if not path.exists() or path.stat().st_size == 0:
+        raise Misconfigured(f"There is no store at {path}.")
+
+
 def check_file(path: Path) -> None:
     """Raises Misconfigured where a new database cannot be made, or where something else is. Writes nothing."""
     if not path.parent.is_dir():

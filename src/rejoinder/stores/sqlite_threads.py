@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from rejoinder.errors import StoreUnavailable
 from rejoinder.stores.file_lock import FileLock
-from rejoinder.stores.sqlite_file import BUSY, check_file, open_reader, open_writer, opening
+from rejoinder.stores.sqlite_file import BUSY, check_file, check_there, open_reader, open_writer, opening
 from rejoinder.stores.threads import READERS, Threads
 
 OURS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
@@ -37,8 +37,9 @@ class Locked(StoreUnavailable):
 class SqliteThreads:
     """`write` and `read` run work on a connection in a thread. Work that has begun ends, also if its call is cancelled."""
 
-    def __init__(self, path: Path, on_rollback: Callable[[], None]) -> None:
+    def __init__(self, path: Path, on_rollback: Callable[[], None], *, make: bool = True) -> None:
         self._path = path
+        self._make = make
         self._on_rollback = on_rollback
         self._lock = FileLock(path.with_name(path.name + ".lock"))
         self._writer: sqlite3.Connection | None = None
@@ -108,6 +109,8 @@ class SqliteThreads:
 
     def _open(self) -> None:
         with opening(self._path):
+            if not self._make:
+                check_there(self._path)  # before the lock, which is a file as well
             self._lock.acquire()
             check_file(self._path)
             self._writer = open_writer(self._path)
