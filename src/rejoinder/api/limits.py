@@ -58,9 +58,8 @@ def check_imported(message: Message, settings: Settings) -> None:
 def page_size(limit: int, settings: Settings) -> int:
     """The limit of a page, or Invalid."""
     if not 1 <= limit <= settings.max_page:
-        raise Invalid(
-            "The page size is out of range.", [_error("limit", f"A page has 1 to {settings.max_page} items.")]
-        )
+        said = f"A page has 1 to {settings.max_page} items."
+        raise Invalid("The page size is out of range.", [{"loc": "query.limit", "message": said}])
     return limit
 
 
