@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stores": CORE | {"abc", "stores", "words", "postgres_link", "redis_link"},
     "signals": CORE | {"abc", "signals", "postgres_link", "redis_link"},
     "llm": CORE | {"abc", "llm", "settings"},
-    "settings": set(),
+    "settings": {"errors"},
     "client": CORE | {"fold", "client"},
     "api": CORE | {"abc", "fold", "chat", "api", "settings"},
     "server": {"api", "errors", "settings"},

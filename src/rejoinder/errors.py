@@ -4,6 +4,14 @@ from collections.abc import Sequence
 
 from rejoinder.entities import JsonObject
 
+LONGEST = 100
+"""Characters of what somebody else said that an error repeats."""
+
+
+def quoted(said: str) -> str:
+    """What somebody else said, for a sentence that repeats it: on one line, with nothing that commands a terminal, and not long."""
+    return repr(said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
+
 
 class RejoinderError(Exception):
     """An error that a caller can act on. `code` is stable; `str(error)` is a sentence for a person."""

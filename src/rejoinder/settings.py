@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from rejoinder.errors import quoted
+
 Names = Annotated[tuple[str, ...], NoDecode]
 """A list of names, separated by commas in the environment."""
 
@@ -151,11 +153,19 @@ class Settings(BaseSettings):
     @classmethod
     def _pairs(cls, value: object) -> object:
         if isinstance(value, str):
-            pairs = (part.rpartition("=") for part in value.split(",") if part.strip())
-            return {name.strip(): size.strip() for name, _, size in pairs}
+            return dict(_model_and_tokens(part.strip()) for part in value.split(",") if part.strip())
         return value
 
     def models(self) -> tuple[str, ...]:
         """The names that `model` lists, the default first."""
         named = tuple(part.strip() for part in self.model.split(",") if part.strip())
         return named or (("openai",) if self.openai_api_key or self.openai_base_url else ("local",))
+
+
+def _model_and_tokens(said: str) -> tuple[str, int]:
+    name, _, tokens = said.rpartition("=")
+    if not name.strip() or not tokens.strip().isdecimal() or int(tokens) == 0:
+        raise ValueError(
+            f"{quoted(said)} is not MODEL=TOKENS, such as openai:gpt-4o=128000; several are separated by commas."
+        )
+    return name.strip(), int(tokens)

@@ -40,6 +40,13 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
         (["--model", "parrot"], {}, "no model 'parrot'"),
         (["--store", "punchcards://1"], {}, "no kind of store 'punchcards'"),
         (["--model", "openai:x"], {}, "OPENAI_API_KEY"),
+        (
+            ["--model", "scripted:parrot"],
+            {},
+            "no script 'parrot'. A script has no word 'parrot'. It is echo, story, slow, or",
+        ),
+        ([], {"REJOINDER_CONTEXT_WINDOWS": "foo"}, "REJOINDER_CONTEXT_WINDOWS: 'foo' is not MODEL=TOKENS, such as "),
+        ([], {"REJOINDER_CONTEXT_WINDOWS": "local=9,m=0"}, "REJOINDER_CONTEXT_WINDOWS: 'm=0' is not MODEL=TOKENS"),
         ([], {"REJOINDER_HEARTBEAT": "soon"}, "REJOINDER_HEARTBEAT: "),
         (["--store", "sqlite:////nowhere/at/all.db"], {}, "nowhere"),
     ],

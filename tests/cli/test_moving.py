@@ -88,7 +88,12 @@ def test_what_cannot_be_imported_is_told_and_the_rest_comes_in(
     done = run("import", str(cut), str(one), "nowhere.jsonl", str(two), "--url", other.api.url)
     assert done.returncode == 1
     told = done.stderr.splitlines()
-    assert len(told) == 3 and "Line 3" in told[0] and "already" in told[1] and "No such file" in told[2]
+    assert (
+        len(told) == 3
+        and "Line 3 of the file: The file is not whole" in told[0]
+        and "already" in told[1]
+        and "No such file" in told[2]
+    )
     assert str(two) in done.stdout and len(done.stdout.splitlines()) == 1
 
 

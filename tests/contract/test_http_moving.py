@@ -416,6 +416,18 @@ def test_a_file_that_is_not_whole_is_refused(api: Api, sid: str, elsewhere: Api,
     assert elsewhere.get("/sessions").json()["data"] == []
 
 
+@pytest.mark.parametrize(("line", "cut"), [(1, 100), (2, 1_000), (4, -20)])
+def test_a_file_that_breaks_off_says_where(api: Api, sid: str, elsewhere: Api, line: int, cut: int) -> None:
+    api.send_whole(sid, "hello" * 100)
+    problem = check_problem(put(elsewhere, export(api, sid)[:cut]), 422, "invalid_request")
+    assert problem["detail"] == f"Line {line} of the file: The file is not whole: it breaks off in this line."
+
+
+def test_a_last_line_that_is_nested_too_deep_has_no_other_fault(elsewhere: Api) -> None:
+    nested = b'{"a":' * 5_000 + b"1" + b"}" * 5_000
+    assert "nested" in check_problem(put(elsewhere, nested), 422, "invalid_request")["detail"]
+
+
 def test_only_the_last_line_end_may_be_missing(api: Api, sid: str, elsewhere: Api) -> None:
     imported(elsewhere, export(api, sid)[:-1])
 

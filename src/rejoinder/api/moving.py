@@ -128,7 +128,7 @@ async def _read(request: Request, gate: ImportGate, limit: int) -> Imported:
         if lines.held > gate.max_line:
             raise BadLine(number + 1, Invalid(f"A line may have {gate.max_line} bytes."))
     for line in lines.rest():
-        reader.take(line)
+        reader.take(line, unended=True)
     return reader.whole()
 
 

@@ -131,12 +131,12 @@ class Reader:
         self._roles: dict[str, str] = {}
         self._ended: list[EndedRow] = []
 
-    def take(self, line: bytes) -> None:
-        """Takes a line with its line end. Raises BadLine."""
+    def take(self, line: bytes, *, unended: bool = False) -> None:
+        """Takes a line with its line end, which a last line that is `unended` has not in the file. Raises BadLine."""
         self._number += 1
         try:
             check(self._end is None, "line", "Something comes behind the line that ends the file.")
-            said = self._gate.parse(line)
+            said = self._parsed(line, unended=unended)
             if self._session is None:
                 self._begin(said)
             elif isinstance(said, dict) and "message" in said:
@@ -147,6 +147,14 @@ class Reader:
             self._seal.add(line)
         except Invalid as why:
             raise BadLine(self._number, why) from why
+
+    def _parsed(self, line: bytes, *, unended: bool) -> Any:
+        try:
+            return self._gate.parse(line)
+        except Invalid as wrong:
+            if unended and _breaks_off(line):
+                raise Invalid("The file is not whole: it breaks off in this line.") from wrong
+            raise
 
     def whole(self) -> Imported:
         """What the file holds, once all of it was taken. Raises BadLine where its end is missing."""
@@ -238,6 +246,17 @@ class Reader:
         head = self._session.head
         check(head is None or head in self._rows, "session.head", "The session's head is not among its messages.")
         self._end = end
+
+
+def _breaks_off(line: bytes) -> bool:
+    """Whether a line begins as JSON does and is none. One that is nested too deep has another fault."""
+    try:
+        msgspec.json.decode(line)
+    except RecursionError:
+        return False
+    except ValueError:
+        return line.startswith(b"{")
+    return False
 
 
 def _inside(where: object) -> str:

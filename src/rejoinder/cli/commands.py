@@ -272,7 +272,10 @@ def _settings(**given: str | int | None) -> "Settings":
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked by it
     except ValidationError as invalid:
-        told = "; ".join(f"{_variable(str(error['loc'][0]))}: {error['msg']}" for error in invalid.errors())
+        told = "; ".join(
+            f"{_variable(str(error['loc'][0]))}: {error['msg'].removeprefix('Value error, ')}"
+            for error in invalid.errors()
+        )
         raise Misconfigured(f"A setting is not as it should be. {told}") from invalid
     except (OSError, UnicodeDecodeError) as unreadable:
         raise Misconfigured(f"The file .env cannot be read: {unreadable}") from unreadable

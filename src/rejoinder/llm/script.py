@@ -44,6 +44,10 @@ MOST = 10_000_000
 """Tokens or characters of one reply."""
 
 
+FORMS = f"{', '.join(BUILT_IN)}, or what is to happen in words joined by +, such as tokens=200+pace=0.02+fail=reset@50"
+"""What a script may be, for those who wrote something else."""
+
+
 class Fault(Struct, frozen=True):
     """What goes wrong, after so many tokens of the whole text."""
 

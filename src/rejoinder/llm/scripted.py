@@ -9,10 +9,10 @@ from typing import Self
 from msgspec import structs
 
 from rejoinder.abc import Chunk, ChunkStream, Completion, Prompt, Provider, TextChunk
-from rejoinder.errors import Misconfigured, ProviderError
+from rejoinder.errors import Misconfigured, ProviderError, quoted
 from rejoinder.llm.chat_completions import completion_of
 from rejoinder.llm.openai_request import request_body
-from rejoinder.llm.script import BUILT_IN, CODES, BadScript, Fault, Script, parse
+from rejoinder.llm.script import BUILT_IN, CODES, FORMS, BadScript, Fault, Script, parse
 from rejoinder.llm.scripted_answer import Answer, answer_to, overflow
 from rejoinder.llm.upstream_errors import error_from_body
 
@@ -36,8 +36,10 @@ class ScriptedProvider(Provider):
     name = "scripted"
 
     def __init__(self, default: str = "") -> None:
-        if not self.accepts(default):
-            raise Misconfigured(f"There is no script {default!r}: rejoinder.llm.script has the language.")
+        try:
+            parse(default)
+        except BadScript as wrong:
+            raise Misconfigured(f"There is no script {quoted(default)}. {wrong} It is {FORMS}.") from wrong
         self._default = default
         self._asked: Counter[tuple[str, str]] = Counter()
         """How often prompts whose fault happens only some times were asked."""
