@@ -4,6 +4,7 @@ import gc
 import logging
 import socket
 from collections.abc import Awaitable
+from ipaddress import ip_address
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rejoinder.api.app import create_app
 from rejoinder.errors import RejoinderError
 from rejoinder.settings import Settings
+
+log = logging.getLogger(__name__)
 
 NEW_OBJECTS = 20_000
 """From one look for cycles to the next: some MB at most that wait for it."""
@@ -22,6 +25,12 @@ def serve(settings: Settings) -> None:
     Exits with 3 where the address cannot be had, or for a fault of our own; the log says which.
     """
     _log_to_stderr()
+    if not settings.hosts and not _is_loopback(settings.host):
+        log.warning(
+            "it listens on %s and answers to the host names %s alone: name in REJOINDER_HOSTS those under which it is reached",
+            settings.host or "every address",
+            ", ".join(settings.known_hosts()),
+        )
     app = _PlainStart(create_app(settings))
     config = uvicorn.Config(
         app,
@@ -102,6 +111,13 @@ def _address(server: uvicorn.Server) -> str:
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # it is compared, not bound
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host.lower() == "localhost"
 
 
 def _log_to_stderr() -> None:

@@ -1,5 +1,7 @@
 """The settings: every one an environment variable (or a line of `.env`), with its default and its unit."""
 
+import re
+from ipaddress import AddressValueError, IPv6Address
 from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
@@ -14,6 +16,13 @@ Sizes = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode]
 """`NAME=SIZE` pairs, separated by commas in the environment."""
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+HOST = r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\]"
+"""A name or an address as browsers send it: other scripts in their ASCII form, IPv6 in brackets."""
+
+USUAL_PORTS = {"http": "80", "https": "443"}
+"""Browsers leave them out of an origin."""
 
 
 class Settings(BaseSettings):
@@ -112,9 +121,15 @@ class Settings(BaseSettings):
     write_timeout: float = Field(60, gt=0, description="Seconds for which a reader may take nothing before it is cut.")
 
     # the edge
-    hosts: Names = Field((), description="Host names under which the service is reached, beside the loopback names.")
+    hosts: Names = Field(
+        (),
+        description="Host names under which the service is reached, beside the loopback names, separated by commas: each as "
+        "`chat.example`, without a port.",
+    )
     origins: Names = Field(
-        (), description="Origins of other sites whose pages may use the service (CORS), `scheme://host[:port]` each."
+        (),
+        description="Origins of other sites whose pages may use the service (CORS), separated by commas: each `scheme://host[:port]`, "
+        "as `http://localhost:5173`.",
     )
 
     # limits
@@ -149,12 +164,27 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_host(said) for said in value)
+
+    @field_validator("origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_origin(said) for said in value)
+
     @field_validator("context_windows", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
         if isinstance(value, str):
             return dict(_model_and_tokens(part.strip()) for part in value.split(",") if part.strip())
         return value
+
+    def known_hosts(self) -> tuple[str, ...]:
+        """Under which names it answers, as a Host header has them: without a port, and IPv6 in brackets."""
+        own = f"[{self.host}]" if ":" in self.host else self.host
+        return tuple(dict.fromkeys((*LOOPBACK, own, *self.hosts)))
 
     def models(self) -> tuple[str, ...]:
         """The names that `model` lists, the default first."""
@@ -169,3 +199,33 @@ def _model_and_tokens(said: str) -> tuple[str, int]:
             f"{quoted(said)} is not MODEL=TOKENS, such as openai:gpt-4o=128000; several are separated by commas."
         )
     return name.strip(), int(tokens)
+
+
+def _host(said: str) -> str:
+    """The host that is meant. Raises ValueError for what no Host header can be."""
+    host = said.lower()
+    if not re.fullmatch(HOST, host) or not _is_address_if_bracketed(host):
+        raise ValueError(
+            f"{quoted(said)} is no host name: one is as chat.example, 192.168.1.5 or [fd00::5], without a scheme, a port or "
+            "a wildcard, and several are separated by commas."
+        )
+    return host
+
+
+def _origin(said: str) -> str:
+    """The origin that is meant. Raises ValueError for what no Origin header can be."""
+    found = re.fullmatch(rf"([a-z][a-z0-9+.-]*)://({HOST})(?::(\d{{1,5}}))?/?", said.lower())
+    if found is None or not _is_address_if_bracketed(found[2]) or int(found[3] or 1) not in range(1, 1 << 16):
+        raise ValueError(
+            f"{quoted(said)} is no origin: one is scheme://host[:port], as https://chat.example or http://localhost:5173, "
+            "without a path or a wildcard, and several are separated by commas."
+        )
+    scheme, host, port = found.groups()
+    return f"{scheme}://{host}" if port in (None, USUAL_PORTS.get(scheme)) else f"{scheme}://{host}:{int(port)}"
+
+
+def _is_address_if_bracketed(host: str) -> bool:
+    try:
+        return not host.startswith("[") or bool(IPv6Address(host[1:-1]))
+    except AddressValueError:
+        return False

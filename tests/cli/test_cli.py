@@ -49,6 +49,52 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
         ([], {"REJOINDER_CONTEXT_WINDOWS": "local=9,m=0"}, "REJOINDER_CONTEXT_WINDOWS: 'm=0' is not MODEL=TOKENS"),
         ([], {"REJOINDER_HEARTBEAT": "soon"}, "REJOINDER_HEARTBEAT: "),
         (["--store", "sqlite:////nowhere/at/all.db"], {}, "nowhere"),
+        *(
+            (
+                [],
+                {"REJOINDER_ORIGINS": f"https://fine.example,{origin}"},
+                f"REJOINDER_ORIGINS: {origin!r} is no origin: ",
+            )
+            for origin in (
+                *(
+                    "a.example",
+                    "a.example:8000",
+                    "*",
+                    "null",
+                    "https://*.a.example",
+                    "https://",
+                    "https://a.example/chat",
+                ),
+                *(
+                    "https://a b",
+                    "https://a.example https://b.example",
+                    "https://a.example:0",
+                    "https://a.example:65536",
+                ),
+                *("https://me@a.example", "https://[::x]", "https://bücher.example", "file:///page.html"),
+            )
+        ),
+        (
+            [],
+            {"REJOINDER_ORIGINS": '["https://a.example","b"]'},
+            "REJOINDER_ORIGINS: '[\"https://a.example\"' is no origin: ",
+        ),
+        *(
+            ([], {"REJOINDER_HOSTS": f"fine.example,{host}"}, f"REJOINDER_HOSTS: {host!r} is no host name: ")
+            for host in (
+                "*",
+                "*.example",
+                "a.example:8000",
+                "http://a.example",
+                "a b",
+                "a/b",
+                "::1",
+                "[::1",
+                "[::x]",
+                "-",
+            )
+        ),
+        ([], {"REJOINDER_HOSTS": '["a"]'}, "REJOINDER_HOSTS: '[\"a\"]' is no host name: "),
     ],
 )
 def test_a_setting_that_is_wrong_is_one_sentence(
@@ -81,6 +127,17 @@ def test_a_port_that_is_taken_is_one_sentence(run: Run) -> None:
         done = run("serve", "--port", port, "--store", "memory:", "--model", "scripted:echo")
     assert done.returncode == 3
     assert "address already in use" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "warned"), [("0.0.0.0", "", 1), ("0.0.0.0", "a.example", 0), ("localhost", "", 0)]
+)
+def test_an_address_that_others_reach_wants_host_names(tmp_path: Path, host: str, hosts: str, warned: int) -> None:
+    process = ServerProcess("memory:", tmp_path / "server.log", host=host, hosts=hosts)
+    process.start()
+    process.close()
+    lines = [line for line in process.said().splitlines() if "REJOINDER_HOSTS" in line]
+    assert len(lines) == warned and all("WARNING" in line and "0.0.0.0" in line for line in lines)
 
 
 def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:

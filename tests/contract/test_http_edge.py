@@ -67,6 +67,22 @@ def test_configured_names_are_known_and_no_others(start_server: StartServer) -> 
         check_problem(api.get("/models", headers={"host": host}), 403, "unknown_host")
 
 
+def test_an_unknown_host_is_told_with_what_would_make_it_known(api: Api) -> None:
+    for host, told in (
+        ("Chat.example:8000", "'chat.example'"),
+        ("a\"'b", "'a\"\\'b'"),
+        ("x" * 5_000, f"'{'x' * 100}…'"),
+    ):
+        detail = check_problem(api.get("/models", headers={"host": host}), 403, "unknown_host")["detail"]
+        assert told in detail and "REJOINDER_HOSTS" in detail
+
+
+def test_names_and_addresses_are_known_as_they_are_configured(start_server: StartServer) -> None:
+    api = start_server(host="fd00::5", hosts="my_service,10.0.0.7,[FD00::6],a.example.").api
+    for host in ("my_service:8000", "10.0.0.7", "[fd00::5]:8000", "[fd00::6]", "A.example.:80"):
+        assert api.get("/models", headers={"host": host}).status_code == 200
+
+
 # --- origins -----------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +122,29 @@ def test_a_page_of_another_origin_is_told_nothing_that_its_browser_would_show_it
     answer = api.ask("OPTIONS", "/sessions", headers=preflight)
     check_problem(answer, 403, "foreign_origin")
     assert cors_of(answer) == {}
+
+
+def test_a_foreign_origin_is_told_with_what_would_let_it_in(api: Api) -> None:
+    for origin, told in (("https://Evil.example", "'https://evil.example'"), ("y" * 5_000, f"'{'y' * 100}…'")):
+        answer = api.post("/sessions", json={}, headers={"origin": origin})
+        detail = check_problem(answer, 403, "foreign_origin")["detail"]
+        assert told in detail and "REJOINDER_ORIGINS" in detail
+
+
+@pytest.mark.parametrize(
+    ("configured", "sent"),
+    [
+        ("HTTPS://A.example:443/", "https://a.example"),
+        ("http://a.example:80", "http://a.example"),
+        ("http://a.example:443", "http://a.example:443"),
+        ("http://[fd00::5]:5173", "http://[fd00::5]:5173"),
+        ("tauri://localhost", "tauri://localhost"),
+        ("chrome-extension://abcdefgh", "chrome-extension://abcdefgh"),
+    ],
+)
+def test_an_origin_is_known_as_browsers_send_it(start_server: StartServer, configured: str, sent: str) -> None:
+    api = start_server(origins=configured).api
+    assert cors_of(api.post("/sessions", json={}, headers={"origin": sent}))["access-control-allow-origin"] == sent
 
 
 def test_the_service_s_own_page_may_do_everything(api: Api) -> None:

@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     pages.install(app)
     problems.install(app)
     responses.document(app)
-    return Edge(app, hosts=(settings.host, *settings.hosts), origins=settings.origins)
+    return Edge(app, hosts=settings.known_hosts(), origins=settings.origins)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rejoinder.api import connection
 from rejoinder.api.problems import problem
-from rejoinder.settings import LOOPBACK
+from rejoinder.errors import quoted
 
 OPEN_PATHS = ("/healthz", "/readyz")
 """Asked by load balancers under whatever address they know."""
@@ -27,8 +27,8 @@ ALLOWED_METHODS = "GET, POST, PATCH, DELETE"
 class Edge:
     def __init__(self, app: ASGIApp, *, hosts: Iterable[str], origins: Iterable[str]) -> None:
         self._app = app
-        self._hosts = frozenset(host.lower() for host in (*LOOPBACK, *hosts))
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -38,8 +38,11 @@ class Edge:
         headers = Headers(scope=scope)
         origin = headers.get("origin", "").lower()
         allowed = origin in self._origins
-        if scope["path"] not in OPEN_PATHS and _host(headers) not in self._hosts:
-            answer: Response | None = problem(403, "unknown_host", "This service is not known under this host name.")
+        host = _host(headers)
+        if scope["path"] not in OPEN_PATHS and host not in self._hosts:
+            remedy = "REJOINDER_HOSTS names the hosts under which it is."
+            said = f"This service is not known under the host name {quoted(host)}. {remedy}"
+            answer: Response | None = problem(403, "unknown_host", said)
         else:
             answer = self._refusal_or_preflight(scope["method"], headers, origin, allowed)
         if allowed:
@@ -51,7 +54,9 @@ class Edge:
             return None
         preflight = method == "OPTIONS" and "access-control-request-method" in headers
         if not allowed and (preflight or method not in SAFE_METHODS):
-            return problem(403, "foreign_origin", "Pages of this origin may not use this service.")
+            remedy = "REJOINDER_ORIGINS names those whose pages may."
+            said = f"Pages of the origin {quoted(origin)} may not use this service. {remedy}"
+            return problem(403, "foreign_origin", said)
         if not preflight:
             return None
         return Response(
