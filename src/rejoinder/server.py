@@ -1,7 +1,9 @@
 """The process: uvicorn with the app, quiet where it must be, saying where to open it."""
 
+import errno
 import gc
 import logging
+import os
 import socket
 from collections.abc import Awaitable
 from ipaddress import ip_address
@@ -20,9 +22,9 @@ NEW_OBJECTS = 20_000
 
 
 def serve(settings: Settings) -> None:
-    """Serves until a signal. Raises RejoinderError where a setting or the store keeps it from starting.
+    """Serves until a signal. Raises RejoinderError where a setting or the store keeps it from starting, and CannotListen.
 
-    Exits with 3 where the address cannot be had, or for a fault of our own; the log says which.
+    Exits with 3 for a fault of our own, which the log tells.
     """
     _log_to_stderr()
     if not settings.hosts and not _is_loopback(settings.host):
@@ -54,6 +56,12 @@ def serve(settings: Settings) -> None:
         if app.refusal is not None:
             raise app.refusal from None
         raise
+
+
+class CannotListen(RejoinderError):
+    """The address cannot be had."""
+
+    code = "cannot_listen"
 
 
 class _PlainStart:
@@ -90,7 +98,13 @@ class _PlainStart:
 
 class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit as end:
+            # Uvicorn has closed the app by then, and tells no more of the cause than this.
+            if isinstance(end.__context__, OSError):
+                raise _cannot_listen(self.config.host, self.config.port, end.__context__) from end
+            raise
         if self.started:
             look_for_cycles_seldom()
             print(f"Rejoinder is at {_address(self)}", flush=True)
@@ -107,10 +121,25 @@ def look_for_cycles_seldom() -> None:
     gc.set_threshold(NEW_OBJECTS, 20)
 
 
+def _cannot_listen(host: str, port: int, why: OSError) -> CannotListen:
+    place = _place(host, port)
+    if isinstance(why, socket.gaierror) or why.errno == errno.EADDRNOTAVAIL:
+        return CannotListen(f"{host} is no address of this machine; choose another with --host.")
+    if why.errno == errno.EADDRINUSE:
+        return CannotListen(f"{place} is in use; choose another with --port.")
+    if why.errno == errno.EACCES:
+        return CannotListen(f"This user may not listen on {place}; choose another with --port.")
+    return CannotListen(f"{place} cannot be listened on: {os.strerror(why.errno or 0)}.")
+
+
 def _address(server: uvicorn.Server) -> str:
     host, port = server.servers[0].sockets[0].getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # it is compared, not bound
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+    return f"http://{_place(shown, port)}"
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -127,5 +156,8 @@ def _log_to_stderr() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Breaking off a stream is how a reader learns that it must resume; to uvicorn it looks like a forgotten end."""
+    """Breaking off a stream is how a reader learns that it must resume; to uvicorn it looks like a forgotten end. An address
+    that cannot be had is told as CannotListen."""
+    if isinstance(record.msg, OSError):
+        return False
     return "ASGI callable returned without completing response" not in record.getMessage()

@@ -184,7 +184,7 @@ class Settings(BaseSettings):
     def known_hosts(self) -> tuple[str, ...]:
         """Under which names it answers, as a Host header has them: without a port, and IPv6 in brackets."""
         own = f"[{self.host}]" if ":" in self.host else self.host
-        return tuple(dict.fromkeys((*LOOPBACK, own, *self.hosts)))
+        return tuple(dict.fromkeys((*LOOPBACK, *filter(None, [own]), *self.hosts)))
 
     def models(self) -> tuple[str, ...]:
         """The names that `model` lists, the default first."""

@@ -126,7 +126,23 @@ def test_a_port_that_is_taken_is_one_sentence(run: Run) -> None:
         port = str(taken.getsockname()[1])
         done = run("serve", "--port", port, "--store", "memory:", "--model", "scripted:echo")
     assert done.returncode == 3
-    assert "address already in use" in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == f"rejoinder: 127.0.0.1:{port} is in use; choose another with --port."
+    assert "Traceback" not in done.stderr and "Errno" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["no.such.name.invalid", "192.0.2.7", "::zz"])  # the second is nobody's, by RFC 5737
+def test_a_host_that_is_none_is_one_sentence(run: Run, host: str) -> None:
+    done = run("serve", "--host", host, "--port", "0", "--store", "memory:", "--model", "scripted:echo")
+    assert done.returncode == 3
+    assert (
+        done.stderr.splitlines()[-1] == f"rejoinder: {host} is no address of this machine; choose another with --host."
+    )
+    assert "Traceback" not in done.stderr and "Errno" not in done.stderr
+
+
+def test_sigterm_ends_a_server_by_that_signal(server: ServerProcess) -> None:
+    server.signal(signal.SIGTERM)
+    assert server.ended() == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ What goes wrong is one sentence on standard error.
 | 2 | the command was not understood |
 | 3 | `serve`: the address cannot be listened on, or a fault of ours |
 | 130 | Ctrl-C |
+| 143 | SIGTERM, which ends `serve` when live replies have had their time (to its parent: ended by signal 15) |
 """
 CHAT = f"""
 While it runs it knows these words:

@@ -89,9 +89,13 @@ def serve(
     settings = _settings(host=host, port=port, store=store, model=model)
     if any(name.partition(":")[0] == "local" for name in settings.models()):
         _see_to_the_model()
+    from rejoinder.server import CannotListen
     from rejoinder.server import serve as run
 
-    run(settings)
+    try:
+        run(settings)
+    except CannotListen as why:
+        _fail(why.detail, 3)
 
 
 @app.command()
@@ -306,6 +310,6 @@ def _install_model() -> None:
     importlib.invalidate_caches()  # else this process may go on by what it saw before
 
 
-def _fail(sentence: str) -> None:
+def _fail(sentence: str, exit_code: int = 1) -> None:
     print(f"rejoinder: {sentence}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(exit_code)
