@@ -51,6 +51,21 @@ def test_in_a_pipe_it_stops_the_reply_and_sends_no_more(tmp_path: Path, server: 
     assert shown.decode() == f"{reply['content']}\n"
 
 
+def test_an_import_that_waits_for_its_file_ends_at_the_first_one(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "import", "-"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write(b" " * (1 << 20))  # far more than a pipe holds, so it is being read
+        process.stdin.flush()
+        process.send_signal(signal.SIGINT)
+        try:
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
+        assert b"Traceback" not in process.stderr.read()
+
+
 @pytest.fixture
 def live(server: ServerProcess) -> Iterator[Screen]:
     """A chat that is opened while a reply is being written in its session, and reads on."""

@@ -73,19 +73,22 @@ async def _export_into(client: Client, session_id: str, folder: Path) -> bool:
 def import_files(url: str, files: Sequence[str]) -> bool:
     """Imports each file, tells what became of it, and returns whether all are in."""
 
-    async def run() -> bool:
+    async def run(spooled: BinaryIO) -> bool:
         good = True
         async with reached(url) as client:
             for name in files:
-                good = await _import(client, name) and good
+                good = await _import(client, name, spooled) and good
         return good
 
-    return asyncio.run(run())
+    with tempfile.TemporaryFile() as spooled:
+        if STANDARD in files:  # before there is an event loop, which would wait for its end with Ctrl-C pressed
+            shutil.copyfileobj(sys.stdin.buffer, spooled)
+        return asyncio.run(run(spooled))
 
 
-async def _import(client: Client, name: str) -> bool:
+async def _import(client: Client, name: str, spooled: BinaryIO) -> bool:
     try:
-        with _reading(name) as file:
+        with _reading(name, spooled) as file:
             session = await client.import_session(file)
     except _FileError as why:
         print(harmless(why.detail), file=sys.stderr)
@@ -112,15 +115,13 @@ def _file_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[BinaryIO]:
-    """A file that can be read twice, since a connection may break."""
-    if name != STANDARD:
-        with _file_errors(Path(name)), Path(name).open("rb") as file:
-            yield file
-        return
-    with tempfile.TemporaryFile() as spooled:
-        shutil.copyfileobj(sys.stdin.buffer, spooled)
+def _reading(name: str, spooled: BinaryIO) -> Iterator[BinaryIO]:
+    """A file that can be read twice, since a connection may break. `spooled` is what standard input held."""
+    if name == STANDARD:
         yield spooled
+        return
+    with _file_errors(Path(name)), Path(name).open("rb") as file:
+        yield file
 
 
 @contextmanager
