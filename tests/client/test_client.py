@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from rejoinder import errors
-from rejoinder.client import Client, ConnectionLost, Received, Told, UnexpectedAnswer, reading
+from rejoinder.api.schemas import ToolResultsBody, UserMessageBody
+from rejoinder.client import Client, ConnectionLost, MessageFields, Received, Told, UnexpectedAnswer, reading
 from rejoinder.entities import Message, Session, Status
 from rejoinder.events import (
     Event,
@@ -436,6 +437,59 @@ async def test_starting_asks_for_a_receipt_and_stopping_for_the_end() -> None:
     assert isinstance(first, Asked)
     assert (first.headers["prefer"], first.headers["accept"]) == ("respond-async", "application/json")
     assert (second.method, second.path) == ("POST", f"/v1/sessions/{SID}/messages/{REPLY.id}/stop")
+
+
+async def test_what_goes_with_a_message_is_sent_as_it_is() -> None:
+    turn = {"message": msgspec.to_builtins(ASKED), "reply": msgspec.to_builtins(REPLY)}
+    async with playing(answer(202, turn), answer(202, turn)) as server, Client(server.url) as client:
+        await client.start(SID, "Hello?", ASKED.id, if_busy="queue")
+        await client.start(SID, None, ASKED.id, role="tool", results=[{"tool_call_id": "a", "content": "b"}])
+        first, second = (asked.body for asked in server.asked)
+    assert first == {"id": ASKED.id, "content": "Hello?", "if_busy": "queue"}
+    assert second == {"id": ASKED.id, "role": "tool", "results": [{"tool_call_id": "a", "content": "b"}]}
+
+
+async def test_all_that_the_interface_takes_with_a_message_has_a_name() -> None:
+    taken = UserMessageBody.model_fields.keys() | ToolResultsBody.model_fields.keys()
+    assert MessageFields.__annotations__.keys() == taken - {"id", "content"}
+
+
+# --- any request -------------------------------------------------------------------------------------------------
+
+
+async def test_any_request_returns_its_json() -> None:
+    async with (
+        playing(answer(200, {"data": [1]}), answer(204), answer(200, [])) as server,
+        Client(server.url) as client,
+    ):
+        assert await client.request("GET", "/v1/search", query={"q": "a b", "limit": 2}) == {"data": [1]}
+        assert await client.request("delete", f"/v1/sessions/{SID}") is None
+        assert await client.request("PATCH", f"/v1/sessions/{SID}", {"title": "x"}, headers={"X-Mine": "1"}) == []
+        first, second, third = server.asked
+    assert (first.method, first.path, first.query) == ("GET", "/v1/search", "q=a+b&limit=2")
+    assert (second.method, "idempotency-key" in second.headers) == ("DELETE", False)
+    assert (third.method, third.body, third.headers["x-mine"]) == ("PATCH", {"title": "x"}, "1")
+
+
+async def test_any_request_raises_as_every_call_does() -> None:
+    full = answer(409, {"code": "queue_full", "detail": "Full.", "status": 409, "reply_id": REPLY.id})
+    async with playing(full, stream(b"text", kind="text/plain")) as server, Client(server.url) as client:
+        with pytest.raises(errors.QueueFull) as refused:
+            await client.request("POST", f"/v1/sessions/{SID}/messages", {"content": "x"})
+        assert refused.value.extra == {"reply_id": REPLY.id}
+        with pytest.raises(UnexpectedAnswer):
+            await client.request("GET", "/metrics")
+
+
+async def test_any_post_that_is_made_again_is_the_same_one() -> None:
+    for body, mine in (({"at": ASKED.id}, {}), (None, {}), ({"at": ASKED.id}, {"Idempotency-Key": "own"})):
+        async with playing(hang_up, answer(201, {})) as server, Client(server.url) as client:
+            await client.request("POST", f"/v1/sessions/{SID}/fork", body, headers=mine)
+            keys = [asked.headers["idempotency-key"] for asked in server.asked]
+        assert len(keys) == 2 and keys[0] == keys[1] == (mine.get("Idempotency-Key") or keys[0])
+    async with playing(answer(201, {})) as server, Client(server.url) as client:
+        await client.request("POST", "/v1/sessions", {"id": SID})
+        assert "idempotency-key" not in server.asked[0].headers
 
 
 # --- the overview ------------------------------------------------------------------------------------------------

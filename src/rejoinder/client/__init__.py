@@ -18,7 +18,7 @@ them. What the server refuses is raised as the error of `rejoinder.errors` that 
 """
 
 from rejoinder.client.answers import UnexpectedAnswer
-from rejoinder.client.client import Client, MessageFields, Model, SessionFields, Turn, new_id
+from rejoinder.client.client import Client, MessageFields, Model, SessionFields, ToolResult, Turn, new_id
 from rejoinder.client.overview import Told
 from rejoinder.client.reading import ConnectionLost, Received
 
@@ -30,6 +30,7 @@ __all__ = [
     "Received",
     "SessionFields",
     "Told",
+    "ToolResult",
     "Turn",
     "UnexpectedAnswer",
     "new_id",

@@ -14,6 +14,8 @@ BY_CODE: dict[str, type[RejoinderError]] = {
         errors.SessionNotFound,
         errors.MessageNotFound,
         errors.SessionBusy,
+        errors.QueueFull,
+        errors.CannotContinue,
         errors.NotAReply,
         errors.AlreadyExists,
         errors.Invalid,

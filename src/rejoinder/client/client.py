@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import BinaryIO, Self, TypedDict, TypeVar, Unpack
+from typing import Any, BinaryIO, Literal, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 import msgspec
@@ -36,13 +36,25 @@ class SessionFields(TypedDict, total=False):
     metadata: dict[str, str]
 
 
+class ToolResult(TypedDict):
+    """What a tool gave back, for the call of this id in the reply that asked for it."""
+
+    tool_call_id: str
+    content: str
+
+
 class MessageFields(TypedDict, total=False):
     """What goes with a message. Without `parent_id` it follows the session's head; an older one makes a branch,
-    None one at the root. `model` and `params` are for this turn alone."""
+    None one at the root. `model` and `params` are for this turn alone. `if_busy` is what happens while a reply runs above:
+    raise SessionBusy (the default), wait for its end, or end it. With the role "tool" come `results`, one for each call
+    of the reply above, and no content."""
 
+    role: Literal["user", "tool"]
+    results: list[ToolResult]
     parent_id: str | None
     model: str | list[str] | None
     params: JsonObject
+    if_busy: Literal["reject", "queue", "interrupt"]
     metadata: dict[str, str]
 
 
@@ -164,29 +176,30 @@ class Client:
     def send(
         self,
         session_id: str,
-        content: str | list[JsonObject],
+        content: str | list[JsonObject] | None,
         message_id: str | None = None,
         **fields: Unpack[MessageFields],
     ) -> AsyncGenerator[Received, None]:
-        """Sends a message and yields the events of its turn: the message, then the reply to its `message.ended`.
+        """Sends a message (None as its content where `results` of tools are sent) and yields the events of its turn: the
+        message, then the reply to its `message.ended`.
 
         The same `message_id` and content again read the same turn from its start, also from another process.
         Raises what the server refuses (SessionBusy, Invalid, …), ConnectionLost, and BrokenLog where text is missing or
         doubled. A reply that failed is no exception: its `message.ended` tells. Whoever leaves the loop early
         should hold the generator in `contextlib.aclosing`, which lets go of the connection; the reply goes on.
         """
-        body = {"id": message_id or new_id("msg"), "content": content, **fields}
+        body = _message(message_id, content, fields)
         return self._read(Reading(f"{_path(session_id)}/messages", self._new_patience(), body=body))
 
     async def start(
         self,
         session_id: str,
-        content: str | list[JsonObject],
+        content: str | list[JsonObject] | None,
         message_id: str | None = None,
         **fields: Unpack[MessageFields],
     ) -> Turn:
         """Sends a message, but returns as soon as the server has taken it. `follow_reply` reads the reply."""
-        body = {"id": message_id or new_id("msg"), "content": content, **fields}
+        body = _message(message_id, content, fields)
         return await self._call(Turn, "POST", f"{_path(session_id)}/messages", body, {"prefer": "respond-async"})
 
     def follow_reply(
@@ -225,6 +238,33 @@ class Client:
         key = {"idempotency-key": uuid.uuid4().hex}
         answer = await moving.put(self._http, "/v1/import", file, key, self._new_patience())
         return _decoded(Session, answer)
+
+    # all the rest
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: JsonObject | None = None,
+        *,
+        query: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Makes any request of the HTTP interface that is answered with JSON, such as those that have no call of their own here.
+
+        `path` begins with `/v1/`, `body` is sent as JSON. Returns the decoded JSON, None where the answer has none. Raises as
+        every call does: what the server refuses as the error that has its code, ConnectionLost when the patience is at its
+        end, and UnexpectedAnswer for what is no JSON. Until then it is made again while the server cannot answer. So that
+        this makes nothing twice, a POST without an `id` in its body gets an Idempotency-Key, unless `headers` have one.
+
+            fork = await client.request("POST", f"/v1/sessions/{session.id}/fork", {"at": message.id})
+        """
+        sent = {name.lower(): value for name, value in (headers or {}).items()}
+        if method.upper() == "POST" and "id" not in (body or {}):
+            sent.setdefault("idempotency-key", uuid.uuid4().hex)
+        answer = await self._answer(method.upper(), path, body, sent, None if query is None else dict(query))
+        decoded: Any = _decoded(object, answer) if answer.content else None
+        return decoded
 
     # how it is done
 
@@ -292,6 +332,11 @@ class Client:
 def new_id(prefix: str) -> str:
     """An id that a client may choose: `ses` for a session, `msg` for a message."""
     return f"{prefix}_{uuid.uuid4().hex}"
+
+
+def _message(message_id: str | None, content: str | list[JsonObject] | None, fields: MessageFields) -> JsonObject:
+    said: JsonObject = {} if content is None else {"content": content}
+    return {"id": message_id or new_id("msg"), **said, **fields}
 
 
 def _path(session_id: str, message_id: str | None = None) -> str:
