@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from chat_page import Chat
@@ -175,6 +176,29 @@ def test_the_client_keeps_to_the_rules_of_the_wire(chat: Chat) -> None:
     assert over == []
     # A browser that may not see Location asks again by the same POST, behind what it has.
     assert (hidden, told["posts"]) == ([2, 4], [["POST", "msg_1", None], ["POST", "msg_1", "2"]])
+
+
+@pytest.mark.parametrize(
+    ("base", "asked"),
+    [
+        ("", "/v1/models"),
+        ("/", "/v1/models"),
+        ("http://chat.example", "http://chat.example/v1/models"),
+        ("http://chat.example//", "http://chat.example/v1/models"),
+        ("http://chat.example/under/", "http://chat.example/under/v1/models"),
+    ],
+)
+def test_the_client_takes_an_address_with_slashes_behind_it(chat: Chat, base: str, asked: str) -> None:
+    url = chat.page.evaluate(
+        """async (base) => {
+          const { Client } = await import("/page/client.js");
+          let asked;
+          await new Client(base, { fetch: async (url) => ((asked = url), Response.json({})) }).request("GET", "/v1/models");
+          return asked;
+        }""",
+        base,
+    )
+    assert url == asked
 
 
 def test_an_event_source_resumes_and_stops_at_the_end(chat: Chat, server: Server) -> None:

@@ -233,6 +233,29 @@ def test_a_server_that_is_not_there_is_one_sentence(run: Run) -> None:
     assert wrong.returncode == 2 and "Traceback" not in wrong.stderr
 
 
+def test_an_address_that_is_not_that_of_a_server_is_named(run: Run, server: ServerProcess, tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text("x")
+    url = f"{server.api.url}/v1"
+    for arguments, asked in (
+        (["sessions"], "GET {}/v1/sessions?limit=20"),
+        (["chat"], "GET {}/v1/models"),
+        (["export", f"ses_{'0' * 32}"], f"GET {{}}/v1/sessions/ses_{'0' * 32}/export"),
+        (["import", str(file)], "POST {}/v1/import"),
+    ):
+        done = run(*arguments, "--url", url)
+        said = f"{asked.format(url)} was answered by 404. Is {url} a Rejoinder server, given without /v1?"
+        assert (done.returncode, done.stderr) == (1, f"rejoinder: {said}\n")
+
+
+def test_a_server_that_speaks_no_tls_is_there_and_need_not_be_started(run: Run, server: ServerProcess) -> None:
+    url = server.api.url.replace("http://", "https://")
+    done = run("sessions", "--url", url)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"rejoinder: No secure connection to {url} (")
+    assert "rejoinder serve" not in done.stderr and done.stderr.endswith("Is it https:// that is spoken there?\n")
+
+
 @pytest.fixture
 def screen(server: ServerProcess) -> Iterator[Screen]:
     screen = Screen("chat", "--url", server.api.url)

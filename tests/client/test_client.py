@@ -316,6 +316,14 @@ async def test_a_refusal_is_raised_as_the_error_that_has_its_code(status: int, p
         assert len(server.asked) == 2
 
 
+async def test_a_path_that_is_not_there_is_named() -> None:
+    scene = answer(404, {"code": "not_found", "detail": "Not Found"})
+    async with playing(scene) as server, Client(f"{server.url}/v1") as client:
+        with pytest.raises(errors.NotFound) as refused:
+            await client.session(SID)
+        assert str(refused.value) == f"GET {server.url}/v1/v1/sessions/{SID} was answered by 404."
+
+
 async def test_refusals_carry_what_the_server_tells_with_them() -> None:
     busy = answer(409, {"code": "session_busy", "detail": "Busy.", "status": 409, "reply_id": REPLY.id, "events": "/e"})
     wrong = answer(422, {"code": "invalid_request", "detail": "No.", "errors": [{"loc": "body", "message": "m"}]})

@@ -1,11 +1,12 @@
 """Where the running server is, and what is said where none answers there."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from rejoinder.client import Client, ConnectionLost
-from rejoinder.errors import Unavailable
+from rejoinder.client import Client, ConnectionLost, UnexpectedAnswer
+from rejoinder.errors import NotFound, Unavailable
 
 PATIENCE = 3.0
 """Seconds that a server that does not answer is tried for: a person is waiting at the prompt."""
@@ -24,10 +25,26 @@ def checked_url(value: str) -> str:
 
 @asynccontextmanager
 async def reached(url: str) -> AsyncIterator[Client]:
-    """A client of the server there. Raises Unavailable, soon and with what to do, where none answers."""
+    """A client of the server there. Raises Unavailable, soon and with what to do, where none answers, and UnexpectedAnswer
+    where it is none of ours that does."""
     try:
         async with Client(url, patience=PATIENCE) as client:
             yield client
+    except (UnexpectedAnswer, NotFound) as wrong:
+        if wrong.code not in (UnexpectedAnswer.code, NotFound.code):  # then what was asked for is not there
+            raise
+        raise UnexpectedAnswer(f"{wrong.detail} Is {url} a Rejoinder server, given without /v1?") from wrong
     except ConnectionLost as lost:
         why = str(lost.__cause__) or type(lost.__cause__).__name__
+        if _failed_at_tls(lost):
+            raise Unavailable(f"No secure connection to {url} ({why}). Is it https:// that is spoken there?") from lost
         raise Unavailable(f"No server answers at {url} ({why}). `rejoinder serve` starts one.") from lost
+
+
+def _failed_at_tls(error: BaseException | None) -> bool:
+    """Whether something answers there, and the two did not agree on a secure line."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

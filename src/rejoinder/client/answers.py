@@ -48,14 +48,15 @@ def checked(response: httpx2.Response) -> httpx2.Response:
 def error_of(response: httpx2.Response) -> RejoinderError:
     problem = _problem(response)
     code = problem.get("code")
+    said = f"{response.request.method} {response.request.url} was answered by {response.status_code}."
     if code is None:
-        said = f"{response.request.method} {response.request.url} was answered by {response.status_code}."
         return _unavailable(Unavailable(said), response) if response.status_code in LATER else UnexpectedAnswer(said)
     fallback = Unavailable if response.status_code in LATER else RejoinderError
     kind = BY_CODE.get(code, fallback)
     error = kind.__new__(kind)
     # Some kinds make their sentence out of an id; here it has been made.
-    RejoinderError.__init__(error, str(problem.get("detail", "")))
+    # And where there is no such path, the path is all that tells what is wrong.
+    RejoinderError.__init__(error, said if code == errors.NotFound.code else str(problem.get("detail", "")))
     error.code = code
     match error:
         case Conflict():

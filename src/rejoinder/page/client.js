@@ -42,9 +42,9 @@ export class Problem extends Error {
 export class BrokenStream extends Error {}
 
 export class Client {
-  /** `headers` go with every request; `fetch` is for environments that bring their own. */
+  /** `base` is where the server is, without /v1; `headers` go with every request; `fetch` is for environments that bring their own. */
   constructor(base = "", { headers = {}, fetch = (...request) => globalThis.fetch(...request) } = {}) {
-    Object.assign(this, { base, headers, fetch });
+    Object.assign(this, { base: String(base).replace(/\/+$/, ""), headers, fetch });
   }
 
   /** Makes a session of `{id?, title?, system_prompt?, model?, params?, metadata?}`. */
