@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,16 @@ def test_a_session_is_gone_on_with_and_listed(run: Run, server: ServerProcess) -
     listed = run("sessions", "--url", server.api.url, "--json").stdout
     assert json.loads(listed)["id"] == sid
     assert run("chat", "--url", server.api.url, "--session", "ses_" + "0" * 32, stdin="x\n").returncode == 1
+
+
+def test_times_are_those_of_the_place_where_they_are_read(run: Run, server: ServerProcess) -> None:
+    sid = server.api.session()
+    updated = datetime.fromisoformat(server.api.read_session(sid)["updated_at"])
+    there = updated.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    listed = run("sessions", "--url", server.api.url, TZ="IST-05:30").stdout
+    assert listed == f"{sid}  {there:%Y-%m-%d %H:%M:%S}  –\n"
+    told = json.loads(run("sessions", "--json", "--url", server.api.url, TZ="IST-05:30").stdout)
+    assert told["updated_at"].endswith("Z")
 
 
 def test_a_server_that_is_not_there_is_one_sentence(run: Run) -> None:

@@ -170,7 +170,7 @@ def sessions(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="The newest so many.")] = 20,
 ) -> None:
-    """List the sessions of a running server, newest activity first."""
+    """List the sessions of a running server, newest activity first. Times are local ones; in JSON they are UTC."""
     from rejoinder.cli.listing import list_sessions
 
     list_sessions(url, limit, as_json=as_json)

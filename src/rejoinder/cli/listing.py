@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from datetime import datetime
 
 import msgspec
 
@@ -23,9 +24,10 @@ def list_sessions(url: str, limit: int, *, as_json: bool) -> None:
 
 
 def line(session: Session) -> str:
-    """A session in one line, whatever its title holds."""
+    """A session in one line, whatever its title holds, with the local time of its last activity."""
     title = " ".join(harmless(session.title or "–").split())
-    return f"{session.id}  {session.updated_at[:19].replace('T', ' ')}  {title}"
+    updated = datetime.fromisoformat(session.updated_at).astimezone()
+    return f"{session.id}  {updated:%Y-%m-%d %H:%M:%S}  {title}"
 
 
 async def newest(client: Client, limit: int) -> list[Session]:
