@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -34,6 +37,43 @@ def test_every_locked_package_has_hashes(name: str) -> None:
 def test_the_packages_for_node_have_hashes() -> None:
     packages = json.loads((ROOT / "tests/node/package-lock.json").read_text())["packages"]
     assert all(package["integrity"].startswith("sha512-") for name, package in packages.items() if name)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """One that is set up, and whose Python says what it is asked to run."""
+    for name in ("dev", "pyproject.toml", *LOCKS):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    asked = "import runpy; print(runpy.run_path('dev')['fingerprint']())"
+    known = subprocess.check_output([sys.executable, "-c", asked], cwd=tmp_path, text=True)
+    (tmp_path / ".venv/rejoinder-stamp").write_text(f"test {known.strip()}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "run"),
+    [
+        (["bench"], "-m bench"),
+        (["bench", "growth", "--help"], "-m bench growth --help"),
+        (["bench", "relay", "-h"], "-m bench relay -h"),
+        (["bench", "relay", "--only", "rejoinder"], "-m bench relay --only rejoinder"),
+        (["bench", "--quick"], "-m bench --quick"),
+        (["bench", "--", "growth", "--help"], "-m bench growth --help"),
+        (["run", "--", "--help"], "-m rejoinder serve --help"),
+    ],
+)
+def test_what_stands_behind_a_command_reaches_it(checkout: Path, given: list[str], run: str) -> None:
+    said = subprocess.check_output([sys.executable, checkout / "dev", *given], text=True, timeout=50)
+    assert said == f"{run}\n"
+
+
+def test_help_of_a_command_is_its_own(checkout: Path) -> None:
+    for given in (["--help"], ["bench", "--help"], ["run", "-h"]):
+        assert subprocess.check_output([sys.executable, checkout / "dev", *given], text=True).startswith("usage: ./dev")
 
 
 def test_tests_run_on_the_very_packages_that_the_service_runs_on() -> None:
