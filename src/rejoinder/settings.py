@@ -196,7 +196,7 @@ def _model_and_tokens(said: str) -> tuple[str, int]:
     name, _, tokens = said.rpartition("=")
     if not name.strip() or not tokens.strip().isdecimal() or int(tokens) == 0:
         raise ValueError(
-            f"{quoted(said)} is not MODEL=TOKENS, such as openai:gpt-4o=128000; several are separated by commas."
+            f"{quoted(said)} is not MODEL=TOKENS, such as openai:gpt-4o=128000, and several are separated by commas"
         )
     return name.strip(), int(tokens)
 
@@ -207,7 +207,7 @@ def _host(said: str) -> str:
     if not re.fullmatch(HOST, host) or not _is_address_if_bracketed(host):
         raise ValueError(
             f"{quoted(said)} is no host name: one is as chat.example, 192.168.1.5 or [fd00::5], without a scheme, a port or "
-            "a wildcard, and several are separated by commas."
+            "a wildcard, and several are separated by commas"
         )
     return host
 
@@ -218,7 +218,7 @@ def _origin(said: str) -> str:
     if found is None or not _is_address_if_bracketed(found[2]) or int(found[3] or 1) not in range(1, 1 << 16):
         raise ValueError(
             f"{quoted(said)} is no origin: one is scheme://host[:port], as https://chat.example or http://localhost:5173, "
-            "without a path or a wildcard, and several are separated by commas."
+            "without a path or a wildcard, and several are separated by commas"
         )
     scheme, host, port = found.groups()
     return f"{scheme}://{host}" if port in (None, USUAL_PORTS.get(scheme)) else f"{scheme}://{host}:{int(port)}"

@@ -109,6 +109,18 @@ def test_a_setting_that_is_wrong_is_one_sentence(
     assert "Traceback" not in done.stderr + done.stdout
 
 
+def test_several_settings_that_are_wrong_are_told_together(run: Run) -> None:
+    done = run("serve", REJOINDER_HOSTS="*", REJOINDER_CONTEXT_WINDOWS="foo", REJOINDER_HEARTBEAT="soon")
+    assert done.returncode == 1
+    told = done.stderr.removeprefix("rejoinder: A setting is not as it should be. ").removesuffix(".\n")
+    assert [part.partition(": ")[0] for part in told.split("; ")] == [
+        "REJOINDER_CONTEXT_WINDOWS",
+        "REJOINDER_HEARTBEAT",
+        "REJOINDER_HOSTS",
+    ]
+    assert ".;" not in told
+
+
 def test_a_file_of_settings_that_is_no_text_is_one_sentence(run: Run, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"REJOINDER_MODEL=\xff")
     done = run("ask", "hi", "--model", "scripted:echo")

@@ -280,7 +280,7 @@ def _settings(**given: str | int | None) -> "Settings":
             f"{_variable(str(error['loc'][0]))}: {error['msg'].removeprefix('Value error, ')}"
             for error in invalid.errors()
         )
-        raise Misconfigured(f"A setting is not as it should be. {told}") from invalid
+        raise Misconfigured(f"A setting is not as it should be. {told}.") from invalid
     except (OSError, UnicodeDecodeError) as unreadable:
         raise Misconfigured(f"The file .env cannot be read: {unreadable}") from unreadable
 
