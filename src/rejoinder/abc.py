@@ -65,6 +65,7 @@ class Append(Struct, frozen=True, kw_only=True):
     `expect` is the version at which this was decided; ABSENT creates the session and nothing else does; None asks only
     that the session exists (deltas). `header` replaces the session's header, and its `version` is then `expect + 1`;
     None leaves it. In both cases the header's `session.last_seq` becomes the seq of the last event.
+    `staged` is the store's own: what it has by `Store.stage` already.
     """
 
     key: Key
@@ -74,6 +75,7 @@ class Append(Struct, frozen=True, kw_only=True):
     created: tuple[NewRow, ...] = ()
     ended: tuple[EndedRow, ...] = ()
     texts: tuple[Text, ...] = ()
+    staged: int | None = None
 
 
 # --- Store: what comes back --------------------------------------------------------------------------------------
@@ -188,6 +190,15 @@ class Store(abc.ABC):
         the first results are returned. Only the last number may come again.
         Raises LeaseLost, and does nothing, where the lease has been revoked or released.
         """
+
+    async def stage(self, lease: Lease, append: Append) -> Append:
+        """Takes in what is large of an append that creates a session, and gives the append to commit in its place, under the same lease.
+
+        It takes as long as it takes, in pieces between which others write, and with a few tries where the store is away. Nothing of it is
+        ever seen but by that commit; where that is refused, or never comes, the store drops it in time.
+        A store that takes every append at once gives back the same. Raises StoreUnavailable and LeaseLost.
+        """
+        return append
 
     @abc.abstractmethod
     async def delete(self, key: Key, version: int) -> bool:

@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from msgspec import structs
 
 from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, said
 from postgres_server import Databases, PostgresServer, postgres_server
 from rejoinder import postgres_link
 from rejoinder.abc import Append, Appended, AppendResult, EndedRow, Store, Text
 from rejoinder.entities import Key
-from rejoinder.errors import StoreUnavailable
-from rejoinder.stores import open_store, postgres_connections
+from rejoinder.errors import LeaseLost, StoreUnavailable
+from rejoinder.stores import open_store, postgres, postgres_connections, staging
 from tcp_proxy import TcpProxy, tcp_proxy
 
 KEYS = [Key("ann", f"ses_{number}") for number in range(4)]
@@ -274,6 +275,64 @@ async def test_waiting_for_a_lock_has_an_end(
                     await call()
         await pen.again(delta())
         assert len(await log(store)) == 2
+
+
+async def test_a_batch_that_was_given_up_has_more_time_the_next_time(
+    own: Databases, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_link, "STATEMENT_SECONDS", 0.2)
+    async with open_store(url) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(KEY))
+        schema = postgres_link.parse(url).schema
+        own.run(
+            f"CREATE FUNCTION {schema}.slowly() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$",
+            f"CREATE TRIGGER slow BEFORE INSERT ON {schema}.events FOR EACH ROW EXECUTE FUNCTION {schema}.slowly()",
+        )
+        with pytest.raises(StoreUnavailable):
+            await pen.write(delta())
+        assert await pen.again(delta()) == [Appended(2)]
+        with pytest.raises(StoreUnavailable):  # and others have what all have
+            await pen.write(delta())
+
+
+async def test_the_time_of_a_lease_stands_still_while_a_long_batch_runs(own: Databases, url: str) -> None:
+    async with open_store(url) as store, open_store(url) as other:
+        pen = await Pen.of(store, ttl=2.0)
+        await pen.made(create(KEY))
+        async with locked(url, "LOCK TABLE events IN EXCLUSIVE MODE"):
+            written = asyncio.create_task(pen.write(delta()))
+            await asyncio.sleep(2.5)
+        await written
+        await other.revoke_expired()
+        await pen.made(delta())
+
+
+async def test_what_was_staged_in_vain_is_dropped(own: Databases, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "GREAT", 10)
+    monkeypatch.setattr(postgres, "DROPPED", 2)
+    schema = postgres_link.parse(url).schema
+    append = change(KEY, 0, *[said("x")] * 5, created=[row(f"msg_{n}", at=n) for n in range(5)])
+    append = structs.replace(append, texts=(Text(message_id="msg_1", words="word", at=NOON),))
+
+    def left() -> list[int]:
+        tables = ("staged", "events", "messages", "texts")
+        return [own.run(f"SELECT count(*) FROM {schema}.{table}", url=url)[0][0] for table in tables]
+
+    async with open_store(url) as store:
+        gone, pen = await Pen.of(store), await Pen.of(store)
+        await store.stage(gone.lease, append)
+        staged = [await store.stage(pen.lease, append) for _ in range(3)]
+        await pen.write(*staged[:2])
+        assert left() == [3, 20, 20, 4]
+        await store.release_lease(gone.lease)
+        for _ in range(5):
+            await store.revoke_expired()
+        # What is alive stays: a session, and what may yet become one.
+        assert left() == [1, 10, 10, 2]
+        with pytest.raises(LeaseLost):
+            await store.stage(gone.lease, append)
 
 
 async def test_waiting_for_a_free_connection_has_an_end(

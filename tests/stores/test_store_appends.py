@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from pens import KEY, NOON, OTHER, Pen, at_seq, change, create, delta, header, log, reply, row, said, texts
-from rejoinder.abc import Append, Appended, EndedRow, Refused, Store
+from rejoinder.abc import ABSENT, Append, Appended, EndedRow, Refused, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost
 from rejoinder.events import Draft, Event
+from rejoinder.stores import staging
+from rejoinder.stores.memory import MemoryStore
 from store_table import Opener
 
 # --- what an append does -----------------------------------------------------------------------------------------
@@ -270,3 +272,94 @@ async def test_the_successor_writes_where_the_other_cannot(opener: Opener) -> No
         with pytest.raises(LeaseLost):
             await old.write(delta("old"))
         assert (await texts(store))[1:] == [b'{"text":"new"}']
+
+
+# --- what is large -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_is_great(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "GREAT", 10_000)
+    monkeypatch.setattr(staging, "PIECE", 3_000)
+
+
+def great(key: Key = KEY) -> Append:
+    """A session with a title, and fifty messages of which every second has ended as a reply does."""
+    drafts, created, ended = [said(kind="session.created")], [], []
+    found = [Text(message_id=None, words="first title", at=NOON)]
+    for n in range(50):
+        name, parent = f"msg_{n:02}", f"msg_{n - 1:02}" if n else None
+        created.append(row(name, parent, lane="msg_00", depth=n, at=len(drafts), ended=n % 2 == 0))
+        drafts.append(said("x" * 300, name, "message.created"))
+        if n % 2:
+            ended.append(EndedRow(id=name, at=len(drafts), ended_at=NOON))
+            drafts.append(said("y" * 300, name, "message.ended"))
+        found.append(Text(message_id=name, words=f"apple number{n}", at=NOON))
+    drafts.append(said(kind="session.updated"))
+    found.append(Text(message_id=None, words="title", at=NOON))
+    return Append(
+        key=key,
+        drafts=tuple(drafts),
+        expect=ABSENT,
+        header=header(key, title="title"),
+        created=tuple(created),
+        ended=tuple(ended),
+        texts=tuple(found),
+    )
+
+
+async def whole_of(store: Store, key: Key = KEY) -> list[object]:
+    found = await store.search("ann", ["apple"], limit=100)
+    return [
+        await store.header(key),
+        await log(store, key),
+        await store.created(key, after=0, before=1 << 40, limit=100),
+        await store.lane(key, "msg_00", low=0, high=100),
+        await store.children(key, [None, "msg_07"]),
+        sorted(one.message_id for one in found if one.key == key),
+        [one.session.id for one in await store.sessions("ann", after=None, limit=9, words=["title"])],
+        [one.session.id for one in await store.sessions("ann", after=None, limit=9, words=["first"])],
+        sorted(await store.ripe("2027", 100)),
+    ]
+
+
+@pytest.mark.usefixtures("small_is_great")
+async def test_what_is_staged_comes_to_be_what_would_have_been_appended_at_once(store: Store, pen: Pen) -> None:
+    staged = await pen.store.stage(pen.lease, great())
+    assert await store.header(KEY) is None
+    assert await log(store) == []
+    assert await store.search("ann", ["apple"], limit=9) == []
+    assert await store.ripe("2027", 9) == []
+    assert await store.keys(after=None, limit=9) == []
+    assert await pen.made(staged, change(KEY, 1)) == [1, len(great().drafts) + 1]
+    async with MemoryStore() as other:
+        plain = await Pen.of(other)
+        await plain.made(great(), change(KEY, 1))
+        assert await whole_of(store) == await whole_of(other)
+    await store.delete(KEY, 2)
+    assert await log(store) == []
+    assert await store.search("ann", ["apple"], limit=9) == []
+
+
+@pytest.mark.usefixtures("small_is_great")
+async def test_what_is_staged_of_a_session_that_is_there_by_then_changes_nothing(store: Store, pen: Pen) -> None:
+    staged = [await pen.store.stage(pen.lease, great()) for _ in range(3)]
+    assert await pen.write(staged[0], staged[1]) == [Appended(1), Refused("exists")]
+    before = await whole_of(store)
+    assert await pen.write(staged[2]) == [Refused("exists")]
+    await store.revoke_expired()
+    assert await whole_of(store) == before
+    # The answer to a batch that was lost.
+    assert await pen.again(staged[2]) == [Refused("exists")]
+
+
+@pytest.mark.usefixtures("small_is_great")
+async def test_what_was_staged_is_of_no_use_once_the_lease_is_gone(store: Store, pen: Pen) -> None:
+    staged = await pen.store.stage(pen.lease, great())
+    await store.release_lease(pen.lease)
+    with pytest.raises(LeaseLost):
+        await pen.write(staged)
+    await store.revoke_expired()
+    other = await Pen.of(store)
+    await other.made(await store.stage(other.lease, great()))
+    assert len(await log(store)) == len(great().drafts)

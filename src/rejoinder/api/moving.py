@@ -38,7 +38,10 @@ YIELD = 16
 """Lines after which others get their turn: a millisecond or two of work."""
 
 PATIENCE = 60.0
-"""Seconds that an import may take in the store, above the usual patience: a large one is a large transaction."""
+"""Seconds that an import may take in the store, above the usual patience and what its size takes."""
+
+A_SECOND = 256 << 10
+"""Bytes that a slow store takes in a second, indexing every word."""
 
 FILE = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 
@@ -105,7 +108,8 @@ async def import_session(
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         named = None if idempotency_key is None else ids.derived_id("key", OWNER, "import", idempotency_key)
-        session = await chat.settled(chat.importing.take(imported, named), more=PATIENCE)
+        size = sum(len(draft.data) for draft in imported.append.drafts)
+        session = await chat.settled(chat.importing.take(imported, named), more=PATIENCE + size / A_SECOND)
     return json_answer(session, 201, {"location": f"/v1/sessions/{session.id}"})
 
 

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from rejoinder.abc import Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
+from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
 from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.latest import Latest
 from rejoinder.chat.texts import with_texts
@@ -104,7 +104,11 @@ class Writer:
         `epoch` is that under which it was decided, else the present one. Raises LeaseLost where it is over, as the result
         does: what was decided under one lease is never written under another. What is not `pressing` can wait for company.
         """
-        item = _Item(await with_texts(append), self.lease.epoch if epoch is None else epoch)
+        told = await with_texts(append)
+        lease = self.lease
+        if append.expect == ABSENT:
+            told = await self._store.stage(lease, told)
+        item = _Item(told, lease.epoch if epoch is None else epoch)
         self._waiting.append(item)
         self._want(pressing)
         return item.result()

@@ -4,6 +4,7 @@ Read `sql/postgres/migrations/` for the tables, and for the function that does a
 `postgres_connections.py` for what happens when the database is away, and `postgres_schema.py` for how it is opened.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -14,15 +15,19 @@ from rejoinder.abc import Append, AppendResult, Found, Lease, Row, SessionCursor
 from rejoinder.entities import Header, Key, OpenReply
 from rejoinder.errors import StoreUnavailable
 from rejoinder.events import Event
-from rejoinder.postgres_link import Place, parse
+from rejoinder.postgres_link import STATEMENT_SECONDS, Place, parse
 from rejoinder.stores.batch import lost
-from rejoinder.stores.postgres_batch import arrays, keys_of, results, wanted
+from rejoinder.stores.postgres_batch import arrays, keys_of, results, staged, wanted
 from rejoinder.stores.postgres_connections import Connections
 from rejoinder.stores.postgres_schema import bring_up_to_date
 from rejoinder.stores.sql import statements
+from rejoinder.stores.staging import is_great, pieces, weight, with_patience
 
 WRITERS = 2
 """Connections that write: one for the batches of this process, one for leases and deletions beside them."""
+
+STAGERS = 1
+"""One that stages what is large, so that it holds up neither."""
 
 READERS = 6
 """Connections that read. The questions are short, and one process asks no faster than it can read the answers."""
@@ -33,8 +38,21 @@ LAST = (1 << 63) - 1
 TRIES = 5
 """Times that a batch is asked again because another process made one of its sessions at the same moment."""
 
-OVER, MADE_JUST_NOW = "RJ001", "RJ002"
+OVER, MADE_JUST_NOW, UNSTAGED = "RJ001", "RJ002", "RJ003"
 """What `append_batch` raises."""
+
+TOO_LATE = "57014"
+"""What the server says of a statement that it gave up."""
+
+HEAVY, A_SECOND = 1 << 20, 1 << 20
+"""Bytes from which a batch has more time than others, and how many have a second each: a slow server writes some ten times as much."""
+
+MOST_MORE = 600.0
+"""Seconds that a batch has at most, above what it should need. It has twice as many as before whenever it was given up, since what
+is slow for good reason would else be given up for ever."""
+
+DROPPED, DROPS = 2_000, 10
+"""Rows of what was staged in vain that are dropped at once, and how often in a row: under a second, for which a renewal waits."""
 
 
 class PostgresStore(Store):
@@ -43,7 +61,10 @@ class PostgresStore(Store):
     def __init__(self, place: Place, *, make: bool = True) -> None:
         self._place = place
         self._make = make
-        self._opened: tuple[Connections, Connections] | None = None
+        self._opened: tuple[Connections, Connections, Connections] | None = None
+        self._staging = asyncio.Lock()
+        self._late = 0.0
+        """Seconds that the batch under way has above what it should need, since it was given up."""
 
     @classmethod
     def from_url(cls, url: str, *, make: bool = True) -> Self:
@@ -52,7 +73,8 @@ class PostgresStore(Store):
 
     async def __aenter__(self) -> Self:
         await bring_up_to_date(self._place, make=self._make)
-        self._opened = Connections(self._place, WRITERS), Connections(self._place, READERS)
+        writers, readers, stagers = (Connections(self._place, size) for size in (WRITERS, READERS, STAGERS))
+        self._opened = writers, readers, stagers
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -60,10 +82,16 @@ class PostgresStore(Store):
             for connections in self._opened:
                 await connections.close()
 
-    async def _write(self, name: str, *args: Any) -> list[Any]:
+    async def _write(self, name: str, *args: Any, more: float = 0) -> list[Any]:
         if self._opened is None:
             raise StoreUnavailable("The store is not open.")
-        return await self._opened[0].fetch(_writes()[name], *args)
+        return await self._opened[0].fetch(_writes()[name], *args, more=more)
+
+    async def _stage(self, name: str, *args: Any, more: float = 0) -> list[Any]:
+        if self._opened is None:
+            raise StoreUnavailable("The store is not open.")
+        async with self._staging:
+            return await self._opened[2].fetch(_writes()[name], *args, more=more)
 
     async def _read(self, name: str, *args: Any) -> list[Any]:
         if self._opened is None:
@@ -85,25 +113,52 @@ class PostgresStore(Store):
 
     async def revoke_expired(self) -> None:
         await self._write("revoke_expired")
+        for _ in range(DROPS):
+            [(more,)] = await self._write("drop_staged", DROPPED)
+            if not more:
+                break
 
     # writing
 
     async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
         columns = arrays(appends)
+        heavy = sum(weight(append) for append in appends if append.staged is None)
+        more = self._late + (heavy / A_SECOND if heavy >= HEAVY else 0)
         for _ in range(TRIES):
             try:
-                [(said,)] = await self._write("append", lease.epoch, lease.worker, number, *columns)
+                [(said,)] = await self._write("append", lease.epoch, lease.worker, number, *columns, more=more)
             except StoreUnavailable as away:
                 told = getattr(away.__cause__, "sqlstate", None)
-                if told == OVER:
-                    raise ValueError(f"Batch {number} of epoch {lease.epoch} is over: {away.__cause__}.") from away
+                if told in (OVER, UNSTAGED):
+                    raise ValueError(f"Batch {number} of epoch {lease.epoch} cannot be: {away.__cause__}.") from away
+                if told == TOO_LATE or (more and isinstance(away.__cause__, TimeoutError)):
+                    self._late = min(MOST_MORE, 2 * self._late + STATEMENT_SECONDS)
                 if told != MADE_JUST_NOW:
                     raise
             else:
+                self._late = 0.0
                 if said is None:
                     raise lost(lease)
                 return results(said)
         raise StoreUnavailable("Other processes make the same sessions all the time.")
+
+    async def stage(self, lease: Lease, append: Append) -> Append:
+        if not is_great(append):
+            return append
+        begun = await with_patience(lambda _: self._stage("begin_staging", lease.epoch, lease.worker))
+        if not begun:
+            raise lost(lease)
+        [(n,)] = begun
+        for piece in pieces(append):
+            columns = staged(append.key.owner, piece)
+
+            async def put(tries: int, weight: int = piece.weight, columns: list[Any] = columns) -> list[Any]:
+                more = 2**tries * (weight / A_SECOND)
+                return await self._stage("stage", n, lease.epoch, *columns, more=more)
+
+            if not await with_patience(put):
+                raise lost(lease)
+        return structs.replace(append, staged=n)
 
     async def delete(self, key: Key, version: int) -> bool:
         [(done,)] = await self._write("delete", *key, version)

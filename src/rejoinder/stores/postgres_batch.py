@@ -8,10 +8,11 @@ import msgspec
 
 from rejoinder.abc import Append, Appended, AppendResult, Refused, Text
 from rejoinder.entities import Header, Key
+from rejoinder.stores.staging import Piece
 
 REFUSED = {-1: Refused("version"), -2: Refused("missing"), -3: Refused("exists")}
 
-WIDTHS = {"a": 4, "h": 3, "e": 5, "m": 7, "d": 4, "o": 4, "t": 5}
+WIDTHS = {"a": 5, "h": 3, "e": 5, "m": 7, "d": 4, "o": 4, "t": 5}
 """Columns of each list of the function, the place of the append included."""
 
 INDEXED = 900_000
@@ -26,17 +27,33 @@ def arrays(appends: Sequence[Append]) -> list[list[Any]]:
     for place, append in enumerate(appends, 1):
         header = append.header
         version = None if header is None else _version(append, header)
-        rows["a"].append((places[append.key], append.expect, version, len(append.drafts)))
-        rows["e"] += ((place, at, said.type, said.message_id, said.data) for at, said in enumerate(append.drafts))
+        rows["a"].append((places[append.key], append.expect, version, len(append.drafts), append.staged))
         if header is not None:
             rows["h"].append((place, header.session.updated_at, msgspec.json.encode(header)))
             rows["o"] += ((place, reply.id, reply.epoch, msgspec.json.encode(reply)) for reply in header.open)
+        if append.staged is not None:
+            continue
+        rows["e"] += ((place, at, said.type, said.message_id, said.data) for at, said in enumerate(append.drafts))
         rows["m"] += ((place, new.at, new.id, new.parent_id, new.lane, new.depth, new.ended) for new in append.created)
         rows["d"] += ((place, end.at, end.id, end.ended_at) for end in append.ended)
-        rows["t"] += ((place, *_indexed(text), mark(append.key.owner)) for text in append.texts)
+        rows["t"] += ((place, *indexed(text), mark(append.key.owner)) for text in append.texts)
     columns = [[key.owner for key in keys], [key.session_id for key in keys]]
     for letter, width in WIDTHS.items():
         columns += map(list, zip(*rows[letter], strict=True)) if rows[letter] else [[] for _ in range(width)]
+    return columns
+
+
+def staged(owner: str, piece: Piece) -> list[Any]:
+    """The lists of the statement `stage`, behind the number and the epoch: the owner, then events, messages and texts."""
+    ended, marked = piece.ended, mark(owner)
+    rows: list[tuple[int, list[tuple[Any, ...]]]] = [
+        (4, [(event.seq, event.type, event.message_id, event.data) for event in piece.events]),
+        (7, [(r.created, r.id, r.parent_id, r.lane, r.depth, r.ended, ended.get(r.id)) for r in piece.rows]),
+        (4, [(*indexed(text), marked) for text in piece.texts]),
+    ]
+    columns: list[Any] = [owner]
+    for width, some in rows:
+        columns += map(list, zip(*some, strict=True)) if some else [[] for _ in range(width)]
     return columns
 
 
@@ -67,7 +84,7 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def _indexed(text: Text) -> tuple[str, str, str]:
+def indexed(text: Text) -> tuple[str, str, str]:
     words = text.words
     if len(words) > INDEXED // 4 and len(encoded := words.encode()) > INDEXED:
         words = encoded[:INDEXED].decode(errors="ignore").rpartition(" ")[0]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from rejoinder.errors import RejoinderError, StoreUnavailable
-from rejoinder.postgres_link import GONE, Connection, Place, close, connect
+from rejoinder.postgres_link import GONE, STATEMENT_SECONDS, Connection, Place, close, connect
 
 ANSWER_SECONDS = 6.0
 """For an answer, where the server or the way to it is silent."""
@@ -20,7 +20,12 @@ ANSWER_SECONDS = 6.0
 FREE_SECONDS = 5.0
 """For one of the connections to be free."""
 
-OURS = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, asyncpg.exceptions._base.DataError)  # noqa: SLF001  # the driver's own, not exported
+OURS = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.exceptions._base.DataError,  # noqa: SLF001  # the driver's own, not exported
+)
 """Errors that say that we asked for something wrong. To ask again never helps, so they are not StoreUnavailable."""
 
 Records: TypeAlias = list[Any]
@@ -41,9 +46,10 @@ class Connections:
         while self._idle:
             await close(self._idle.pop())
 
-    async def fetch(self, statement: str, *args: Any, again: bool = False) -> Records:
+    async def fetch(self, statement: str, *args: Any, again: bool = False, more: float = 0) -> Records:
         """Runs one statement and returns its rows. Raises StoreUnavailable.
 
+        `more` are seconds that it may take above what all may.
         `again`: it only reads, so where a kept connection turns out to be broken it is asked once more on a new one.
         """
         with unavailable():
@@ -52,22 +58,26 @@ class Connections:
         try:
             with unavailable():
                 try:
-                    return await self._fetch(statement, args)
+                    return await self._fetch(statement, args, more)
                 except GONE as gone:
                     if not again or isinstance(gone, TimeoutError):
                         raise
                     self._forget()
-                    return await self._fetch(statement, args)
+                    return await self._fetch(statement, args, more)
         finally:
             self._free.release()
 
-    async def _fetch(self, statement: str, args: tuple[Any, ...]) -> Records:
+    async def _fetch(self, statement: str, args: tuple[Any, ...], more: float) -> Records:
         connection = await self._take()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS + more):
+                if more:
+                    await connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS + more:.3f}s'")
                 rows: Records = await connection.fetch(statement, *args)
+                if more:
+                    await connection.execute("RESET statement_timeout")
         except BaseException as told:
-            if isinstance(told, GONE) or not isinstance(told, asyncpg.PostgresError):
+            if more or isinstance(told, GONE) or not isinstance(told, asyncpg.PostgresError):
                 connection.terminate()
             self._give_back(connection)
             raise
