@@ -16,6 +16,7 @@ from rejoinder.abc import Append, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import StoreUnavailable
 from rejoinder.stores import open_store, sqlite_threads
+from rejoinder.stores import sqlite_growth as growth
 from rejoinder.stores.sqlite_threads import SqliteThreads
 from sqlite_children import KEYS
 
@@ -200,3 +201,27 @@ async def test_closing_waits_for_what_was_begun(path: Path) -> None:
         await close_while_writing(path, str(number))
     async with at(path) as store:
         assert len(await log(store)) == 1 + 5 * 20
+
+
+async def test_a_deletion_that_is_committed_is_done_whatever_becomes_of_what_it_leaves(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(connection: sqlite3.Connection) -> bool:
+        raise sqlite3.OperationalError("database is locked")
+
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        text = Text(message_id="msg_1", words="orchid", at=NOON)
+        await pen.made(create(), Append(key=KEY, drafts=(said("orchid " * 100),), texts=(text,)))
+        assert await store.search("ann", ["orchid"], limit=1)
+        with monkeypatch.context() as broken:
+            broken.setattr(growth, "forget_texts", failing)
+            assert await store.delete(KEY, 1)
+        assert await store.header(KEY) is None
+        # The next work of the kind goes on with it.
+        await store.compact(OTHER, [], [])
+        assert b"orchid" not in on_disk(path)
+
+
+def on_disk(path: Path) -> bytes:
+    return path.read_bytes() + path.with_name(path.name + "-wal").read_bytes()

@@ -106,6 +106,7 @@ class Chat:
         try:
             await self.drain(0)
         finally:
+            await self.sessions.close()
             await self._worker.close()
 
     async def send(self, key: Key, chosen_id: str | None, wanted: Send) -> Turn:

@@ -1,5 +1,7 @@
 """Sessions: made, listed, changed and deleted."""
 
+import asyncio
+import contextlib
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
@@ -11,8 +13,11 @@ from rejoinder.chat.models import Models
 from rejoinder.chat.search import asked_words
 from rejoinder.chat.stopping import Stopping
 from rejoinder.entities import Header, JsonObject, Key, Session
-from rejoinder.errors import IdempotencyMismatch, MessageNotFound, SessionNotFound
+from rejoinder.errors import IdempotencyMismatch, MessageNotFound, SessionNotFound, StoreUnavailable
 from rejoinder.events import SessionCreated, SessionUpdated, draft, fact
+
+LOOK = 1.0
+"""Seconds between looks at whether the store can tell what became of a deletion."""
 
 
 class NewSession(Struct, frozen=True, kw_only=True):
@@ -43,6 +48,14 @@ class Sessions:
         self._signals = signals
         self._models = models
         self._stopping = stopping
+        self._doubtful: dict[Key, asyncio.Task[None]] = {}
+        """Who finds out about deletions of which the store did not say what became of them."""
+
+    async def close(self) -> None:
+        doubtful = list(self._doubtful.values())
+        for task in doubtful:
+            task.cancel()
+        await asyncio.gather(*doubtful, return_exceptions=True)
 
     async def create(self, key: Key, new: NewSession) -> Session:
         """Makes a session, or returns the one that the same request made before.
@@ -123,8 +136,33 @@ class Sessions:
 
     async def _delete(self, key: Key, header: Header) -> bool:
         """Deletes a session that is as `header` says, unless replies are open in it."""
-        if header.open or not await self._store.delete(key, header.version):
-            return False
+        try:
+            if header.open or not await self._store.delete(key, header.version):
+                return False
+        except StoreUnavailable:
+            if key not in self._doubtful:
+                self._doubtful[key] = asyncio.create_task(self._find_out(key, header), name="doubtful deletion")
+            raise
+        self._tell_deleted(key)
+        return True
+
+    async def _find_out(self, key: Key, header: Header) -> None:
+        """Whether a session was deleted after all: its readers would else follow for ever what is not there.
+
+        What a store has committed it may not be able to do at once; but then it cannot be written either.
+        """
+        try:
+            while True:
+                await asyncio.sleep(LOOK)
+                with contextlib.suppress(StoreUnavailable):
+                    await self._store.ping()
+                    found = await self._store.header(key)
+                    break
+            if found is None or found.session.created_at != header.session.created_at:
+                self._tell_deleted(key)
+        finally:
+            del self._doubtful[key]
+
+    def _tell_deleted(self, key: Key) -> None:
         self._decisions.writer.latest.forget(key)
         self._signals.publish([Wake(key, deleted=True)])
-        return True

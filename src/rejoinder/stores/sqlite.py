@@ -5,6 +5,7 @@ Read `sql/sqlite/migrations/` for the tables and why they are so, `sqlite_file.p
 """
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from rejoinder.stores import sqlite_search as searching
 from rejoinder.stores.sql import statements
 from rejoinder.stores.sqlite_batch import Places, append_batch
 from rejoinder.stores.sqlite_threads import SqliteThreads
+
+log = logging.getLogger(__name__)
 
 FEW = 128
 """Rows by their keys that are read at once; more are left to another thread."""
@@ -39,6 +42,8 @@ class SqliteStore(Store):
         self._make = make
         self._places = Places()
         self._opened: SqliteThreads | None = None
+        self._untidy = False
+        """Whether a deletion could not overwrite all that it leaves."""
 
     @classmethod
     def from_url(cls, url: str, *, make: bool = True) -> Self:
@@ -96,10 +101,19 @@ class SqliteStore(Store):
 
     async def delete(self, key: Key, version: int) -> bool:
         done = await self._threads.write(growth.delete, self._places, key, version)
+        try:
+            await self._forget()
+        except StoreUnavailable as away:
+            # The deletion is committed: whoever reads the session must be told.
+            self._untidy = True
+            log.warning("what was deleted is not overwritten everywhere yet: %s", away.detail)
+        return done
+
+    async def _forget(self) -> None:
         while await self._threads.write(growth.forget_texts):
             pass
         await self._threads.tidy(growth.forget)
-        return done
+        self._untidy = False
 
     # compaction
 
@@ -108,6 +122,9 @@ class SqliteStore(Store):
 
     async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
         await self._threads.write(growth.compact, self._places, key, message_ids, types)
+        if self._untidy:
+            await self._forget()
+            return
         # What a deletion left that was broken off.
         await self._threads.write(growth.forget_texts)
         await self._threads.tidy(growth.give_back)

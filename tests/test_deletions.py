@@ -1,0 +1,96 @@
+"""A deletion of which the store does not say what became of it: readers are told as soon as that is known."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from rejoinder.api import app
+from rejoinder.chat import sessions
+from rejoinder.chat.ids import new_session_id
+from rejoinder.chat.service import Chat
+from rejoinder.chat.sessions import NewSession
+from rejoinder.entities import Key
+from rejoinder.errors import SessionGone, SessionNotFound, StoreUnavailable
+from rejoinder.settings import Settings
+from rejoinder.signals.local import LocalSignals
+from rejoinder.stores.memory import MemoryStore
+
+
+class Doubtful(MemoryStore):
+    """Does a deletion (or not), says that it cannot be reached, and then cannot be for a while."""
+
+    deletes = True
+    away = 0
+
+    async def delete(self, key: Key, version: int) -> bool:
+        if self.deletes:
+            await super().delete(key, version)
+        self.away = 2
+        raise StoreUnavailable("The disk is full.")
+
+    async def ping(self) -> None:
+        if self.away:
+            self.away -= 1
+            raise StoreUnavailable("The disk is full.")
+        await super().ping()
+
+
+@asynccontextmanager
+async def serving(store: MemoryStore) -> AsyncIterator[Chat]:
+    settings = Settings(store="memory:", model="scripted:echo", title_model="off", _env_file=None)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(store)
+        signals = await stack.enter_async_context(LocalSignals())
+        models = await app._open_models(stack, settings)
+        yield await stack.enter_async_context(Chat(store, signals, models, app._rules(settings)))
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "LOOK", 0.01)
+
+
+async def follow(chat: Chat, key: Key) -> None:
+    async for _ in chat.following.follow(key, 0, None, 60):
+        pass
+
+
+async def test_readers_learn_of_a_deletion_whose_answer_was_lost() -> None:
+    async with serving(Doubtful()) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        reading = asyncio.create_task(follow(chat, key))
+        await asyncio.sleep(0.05)
+        with pytest.raises(StoreUnavailable):
+            await chat.sessions.delete(key)
+        with pytest.raises(SessionGone):
+            await asyncio.wait_for(reading, 5)
+        with pytest.raises(SessionNotFound):
+            await chat.sessions.delete(key)
+
+
+async def test_readers_of_a_session_that_was_not_deleted_after_all_read_on() -> None:
+    store = Doubtful()
+    store.deletes = False
+    async with serving(store) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        reading = asyncio.create_task(follow(chat, key))
+        await asyncio.sleep(0.05)
+        with pytest.raises(StoreUnavailable):
+            await chat.sessions.delete(key)
+        await asyncio.sleep(0.2)
+        assert not reading.done()
+        assert not chat.sessions._doubtful
+        reading.cancel()
+
+
+async def test_a_service_that_ends_does_not_wait_for_what_a_store_that_is_away_would_say() -> None:
+    async with serving(store := Doubtful()) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        with pytest.raises(StoreUnavailable):
+            await chat.sessions.delete(key)
+        store.away = 1_000_000
