@@ -1,18 +1,21 @@
 """Flat files when things break: nothing acknowledged is lost, nothing is half done, and the store recovers by itself."""
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec import structs
 
 from failing_disk import FailingDisk
 from files_script import SCRIPT, snapshot, take
-from pens import KEY, OTHER, Pen, create, delta, log
-from rejoinder.abc import Append, Store
+from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row
+from rejoinder.abc import Append, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
 from rejoinder.stores import files_journal, files_keeper, files_writer, open_store
@@ -175,6 +178,60 @@ async def test_a_file_that_vanishes_keeps_no_other_session_from_being_written(fo
     async with at(folder) as store:
         assert await store.header(KEY) is None
         assert len(await log(store, OTHER)) == 4
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "is removed": Path.unlink,
+    "is cut": lambda file: os.truncate(file, 20),
+    "is spoilt": lambda file: file.write_bytes(file.read_bytes().replace(b"{", b"\xff")),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS.keys())
+async def test_one_sessions_file_takes_no_list_from_the_others(folder: Path, harm: Callable[[Path], object]) -> None:
+    keys = [Key("ann", f"ses_{number}") for number in range(5)]
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        for key in keys:
+            texts = (Text(message_id="msg_1", words="apple", at=NOON),)
+            await pen.made(create(key, replies=[reply(pen.lease)]))
+            made = change(key, 1, replies=[reply(pen.lease)], created=[row("msg_1", ended=False)])
+            await pen.made(structs.replace(made, texts=texts, ended=(EndedRow(id="msg_1", at=0, ended_at=NOON),)))
+    file = folder / "sessions/ann/ses_3.jsonl"
+    async with at(folder) as store:
+        harm(file)
+        left = [key for key in keys if key.session_id != "ses_3"]
+        assert {found.key for found in await store.search("ann", ["apple"], limit=9)} == set(left)
+        assert [key for key, _ in await store.ripe("2027", 9)] == left
+    for reads in ("sessions", "writing"):
+        file.unlink(missing_ok=True)
+        async with at(folder) as store:
+            pen = await Pen.of(store)
+            await pen.made(create(keys[3], replies=[reply(pen.lease)]))
+            harm(file)
+            # A whole page, though one of it is not there.
+            if reads == "sessions":
+                found = await store.sessions("ann", after=None, limit=4)
+            else:
+                found = await store.writing("ann", after=None, limit=4)
+            assert sorted(header.session.id for header in found) == ["ses_0", "ses_1", "ses_2", "ses_4"]
+            for again in (store.header(keys[3]), log(store, keys[3])):
+                with pytest.raises(StoreUnavailable, match=r"ses_3\.jsonl"):
+                    await again
+            await store.compact(keys[0], ["msg_1"], ["message.delta"])
+            assert keys[3] not in await store.idle("2027", 9)
+            await pen.made(delta(key=keys[4]))
+
+
+async def test_lists_are_there_again_with_a_folder_that_was_away(folder: Path) -> None:
+    await three(folder)
+    async with at(folder) as store:
+        move(folder, folder.with_name("away"))
+        for reading in (store.sessions("ann", after=None, limit=9), store.header(KEY)):
+            with pytest.raises(StoreUnavailable):
+                await reading
+        move(folder.with_name("away"), folder)
+        assert len(await store.sessions("ann", after=None, limit=9)) == 3
 
 
 # --- full, read-only, away ---------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rejoinder.entities import Key
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_disk import fsync, read_at, read_lines, remove_file, sync_folder, write_at
 from rejoinder.stores.files_lines import EventLine, Line, read_line, write_line
-from rejoinder.stores.files_log import Log, extend_log, read_log, sound
+from rejoinder.stores.files_log import Damaged, Log, extend_log, read_log, sound
 from rejoinder.stores.files_state import State
 
 GATHERED = 1 << 20
@@ -85,12 +85,14 @@ class Compacted:
 def compacted(
     state: State, key: Key, name: str, message_ids: Collection[str], types: Collection[str]
 ) -> Compacted | None:
-    """None: there is nothing to do."""
+    """None: there is nothing to do. Raises Spoilt."""
     source = state.ask(key, lambda log: _source(state, log, message_ids))
     if source is None:
         return None
     try:
         return Compacted(state, key, name, source, types) if source.ends else None
+    except Damaged as damaged:
+        raise state.spoilt(key, damaged) from damaged
     finally:
         os.close(source.fd)
 

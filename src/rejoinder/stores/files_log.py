@@ -59,10 +59,6 @@ class Log:
         line = bisect_right(self._firsts, seq) - 1
         return self._begins[line] if line >= 0 else 0
 
-    def begin_behind(self, seq: int) -> int:
-        """Where to read on for events behind this seq."""
-        return self.begin_of(seq + 1)
-
     def end_of(self, seq: int) -> int:
         """Where the line ends that has this event: at most where the next line with events begins."""
         line = bisect_right(self._firsts, seq)

@@ -1,8 +1,8 @@
 """What reader threads are asked: a place is found under the lock, and the file is read without it."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from heapq import heapify, heappop, heapreplace, nlargest
 from itertools import islice
 from typing import NamedTuple, TypeAlias
@@ -11,13 +11,12 @@ from msgspec import structs
 
 from rejoinder.abc import SCANNED, Found, Row, SessionCursor
 from rejoinder.entities import Header, Key, OpenReply
-from rejoinder.errors import StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_disk import read_lines
 from rejoinder.stores.files_lines import TextLine, read_events, read_header, read_texts
 from rejoinder.stores.files_log import Damaged, Log, sound
-from rejoinder.stores.files_state import State
+from rejoinder.stores.files_state import Spoilt, State, is_of_one_file
 from rejoinder.words import has_all
 
 
@@ -43,10 +42,12 @@ def header(state: State, key: Key) -> Header | None:
 
 def sessions(state: State, owner: str, after: SessionCursor | None, limit: int, words: Sequence[str]) -> list[Header]:
     having = {text.key for text in _matching(state, owner, words)} if words else None
-    with state.lock:
-        listed = (entry for entry in state.catalogue.listed(owner, after) if having is None or entry.key in having)
-        places = _places(islice(listed, limit))
-    return _headers(state, places)
+
+    def chosen() -> Iterable[Entry]:
+        listed = state.catalogue.listed(owner, after)
+        return islice((entry for entry in listed if having is None or entry.key in having), limit)
+
+    return _headers(state, chosen)
 
 
 _Place: TypeAlias = tuple[Entry, int, int, int]
@@ -58,9 +59,18 @@ def _places(entries: Iterable[Entry]) -> list[_Place]:
     return [(entry, entry.header_at, entry.last_seq, entry.size) for entry in entries]
 
 
-def _headers(state: State, places: Iterable[_Place]) -> list[Header]:
-    found = (_header_then(state, *place) for place in places)
-    return [header for header in found if header is not None]
+def _headers(state: State, chosen: Callable[[], Iterable[Entry]]) -> list[Header]:
+    """Of the sessions that are chosen under the lock. One whose file is spoilt must not take the list from all: it is not among them
+    once it is given up."""
+    while True:
+        with state.lock:
+            places = _places(chosen())
+        found: list[Header | None] = []
+        for place in places:
+            with suppress(Spoilt):
+                found.append(_header_then(state, *place))
+        if len(found) == len(places):
+            return [header for header in found if header is not None]
 
 
 def _header_then(state: State, entry: Entry, header_at: int, last_seq: int, size: int) -> Header | None:
@@ -92,9 +102,7 @@ def orphans(state: State, held: Collection[int], limit: int) -> list[tuple[Key, 
 
 
 def writing(state: State, owner: str, after: str | None, limit: int) -> list[Header]:
-    with state.lock:
-        places = _places(state.catalogue.writing(owner, after, limit))
-    return _headers(state, places)
+    return _headers(state, lambda: state.catalogue.writing(owner, after, limit))
 
 
 def keys(state: State, after: Key | None, limit: int) -> list[Key]:
@@ -118,7 +126,8 @@ def ripe(state: State, before: str, limit: int) -> list[tuple[Key, str]]:
         if message_id:
             found.append((key, message_id))
         else:
-            rest = state.ask(key, lambda log: _ripe_of(log, before)) or ()
+            with suppress(Spoilt):
+                rest = state.ask(key, lambda log: _ripe_of(log, before)) or ()
         if rest:
             heapreplace(heap, (rest[0][0], key, rest[0][1], rest[1:]))
         else:
@@ -164,7 +173,8 @@ def _latest(state: State, owner: str) -> list[tuple[TextLine, Key]]:
     for text_at, key in listed:
         if len(found) >= SCANNED and text_at <= found[SCANNED - 1][0].at:
             break
-        found += ((text, key) for text in _texts(state, key))
+        with suppress(Spoilt):
+            found += [(text, key) for text in _texts(state, key)]
         found = nlargest(SCANNED, found, key=lambda one: (one[0].at, one[0].message_id or ""))
     return found
 
@@ -234,7 +244,7 @@ def events_at(state: State, key: Key, seqs: Iterable[int]) -> list[Event]:
                 for _, line in read_lines(fd, begin, end):
                     found |= {event.seq: event for event in read_events(line)}
     except Damaged as damaged:
-        raise StoreUnavailable(damaged.detail) from damaged
+        raise state.spoilt(key, damaged) from damaged
     finally:
         os.close(fd)
     return [found[seq] for seq in wanted if seq in found]
@@ -270,11 +280,15 @@ def created(state: State, key: Key, after: int, before: int, limit: int, newest:
 
 @contextmanager
 def _reading(state: State, key: Key, place: _Stretch) -> Iterator[Iterator[bytes]]:
-    """The lines of a stretch; its descriptor is closed behind it. Raises StoreUnavailable for what is damaged."""
+    """The lines of a stretch; its descriptor is closed behind it. Raises Spoilt."""
     try:
         with sound(state.path(key)):
             yield (line for _, line in read_lines(place.fd, place.begin, place.end))
     except Damaged as damaged:
-        raise StoreUnavailable(damaged.detail) from damaged
+        raise state.spoilt(key, damaged) from damaged
+    except OSError as fault:
+        if not is_of_one_file(fault):
+            raise
+        raise state.spoilt(key, fault) from fault
     finally:
         os.close(place.fd)

@@ -34,9 +34,6 @@ class Rows:
     def end(self, row_id: str, seq: int) -> None:
         self._rows[row_id] = structs.replace(self._rows[row_id], ended=seq)
 
-    def get(self, row_id: str) -> Row | None:
-        return self._rows.get(row_id)
-
     def pick(self, ids: Iterable[str]) -> dict[str, Row]:
         return {row_id: self._rows[row_id] for row_id in ids if row_id in self._rows}
 

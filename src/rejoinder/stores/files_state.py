@@ -4,6 +4,8 @@ The writer's thread changes it and reader threads look at it, always under `lock
 find a place or to open a file. What a reader has opened stays as it was, also where the file is replaced or removed.
 """
 
+import errno
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,13 +19,26 @@ from rejoinder.stores.files_catalogue import Catalogue, Entry
 from rejoinder.stores.files_log import Damaged, Log, extend_log, read_log
 from rejoinder.stores.files_names import path_of
 
+log = logging.getLogger(__name__)
+
 KEPT = 64 << 20
 """Bytes of indexes of sessions that are kept in memory: those of 1,000 chats of 50 messages, and more."""
 
 SHORT = 1 << 20
 """Bytes with which a file may have grown while its index was made, that are read while others wait."""
 
+OF_ONE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.EIO}
+"""Errors that say something of one file, and nothing of all others."""
+
 T = TypeVar("T")
+
+
+class Spoilt(StoreUnavailable):
+    """The file of one session is not as the service left it, or cannot be read. It is given up, and all others are served."""
+
+
+def is_of_one_file(fault: OSError) -> bool:
+    return fault.errno in OF_ONE_FILE
 
 
 class Logs:
@@ -87,12 +102,37 @@ class State:
                 self.catalogue.drop(entry.key)
                 self.logs.drop(entry.key)
 
+    def spoilt(self, key: Key, why: Damaged | OSError) -> Spoilt:
+        """Gives a session up whose file cannot be read, so that it keeps no list from being read, and says why."""
+        said = why.detail if isinstance(why, Damaged) else self._unreadable(key, why)
+        with self.lock:
+            self._give_up(key, said)
+        return Spoilt(said)
+
+    def _unreadable(self, key: Key, fault: OSError) -> str:
+        return f"{self.path(key)} cannot be read: {fault.strerror or fault}."
+
+    def _give_up(self, key: Key, why: str) -> None:
+        if self.catalogue.get(key) is None:
+            return  # it was deleted meanwhile, or given up
+        log.error("%s Its session is given up.", why)
+        self.damaged[path_of(key)] = why
+        self.catalogue.drop(key)
+        self.logs.drop(key)
+
     def open(self, key: Key) -> int:
-        """A descriptor of a session's file, under the lock: so it is the file that the index is of."""
-        return os.open(self.path(key), os.O_RDONLY)
+        """A descriptor of a session's file, under the lock: so it is the file that the index is of. Raises Spoilt."""
+        try:
+            return os.open(self.path(key), os.O_RDONLY)
+        except OSError as fault:
+            if not is_of_one_file(fault) or not self.sessions.is_dir():
+                raise  # where all are away they may come back
+            why = self._unreadable(key, fault)
+            self._give_up(key, why)
+            raise Spoilt(why) from fault
 
     def ask(self, key: Key, question: Callable[[Log], T]) -> T | None:
-        """Asks the index of a session under the lock, after it was made if need be. None: there is no such session."""
+        """Asks the index of a session under the lock, after it was made if need be. None: there is no such session. Raises Spoilt."""
         while True:
             with self.lock:
                 entry = self.entry(key)
@@ -105,7 +145,7 @@ class State:
             try:
                 self._load(entry, fd, size)
             except Damaged as damaged:
-                raise StoreUnavailable(damaged.detail) from damaged
+                raise self.spoilt(key, damaged) from damaged
             finally:
                 os.close(fd)
 
