@@ -227,7 +227,7 @@ def test_both_before_and_after_are_refused(api: Api, tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("name", ["before", "after", "branch"])
-@pytest.mark.parametrize("mid", ["msg_" + "0" * 32, "msg_1", "x", "END"])
+@pytest.mark.parametrize("mid", ["msg_" + "0" * 32, "msg_1", "x", "END", "\0", "msg_" + "0" * 31 + "\0", "é" * 3_000])
 def test_a_message_that_is_not_there_is_not_found(api: Api, tree: Tree, name: str, mid: str) -> None:
     check_problem(ask(api, tree.sid, **{name: mid}), 404, "message_not_found")
 

@@ -136,6 +136,6 @@ def decode_cursor(text: str | None) -> SessionCursor | None:
         updated_at, session_id = said.split(" ")
     except (binascii.Error, ValueError) as error:
         raise InvalidCursor("This is no cursor of a list of sessions.") from error
-    if not ids.SESSION_ID.fullmatch(session_id):
+    if not (ids.TIME.fullmatch(updated_at) and ids.SESSION_ID.fullmatch(session_id)):
         raise InvalidCursor("This is no cursor of a list of sessions.")
     return SessionCursor(updated_at, session_id)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from msgspec import Struct, structs
 
 from rejoinder.abc import Row, Store
-from rejoinder.chat import branches
+from rejoinder.chat import branches, ids
 from rejoinder.chat.decisions import Decisions
 from rejoinder.entities import Header, Key, Message
 from rejoinder.errors import InvalidCursor, MessageNotFound, SessionNotFound
@@ -71,7 +71,8 @@ class History:
         return (await self._messages(key, [row], header.session.last_seq))[0]
 
     async def row(self, key: Key, message_id: str) -> Row:
-        rows = await self._store.rows(key, [message_id])
+        # What is no id no store has, and not every store can be asked for it.
+        rows = await self._store.rows(key, [message_id]) if ids.MESSAGE_ID.fullmatch(message_id) else {}
         if message_id not in rows:
             raise MessageNotFound(message_id)
         return rows[message_id]

@@ -12,6 +12,8 @@ from rejoinder.entities import JsonObject
 
 SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
 MESSAGE_ID = re.compile(r"msg_[0-9a-f]{32}")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+"""As `timestamp` tells times: they are compared as text."""
 
 
 def new_session_id() -> str:

@@ -1,6 +1,5 @@
 """What a line of a file must be for the service to rely on it. Each check raises Invalid, which names the field."""
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +11,6 @@ from rejoinder.chat.export_format import MessageLine, SessionLine
 from rejoinder.chat.forking import begun
 from rejoinder.entities import JsonObject, Message, Status
 from rejoinder.errors import Invalid
-
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-"""As `ids.timestamp` tells times: they are compared as text."""
 
 
 def check_message(line: MessageLine) -> None:
@@ -94,7 +90,7 @@ def check(good: bool, where: str, what: str) -> None:
 
 
 def check_time(where: str, time: str) -> None:
-    good = bool(TIME.fullmatch(time))
+    good = bool(ids.TIME.fullmatch(time))
     if good:
         try:
             datetime.fromisoformat(time)
