@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rejoinder.abc import ABSENT, Append, Appended, Wake
+from rejoinder.chat import following
 from rejoinder.chat.following import Following
 from rejoinder.chat.tails import PIECE, Frame, Piece, Tails
 from rejoinder.entities import Header, Key, Session
+from rejoinder.errors import SessionGone
 from rejoinder.events import Draft, Event, SessionCreated, draft
 from rejoinder.signals.local import LocalSignals
 from rejoinder.stores.memory import MemoryStore
@@ -32,14 +34,14 @@ steps = st.lists(st.tuples(commits, wakes, st.booleans(), st.integers(0, 2)), ma
 class Log:
     """A store with one session, and a tail that is told of its commits, well or badly."""
 
-    def __init__(self) -> None:
+    def __init__(self, signals: LocalSignals | None = None) -> None:
         self.store, self.tails = MemoryStore(), Tails()
-        self.following = Following(self.store, LocalSignals(), self.tails)
+        self.following = Following(self.store, signals or LocalSignals(), self.tails)
         self._number = 0
 
-    async def begin(self) -> None:
-        self._lease = await self.store.acquire_lease("w", 10)
-        session = Session(id=KEY.session_id, created_at=AT, updated_at=AT)
+    async def begin(self, at: str = AT) -> None:
+        self._lease, self._number = await self.store.acquire_lease("w", 10), 0
+        session = Session(id=KEY.session_id, created_at=at, updated_at=at)
         said = draft(SessionCreated(session=session))
         await self._append(Append(key=KEY, drafts=(said,), expect=ABSENT, header=Header(session=session, version=1)))
 
@@ -143,3 +145,70 @@ async def test_a_reader_to_whom_the_way_is_broken_harms_nobody_and_takes_its_tur
         await reader.has(1)
         assert [frame.seq for frame in reader.got] == wanted
     assert "a reader could not take" in caplog.text
+
+
+# --- a session that takes the place of another, of which nobody told --------------------------------------------
+
+
+class Unreliable(LocalSignals):
+    reliable = False
+
+
+async def replaced(log: Log) -> None:
+    assert await log.store.delete(KEY, 1)
+    await log.begin(LATER)
+
+
+async def gone(reader: Reader) -> bool:
+    """Whether a reader is told that its session is no more."""
+    await asyncio.wait({reader._task}, timeout=5)
+    return reader._task.done() and isinstance(reader._task.exception(), SessionGone)
+
+
+LATER = "2026-01-01T00:00:01.000Z"
+
+
+@pytest.mark.parametrize("wake", ["whole", "bare", "lost"])
+@pytest.mark.parametrize("commits", [1, 3, 9])
+async def test_who_reads_a_session_is_told_nothing_of_another_that_has_its_id(
+    monkeypatch: pytest.MonkeyPatch, wake: str, commits: int
+) -> None:
+    monkeypatch.setattr(following, "POLL", (0.05,))
+    monkeypatch.setattr(following, "TRUSTED", 0.0)
+    log = Log(Unreliable())
+    await log.begin()
+    old = Reader(log, None)
+    for _ in range(5):
+        await log.commit([("a", 10)], "whole")
+    await asyncio.sleep(0.01)
+    before = list(old.got)
+    await replaced(log)
+    for _ in range(commits):
+        await log.commit([("b", 10)], wake)
+        await asyncio.sleep(0.01 if wake == "lost" else 0)
+    assert await gone(old)
+    assert len(before) == 5
+    assert old.got == before
+    # Who comes now is of the new one, whatever was known of the old.
+    new = Reader(log, frozenset("b"))
+    await log.commit([("b", 10)], "whole")
+    await new.has(commits + 1)
+    assert [frame.seq for frame in new.got] == list(range(2, commits + 3))
+
+
+async def test_who_reads_the_new_one_beside_those_who_read_on_of_the_old_misses_nothing() -> None:
+    log = Log(Unreliable())
+    await log.begin()
+    old = Reader(log, None)
+    for _ in range(5):
+        await log.commit([("a", 10)], "whole")
+    await asyncio.sleep(0.01)
+    await replaced(log)
+    new = Reader(log, frozenset("b"))
+    for _ in range(8):
+        await log.commit([("b", 10)], "whole")
+        await asyncio.sleep(0.001)
+    await new.has(8)
+    assert [frame.seq for frame in new.got] == list(range(2, 10))
+    assert await gone(old)
+    assert [frame.message_id for frame in old.got] == ["a"] * 5

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from rejoinder.abc import Signals, Store
 from rejoinder.chat.tails import NOTHING, PIECE, Frame, Piece, Tail, Tails, piece_of
-from rejoinder.entities import Key
-from rejoinder.errors import SessionGone, SessionNotFound
+from rejoinder.entities import Header, Key
+from rejoinder.errors import SessionGone, SessionNotFound, StoreUnavailable
 
 NEVER = -math.inf
 """The time of what has not happened."""
@@ -27,6 +27,10 @@ Take: TypeAlias = Callable[[Piece], bool]
 POLL = (1.0, 2.0, 4.0, 8.0)
 """Seconds after which a reader looks for itself, where wakes can be lost: soon after something came, then more and more
 seldom, since thousands may follow sessions in which nothing happens."""
+
+TRUSTED = 1.0
+"""Seconds for which a session that was looked at is taken for the same, where its deletion may not be told. Who finds nothing behind
+its cursor looks in any case."""
 
 
 class Following:
@@ -54,18 +58,20 @@ class Following:
         looks, look = 0, False
         tail = self._tails.hold(key)
         try:
-            reader = _Reader(tail, after, message_ids, take)
+            reader = _Reader(tail, after, message_ids, take, doubts=self._polls)
+            if self._polls:
+                tail = await self._begin(key, reader)
             while True:
                 moves, known = tail.moves, tail.last
                 before, piece = reader.cursor, tail.after(reader.cursor, message_ids)
-                if look:
-                    known = max(known, await self._last_seq(key))
-                    piece = None if known > reader.cursor else piece
+                if self._polls:
+                    known = await self._looked(key, reader, known, piece, look=look)
+                    piece = None if look and known > reader.cursor else piece
                 if piece is None:
                     if reader.last_told == NEVER:
                         yield NOTHING
                         reader.last_told = now()
-                    piece = await self._read(key, reader.cursor, message_ids, known)
+                    piece = await self._read(key, reader, known)
                 reader.cursor, look = piece.upto, False
                 if piece.frames:
                     yield piece
@@ -95,45 +101,100 @@ class Following:
         except SessionGone as gone:
             raise SessionNotFound(key.session_id) from gone
 
-    async def _read(self, key: Key, cursor: int, message_ids: frozenset[str] | None, known: int) -> Piece:
+    async def _read(self, key: Key, reader: "_Reader", known: int) -> Piece:
         # A store may answer without ever waiting, and a reader that is far behind must not hold up the others.
         await asyncio.sleep(0)
-        events = await self._store.events(key, after=cursor, message_ids=message_ids, max_bytes=PIECE)
+        asked = reader.message_ids
+        events = await self._store.events(key, after=reader.cursor, message_ids=asked, max_bytes=PIECE)
+        if self._polls and (not events or time.monotonic() >= reader.looked_at + TRUSTED):
+            # Behind the read: what was read is of the session that is there now, or of one that it takes the place of.
+            await self._last_seq(key, reader)
         if not events:
             # Everything that was known before the read is known to be of no concern.
-            return Piece([], max(cursor, known))
-        return piece_of([Frame.of(event) for event in events], message_ids)
+            return Piece([], max(reader.cursor, known))
+        return piece_of([Frame.of(event) for event in events], asked)
 
-    async def _last_seq(self, key: Key) -> int:
-        header = await self._store.header(key)
+    async def _begin(self, key: Key, reader: "_Reader") -> Tail:
+        """Learns which session the reader follows, and gives it another tail where it has that of one that had this id before."""
+        tail, known = reader.tail, reader.tail.last
+        try:
+            header = await self._store.header(key)
+        except StoreUnavailable:
+            return tail  # the first look that is answered will tell
         if header is None:
             raise _gone(key)
+        reader.learn(header)
+        if not tail.is_of(header, known):
+            self._tails.end(key, tail)
+        if tail.deleted:
+            self._tails.let_go(key, tail)
+            reader.tail = self._tails.hold(key)
+        return reader.tail
+
+    async def _looked(self, key: Key, reader: "_Reader", known: int, piece: Piece | None, *, look: bool) -> int:
+        """The seq of the newest event that is known, after a look where one is due: also before a reader that was ahead of what was
+        committed is given what comes then."""
+        if look:
+            return max(known, await self._last_seq(key, reader))
+        if piece is not None and reader.cursor > known:
+            reader.doubtful = True
+        elif piece is not None and piece.frames and reader.doubtful:
+            await self._last_seq(key, reader)
+        return known
+
+    async def _last_seq(self, key: Key, reader: "_Reader") -> int:
+        """Looks at the session. Raises SessionGone also where another has its id: the wakes that told so were lost."""
+        tail, known = reader.tail, reader.tail.last
+        header = await self._store.header(key)
+        if header is not None and not tail.is_of(header, known):
+            self._tails.end(key, tail)
+        if header is None or not reader.is_of(header):
+            raise _gone(key)
+        reader.learn(header)
         return header.session.last_seq
 
 
 class _Reader:
     """Where a reader is. It needs no turn of its own for what can be dealt with as it is committed."""
 
-    __slots__ = ("_message_ids", "_tail", "_take", "cursor", "last_told")
+    __slots__ = ("_doubts", "_made_at", "_take", "cursor", "doubtful", "last_told", "looked_at", "message_ids", "tail")
 
-    def __init__(self, tail: Tail, cursor: int, message_ids: frozenset[str] | None, take: Take) -> None:
+    def __init__(
+        self, tail: Tail, cursor: int, message_ids: frozenset[str] | None, take: Take, *, doubts: bool
+    ) -> None:
+        self._doubts = doubts
         self.cursor = cursor
         self.last_told = NEVER
         """When it was last given anything."""
-        self._tail = tail
-        self._message_ids = message_ids
+        self.doubtful = False
+        """Whether something was committed behind which it is already: a wake that came late, or the log of another session."""
+        self.looked_at = NEVER
+        """When it was last seen that the session is still the same."""
+        self.tail = tail
+        self.message_ids = message_ids
         self._take = take
+        self._made_at: str | None = None
+
+    def learn(self, header: Header) -> None:
+        self._made_at, self.looked_at = header.session.created_at, time.monotonic()
+        self.doubtful = False
+
+    def is_of(self, header: Header) -> bool:
+        """Whether the reader began with this session, as far as that is known, and not with one that had its id before."""
+        return self._made_at in (None, header.session.created_at) and self.cursor <= header.session.last_seq
 
     def pushed(self) -> bool:
         """Deals with what was just pushed. False where that needs the reader's own turn."""
-        tail = self._tail
-        while not tail.deleted and (piece := tail.after(self.cursor, self._message_ids)) is not None:
+        tail = self.tail
+        while not tail.deleted and (piece := tail.after(self.cursor, self.message_ids)) is not None:
             if piece.frames:
-                if not self._take(piece):
+                if self.doubtful or not self._take(piece):
                     return False
                 self.last_told = tail.moved_at
             self.cursor = piece.upto
             if piece.upto >= tail.last:
+                if piece.upto > tail.last:
+                    self.doubtful = self._doubts
                 return True
         return False
 

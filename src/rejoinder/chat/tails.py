@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from rejoinder.abc import Wake
-from rejoinder.entities import Key
+from rejoinder.entities import Header, Key
 from rejoinder.events import FACTS, Event, frame
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class Tail:
         "deleted",
         "holders",
         "last",
+        "made_at",
         "moved_at",
         "moves",
     )
@@ -90,6 +91,8 @@ class Tail:
         self.moved_at = 0.0
         self.last = 0
         """The seq of the newest event known here, 0 where none is."""
+        self.made_at: str | None = None
+        """The `created_at` of the session that this is of, where somebody has looked."""
         self._base: int | None = None
         self._frames: deque[Frame] | None = None
         self._size = 0
@@ -117,6 +120,17 @@ class Tail:
             found.append(held)
         found.reverse()
         return piece_of(found, message_ids)
+
+    def is_of(self, header: Header, known: int) -> bool:
+        """Whether this is of the session with this header, and not of one that was deleted and whose id was given again.
+
+        `known` is what `last` was before the header was read.
+        """
+        made_at = header.session.created_at
+        if self.made_at not in (None, made_at) or header.session.last_seq < known:
+            return False
+        self.made_at = made_at
+        return True
 
     def push(self, wake: Wake) -> None:
         if wake.events:
@@ -208,6 +222,11 @@ class Tails:
                 if wake.deleted:
                     # A session that is made again under this id is another one: its readers get a tail of their own.
                     del self._tails[wake.key]
+
+    def end(self, key: Key, tail: Tail) -> None:
+        """The session of this tail is no more, and nobody told so."""
+        if self._tails.get(key) is tail:
+            self.push([Wake(key, deleted=True)])
 
     def hold(self, key: Key) -> Tail:
         """The tail of a session, which is kept until it is let go as often as it was held."""
