@@ -1,20 +1,16 @@
 """A deletion of which the store does not say what became of it: readers are told as soon as that is known."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from rejoinder.api import app
+from chat_service import chat_over
 from rejoinder.chat import sessions
 from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
 from rejoinder.entities import Key
 from rejoinder.errors import SessionGone, SessionNotFound, StoreUnavailable
-from rejoinder.settings import Settings
-from rejoinder.signals.local import LocalSignals
 from rejoinder.stores.memory import MemoryStore
 
 
@@ -37,16 +33,6 @@ class Doubtful(MemoryStore):
         await super().ping()
 
 
-@asynccontextmanager
-async def serving(store: MemoryStore) -> AsyncIterator[Chat]:
-    settings = Settings(store="memory:", model="scripted:echo", title_model="off", _env_file=None)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(store)
-        signals = await stack.enter_async_context(LocalSignals())
-        models = await app._open_models(stack, settings)
-        yield await stack.enter_async_context(Chat(store, signals, models, app._rules(settings)))
-
-
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "LOOK", 0.01)
@@ -58,7 +44,7 @@ async def follow(chat: Chat, key: Key) -> None:
 
 
 async def test_readers_learn_of_a_deletion_whose_answer_was_lost() -> None:
-    async with serving(Doubtful()) as chat:
+    async with chat_over(Doubtful()) as chat:
         key = Key("ann", new_session_id())
         await chat.sessions.create(key, NewSession())
         reading = asyncio.create_task(follow(chat, key))
@@ -74,7 +60,7 @@ async def test_readers_learn_of_a_deletion_whose_answer_was_lost() -> None:
 async def test_readers_of_a_session_that_was_not_deleted_after_all_read_on() -> None:
     store = Doubtful()
     store.deletes = False
-    async with serving(store) as chat:
+    async with chat_over(store) as chat:
         key = Key("ann", new_session_id())
         await chat.sessions.create(key, NewSession())
         reading = asyncio.create_task(follow(chat, key))
@@ -88,7 +74,7 @@ async def test_readers_of_a_session_that_was_not_deleted_after_all_read_on() -> 
 
 
 async def test_a_service_that_ends_does_not_wait_for_what_a_store_that_is_away_would_say() -> None:
-    async with serving(store := Doubtful()) as chat:
+    async with chat_over(store := Doubtful()) as chat:
         key = Key("ann", new_session_id())
         await chat.sessions.create(key, NewSession())
         with pytest.raises(StoreUnavailable):

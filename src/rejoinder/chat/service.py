@@ -130,8 +130,8 @@ class Chat:
 
     async def stop(self, key: Key, message_id: str) -> Message:
         """Ends a reply and returns it once it has ended. Raises what `Stopping.stop` raises, and StoreUnavailable."""
-        ordered = await self.settled(self.stopping.order(key, message_id))
-        return await self.stopping.ended(key, message_id, ordered)
+        after = await self.settled(self.stopping.order(key, message_id))
+        return await self.stopping.ended(key, message_id, after)
 
     async def settled(self, work: Coroutine[Any, Any, T], more: float = 0) -> T:
         """Does a change to its end, also when the request that asked for it goes away or its patience is over.

@@ -32,21 +32,28 @@ class Stopping:
         """
         return await self.ended(key, message_id, await self.order(key, message_id))
 
-    async def order(self, key: Key, message_id: str) -> Header:
-        """Asks for the end of a reply, durably; one that is still queued it ends. Returns the header before that.
-
-        Raises SessionNotFound.
+    async def order(self, key: Key, message_id: str) -> int | None:
+        """Asks for the end of a reply, durably; one that is still queued it ends. Returns the seq behind which its end is to come,
+        None where it has ended. Raises SessionNotFound.
         """
         header = await self._decisions.header(key)
         reply = header.open_reply(message_id)
         if reply is not None and reply.status is Status.QUEUED:
             await self._end_queued(key, message_id)
-        return await self._ask_for_the_end(key, message_id)
+        after = await self._ask_for_the_end(key, message_id)
+        if after is None:
+            # It has ended, or somebody else has asked for it: the store says, and behind which seq its end then is.
+            header = await self._decisions.header(key)
+            after = header.session.last_seq if header.open_reply(message_id) is not None else None
+        return after
 
-    async def ended(self, key: Key, message_id: str, ordered: Header) -> Message:
-        """The reply once it has ended, as it was `ordered`. Raises SessionNotFound, MessageNotFound and NotAReply."""
-        if ordered.open_reply(message_id) is not None:
-            await self._following.ended(key, message_id, after=ordered.session.last_seq)
+    async def ended(self, key: Key, message_id: str, after: int | None) -> Message:
+        """The reply once it has ended, which it does behind the seq `after`, as `order` has it.
+
+        Raises SessionNotFound, MessageNotFound and NotAReply.
+        """
+        if after is not None:
+            await self._following.ended(key, message_id, after)
         message = await self._history.message(key, message_id)
         if message.role != "assistant":
             raise NotAReply(message_id)
@@ -64,17 +71,17 @@ class Stopping:
 
         await self._endings.end(key, message_id, plan)
 
-    async def _ask_for_the_end(self, key: Key, message_id: str) -> Header:
-        """Appends the order to stop, where it is not there yet, and returns the header before it."""
+    async def _ask_for_the_end(self, key: Key, message_id: str) -> int | None:
+        """Appends the order to stop, where it is not there yet, and then returns its seq."""
 
-        async def plan(header: Header) -> Decision[Header]:
+        async def plan(header: Header) -> Decision[None]:
             reply = header.open_reply(message_id)
             if reply is None or reply.stopping:
-                return Decision(header)
+                return Decision(None)
             open_replies = tuple(
                 structs.replace(other, stopping=True) if other.id == message_id else other for other in header.open
             )
             said = draft(MessageStopping(message_id=message_id))
-            return Decision(header, change(key, header, header.session, (said,), open_replies=open_replies))
+            return Decision(None, change(key, header, header.session, (said,), open_replies=open_replies))
 
-        return (await self._decisions.decide(key, plan)).outcome
+        return (await self._decisions.decide(key, plan)).first or None

@@ -1,0 +1,46 @@
+"""What a stop reads of the store: nothing of what the reply has said so far, however long it is."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from chat_service import chat_over
+from rejoinder.chat.asked import Send
+from rejoinder.chat.ids import new_session_id
+from rejoinder.chat.sessions import NewSession
+from rejoinder.entities import Key, Status
+from rejoinder.events import Event
+from rejoinder.stores.memory import MemoryStore
+
+
+class Read(MemoryStore):
+    """Tells behind which seqs it was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.behind: list[int] = []
+
+    async def events(self, key: Key, *, after: int, **asked: Any) -> list[Event]:
+        self.behind.append(after)
+        return await super().events(key, after=after, **asked)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+async def test_a_stop_reads_on_from_where_the_reply_is(together: int) -> None:
+    store = Read()
+    async with chat_over(store) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        turn = await chat.send(key, None, Send(content="/script tokens=10000 pace=0.001\n"))
+        last_seq = 0
+        while last_seq < 20:
+            await asyncio.sleep(0.02)
+            header = await store.header(key)
+            assert header is not None
+            last_seq = header.session.last_seq
+        store.behind.clear()
+        ended = await asyncio.gather(*(chat.stopping.stop(key, turn.reply.id) for _ in range(together)))
+        assert {message.status for message in ended} == {Status.STOPPED}
+        assert len({message.content for message in ended}) == 1
+        assert all(after >= last_seq for after in store.behind)
