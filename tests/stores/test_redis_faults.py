@@ -15,9 +15,9 @@ from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, 
 from redis_server import RedisServer, free_port, redis_server
 from rejoinder.abc import Append, Appended, AppendResult, EndedRow, Store, Text
 from rejoinder.entities import Key
-from rejoinder.errors import LeaseLost, StoreUnavailable
+from rejoinder.errors import LeaseLost, StoreUnavailable, TooLarge
 from rejoinder.redis_link import RedisUrl
-from rejoinder.stores import open_store
+from rejoinder.stores import open_store, redis_batch, staging
 from tcp_proxy import tcp_proxy
 
 numbers = itertools.count(1)
@@ -384,3 +384,19 @@ def until_whole(shard: RedisServer) -> None:
     while "cluster_state:ok" not in str(shard.ask("CLUSTER", "INFO")).replace("': '", ":"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+async def test_what_is_too_large_for_one_command_is_told_before_anything_is_done(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "GREAT", 1_000)
+    monkeypatch.setattr(redis_batch, "MOST_BYTES", 10_000)
+    async with open_store(url) as store:
+        pen = await Pen.of(store)
+        fitting = create(KEY, said("x" * 9_000))
+        assert await store.stage(pen.lease, fitting) == fitting
+        with pytest.raises(TooLarge) as told:
+            await store.stage(pen.lease, create(OTHER, said("x" * 9_000), said("x" * 2_000)))
+        assert told.value.code == "payload_too_large"
+        await pen.made(fitting)
+        assert await store.header(OTHER) is None

@@ -19,6 +19,7 @@ from rejoinder.errors import (
     NotFound,
     RejoinderError,
     SessionGone,
+    TooLarge,
     Unavailable,
 )
 
@@ -29,6 +30,7 @@ STATUS: dict[type[RejoinderError], int] = {
     NotFound: 404,
     SessionGone: 404,
     Conflict: 409,
+    TooLarge: 413,
     Invalid: 422,
     Unavailable: 503,
     LeaseLost: 503,

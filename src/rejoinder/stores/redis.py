@@ -20,6 +20,7 @@ from rejoinder.stores.batch import lost
 from rejoinder.stores.redis_client import RedisClient
 from rejoinder.stores.redis_names import BEHIND, digits, name_of, pack, unpack
 from rejoinder.stores.redis_opening import open_redis
+from rejoinder.stores.staging import is_great
 
 T = TypeVar("T")
 
@@ -82,6 +83,11 @@ class RedisStore(Store):
     async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
         answer = await self._client.write("append", *batches.arguments(lease, number, appends))
         return batches.results(answer, lease, number)
+
+    async def stage(self, lease: Lease, append: Append) -> Append:
+        if is_great(append):
+            batches.check(append)
+        return append
 
     async def delete(self, key: Key, version: int) -> bool:
         return bool(await self._client.write("delete", pack(key.owner), pack(key.session_id), version))

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, NewRow, Refused
-from rejoinder.errors import StoreUnavailable
+from rejoinder.errors import StoreUnavailable, TooLarge
 from rejoinder.stores.batch import check_number, lost
 from rejoinder.stores.redis_names import digits, pack
 
@@ -25,13 +25,20 @@ _encode = msgspec.json.Encoder().encode
 
 
 def arguments(lease: Lease, number: int, appends: Sequence[Append]) -> list[Argument]:
-    """Raises ValueError for a batch that Redis would not take as one command."""
+    """Raises TooLarge for a batch that Redis would not take as one command."""
     found: list[Argument] = [lease.epoch, lease.worker, number, len(appends)]
     for append in appends:
         _add_append(found, append)
     if len(found) > MOST_ARGUMENTS or sum(len(part) for part in found if not isinstance(part, int)) > MOST_BYTES:
-        raise ValueError("This batch is too large for one command of Redis.")
+        raise TooLarge(
+            f"A store in Redis takes {MOST_BYTES} bytes at once, the words that are searched counted as well, and this is more."
+        )
     return found
+
+
+def check(append: Append) -> None:
+    """Raises TooLarge for an append that Redis would not take by itself."""
+    arguments(Lease("", 0), 0, [append])
 
 
 def _add_append(found: list[Argument], append: Append) -> None:
