@@ -162,6 +162,26 @@ async def test_more_news_than_a_look_reads_is_a_snapshot() -> None:
         await reader.until(lambda kind, data: kind == "message.ended" and data["message"]["id"] == mid)
 
 
+async def test_however_many_change_what_wakes_tell_is_told_once_and_without_another_snapshot() -> None:
+    async with serving(lambda wake: [wake]) as chat, reading(chat) as reader:
+        keys = [new_key() for _ in range(polled_feeds.PAGE + 20)]
+        for key in keys:
+            await chat.sessions.create(key, NewSession())
+        for title in ("one", "two"):
+            for key in keys:
+                await chat.sessions.update(key, SessionChange(title=title))
+            feed: Any = chat.overview._feeds["ann"]
+            for _ in range(2):  # the second has begun behind all of it
+                before = feed._looked_at
+                while feed._looked_at is before:  # noqa: ASYNC110  # nobody tells when a look is over
+                    await asyncio.sleep(0.002)
+        last = new_key()
+        await chat.sessions.create(last, NewSession())
+        await reader.until(lambda _, data: data.get("session_id") == last.session_id)
+        assert [kind for kind, _ in reader.told].count("snapshot") == 1
+        assert all(reader.of(key) == ["session.created", "session.updated", "session.updated"] for key in keys)
+
+
 class SlowAnswer:
     """The first answer that the store gives a look to one of its questions: it is read, and comes when it may."""
 

@@ -1,7 +1,7 @@
 """Feeds where wakes can be lost, or come without their events: what a wake did not tell is looked up in the store.
 
-A look reads the headers of the sessions that are writing and of those that were active last. Their versions tell which of
-them have news (deltas change none), and of these alone the log is read on, behind what was told. What a look cannot
+A look reads the headers of the sessions that are writing and of those that were active last. Their versions (deltas change none) and
+seqs tell which of them have news that no wake brought, and of these alone the log is read on, behind what was told. What a look cannot
 make sure of breaks the feed off, and its readers begin anew.
 
 A look takes time, and wakes come meanwhile. Where one has told something of a session, what the look has read of it may be
@@ -56,6 +56,10 @@ class Place(Struct):
         session = header.session
         same = self.made_at in (None, session.created_at)
         return same and self.version <= header.version and self.seq <= session.last_seq
+
+    def has_all_of(self, header: Header) -> bool:
+        """Whether all was told of it: wakes tell of no version, but up to which seq they told."""
+        return self.version == header.version or self.seq >= header.session.last_seq
 
 
 class PolledFeed(Feed):
@@ -150,7 +154,7 @@ class PolledFeed(Feed):
 
     def _has_news(self, header: Header) -> bool:
         known = self._places.get(header.session.id)
-        return known is None or known.version != header.version
+        return known is None or not known.is_of(header) or not known.has_all_of(header)
 
     async def _catch_up(self, header: Header, tells: bool) -> None:
         session_id = header.session.id
