@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from typing import Self
 
 import pytest
+from msgspec import structs
 
 from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, TextChunk, Wake
+from rejoinder.chat import room
 from rejoinder.chat import writer as writers
 from rejoinder.chat.deltas import DeltaBuffer
+from rejoinder.chat.room import EACH, Room
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Header, Key, Session
-from rejoinder.events import SessionCreated, draft
+from rejoinder.errors import Overloaded, StoreUnavailable, TooLarge
+from rejoinder.events import Draft, SessionCreated, draft
 from rejoinder.fold import ReplyText
 from rejoinder.signals.local import LocalSignals
 from rejoinder.stores.memory import MemoryStore
@@ -190,6 +194,83 @@ async def test_who_rests_is_looked_at_at_each_beat_until_its_rest_is_over(monkey
         assert not words
         await scene.until(before + 3)
         assert scene.store.commits[before:] == [1, 1, 1], "what a look says is committed with its beat"
+
+
+class Away(Watched):
+    """A store that cannot be had for as long as that is said."""
+
+    away = False
+
+    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        if self.away:
+            raise StoreUnavailable("It is away.")
+        return await super().append(lease, number, appends)
+
+
+async def test_while_the_store_is_away_what_clients_ask_for_is_bounded_and_what_replies_write_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writers, "BACKOFF", (0.01,))
+    store = Away()
+    async with Scene(store) as scene:
+        scene.writer.room = Room(usual=3 * EACH, great=EACH)
+        buffer = await scene.begun()
+        store.away = True
+        asked = [await scene.writer.begin(creating(f"asked {number}")) for number in range(3)]
+        for _ in range(2):
+            with pytest.raises(Overloaded):
+                await scene.writer.append(creating("one more"))
+        # Text of a reply that is live, and its end.
+        scene.say(buffer, "more")
+        end = Append(key=Key("o", "s"), drafts=(Draft("message.ended", "msg", b"{}"),))
+        ending = await scene.writer.begin(end)
+        asked[0].cancel()  # who asked has gone; it is written all the same
+        with pytest.raises(Overloaded):
+            await scene.writer.append(creating("one more"))
+        store.away = False
+        async with asyncio.timeout(SOON):
+            await asyncio.gather(*asked[1:], ending)
+            assert [await store.header(Key("o", f"asked {number}")) is not None for number in range(3)] == [True] * 3
+            assert await store.header(Key("o", "one more")) is None
+            # There is room again, also behind what is refused.
+            for _ in range(9):
+                await scene.writer.append(creating("asked 1"))
+
+
+async def test_what_is_great_holds_up_nothing_but_what_is_great(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "BACKOFF", (0.01,))
+    monkeypatch.setattr(room, "IS_GREAT", 1 << 20)
+    store = Away()
+    async with Scene(store) as scene:
+        scene.writer.room = Room(usual=100 * EACH, great=1 << 20)
+        store.away = True
+        great = [
+            structs.replace(creating(name), drafts=(Draft("a", None, b"x" * (1 << 20)),)) for name in ("one", "other")
+        ]
+        first = await scene.writer.begin(great[0])
+        with pytest.raises(Overloaded):
+            await scene.writer.append(great[1])
+        usual = await scene.writer.begin(creating("usual"))
+        store.away = False
+        async with asyncio.timeout(SOON):
+            await asyncio.gather(first, usual)
+            await scene.writer.append(great[1])
+
+
+async def test_what_could_not_be_staged_leaves_its_place() -> None:
+    class Full(Watched):
+        async def stage(self, lease: Lease, append: Append) -> Append:
+            if append.key.session_id == "large":
+                raise TooLarge("It does not fit.")
+            return append
+
+    async with Scene(Full()) as scene:
+        scene.writer.room = Room(usual=EACH)
+        for _ in range(3):
+            with pytest.raises(TooLarge):
+                await scene.writer.append(creating("large"))
+        async with asyncio.timeout(SOON):
+            await scene.writer.append(creating("small"))
 
 
 async def test_what_a_look_raises_is_raised_where_it_is_waited_for_and_hurts_nobody_else(

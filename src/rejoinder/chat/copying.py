@@ -7,6 +7,7 @@ is there with other bytes is reported and left alone. Replies that the source wa
 import asyncio
 import contextlib
 import hashlib
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Literal, Self, TypeAlias
@@ -19,6 +20,7 @@ from rejoinder.chat.export_format import EndLine
 from rejoinder.chat.exporting import Exporting
 from rejoinder.chat.history import History
 from rejoinder.chat.importing import Imported, Importing, Reader
+from rejoinder.chat.room import Room
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Key
 from rejoinder.errors import AlreadyExists, LeaseLost, SessionGone, SessionNotFound, StoreUnavailable
@@ -70,6 +72,7 @@ class Copying:
     def __init__(self, source: Store, target: Store, signals: Signals) -> None:
         self._source, self._target = source, target
         self._writer = Writer(target, signals)
+        self._writer.room = Room(math.inf, math.inf)  # who copies waits, and asks for no more than `AT_ONCE`
         self._from = _exporting(Decisions(source, Writer(source, signals)))
         there = Decisions(target, self._writer)
         self._there = _exporting(there)

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
 from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.latest import Latest
+from rejoinder.chat.room import Place, Room
 from rejoinder.chat.texts import with_texts
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.events import Event
@@ -54,6 +55,7 @@ class Writer:
         self._lease: Lease | None = None
         self._number = 0
         self.latest = Latest()
+        self.room = Room()
         self._waiting: list[_Item] = []
         self._written: dict[DeltaBuffer, None] = {}
         self._wanted = asyncio.Event()
@@ -102,13 +104,19 @@ class Writer:
         """Commits an append, and what a search shall find of it, with the next batch. The result is there once that is done.
 
         `epoch` is that under which it was decided, else the present one. Raises LeaseLost where it is over, as the result
-        does: what was decided under one lease is never written under another. What is not `pressing` can wait for company.
+        does: what was decided under one lease is never written under another. And Overloaded where too much that clients asked for
+        waits already, StoreUnavailable and TooLarge where it could not be staged. What is not `pressing` can wait for company.
         """
-        told = await with_texts(append)
-        lease = self.lease
-        if append.expect == ABSENT:
-            told = await self._store.stage(lease, told)
-        item = _Item(told, lease.epoch if epoch is None else epoch)
+        place = self.room.take(append)
+        try:
+            told = await with_texts(append)
+            lease = self.lease
+            if append.expect == ABSENT:
+                told = await self._store.stage(lease, told)
+        except BaseException:
+            place.leave()
+            raise
+        item = _Placed(told, lease.epoch if epoch is None else epoch, place)
         self._waiting.append(item)
         self._want(pressing)
         return item.result()
@@ -303,6 +311,24 @@ class _Item:
             self._buffer.lost(fault)
         elif self._future is not None and not self._future.done():
             self._future.set_exception(fault)
+
+
+class _Placed(_Item):
+    """An append that leaves its place once it is known what became of it."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, append: Append, epoch: int, place: Place) -> None:
+        super().__init__(append, epoch)
+        self._place = place
+
+    def done(self, result: AppendResult) -> None:
+        self._place.leave()
+        super().done(result)
+
+    def fail(self, fault: Exception) -> None:
+        self._place.leave()
+        super().fail(fault)
 
 
 def _fail(items: Sequence[_Item], fault: Exception) -> None:
