@@ -295,6 +295,10 @@ async def test_a_batch_that_was_given_up_has_more_time_the_next_time(
         assert await pen.again(delta()) == [Appended(2)]
         with pytest.raises(StoreUnavailable):  # and others have what all have
             await pen.write(delta())
+        own.run(f"CREATE TRIGGER slow_end BEFORE DELETE ON {schema}.events EXECUTE FUNCTION {schema}.slowly()")
+        with pytest.raises(StoreUnavailable):
+            await store.delete(KEY, 1)
+        assert await store.delete(KEY, 1)
 
 
 async def test_the_time_of_a_lease_stands_still_while_a_long_batch_runs(own: Databases, url: str) -> None:

@@ -48,8 +48,8 @@ HEAVY, A_SECOND = 1 << 20, 1 << 20
 """Bytes from which a batch has more time than others, and how many have a second each: a slow server writes some ten times as much."""
 
 MOST_MORE = 600.0
-"""Seconds that a batch has at most, above what it should need. It has twice as many as before whenever it was given up, since what
-is slow for good reason would else be given up for ever."""
+"""Seconds that a batch or a deletion has at most, above what it should need. It has twice as many as before whenever it was given up,
+since what is slow for good reason would else be given up for ever."""
 
 DROPPED, DROPS = 2_000, 10
 """Rows of what was staged in vain that are dropped at once, and how often in a row: under a second, for which a renewal waits."""
@@ -65,6 +65,8 @@ class PostgresStore(Store):
         self._staging = asyncio.Lock()
         self._late = 0.0
         """Seconds that the batch under way has above what it should need, since it was given up."""
+        self._late_deletion = 0.0
+        """The same for the next deletion: nobody knows how large a session is."""
 
     @classmethod
     def from_url(cls, url: str, *, make: bool = True) -> Self:
@@ -131,8 +133,8 @@ class PostgresStore(Store):
                 told = getattr(away.__cause__, "sqlstate", None)
                 if told in (OVER, UNSTAGED):
                     raise ValueError(f"Batch {number} of epoch {lease.epoch} cannot be: {away.__cause__}.") from away
-                if told == TOO_LATE or (more and isinstance(away.__cause__, TimeoutError)):
-                    self._late = min(MOST_MORE, 2 * self._late + STATEMENT_SECONDS)
+                if was_given_up(away) or (more and isinstance(away.__cause__, TimeoutError)):
+                    self._late = more_than(self._late)
                 if told != MADE_JUST_NOW:
                     raise
             else:
@@ -161,7 +163,13 @@ class PostgresStore(Store):
         return structs.replace(append, staged=n)
 
     async def delete(self, key: Key, version: int) -> bool:
-        [(done,)] = await self._write("delete", *key, version)
+        try:
+            [(done,)] = await self._write("delete", *key, version, more=self._late_deletion)
+        except StoreUnavailable as away:
+            if was_given_up(away):
+                self._late_deletion = more_than(self._late_deletion)
+            raise
+        self._late_deletion = 0.0
         return bool(done)
 
     # compaction
@@ -272,6 +280,15 @@ def _rows(records: Iterable[Any]) -> list[Row]:
 
 def _number(asked: int) -> int:
     return max(-LAST, min(asked, LAST))
+
+
+def was_given_up(away: StoreUnavailable) -> bool:
+    """Whether the server let a statement run, and ended it when its time was over."""
+    return getattr(away.__cause__, "sqlstate", None) == TOO_LATE
+
+
+def more_than(late: float) -> float:
+    return min(MOST_MORE, 2 * late + STATEMENT_SECONDS)
 
 
 def _reads() -> Mapping[str, str]:
