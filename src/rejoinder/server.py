@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rejoinder.api.app import create_app
+from rejoinder.api.request_heads import BoundedHeads
 from rejoinder.errors import RejoinderError
 from rejoinder.settings import Settings
 
@@ -42,6 +43,7 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         interface="asgi3",
+        http=BoundedHeads,
         lifespan="on",
         ws="none",
         proxy_headers=False,  # nobody asks who the client is, or by which scheme it came

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from rejoinder.api.app import create_app
+from rejoinder.api.request_heads import BoundedHeads
 from rejoinder.settings import Settings
 from wire import Api
 
@@ -51,7 +52,7 @@ def serving(*, http: Literal["httptools", "h11"] = "httptools", **settings: Any)
     }
     config = uvicorn.Config(
         create_app(Settings(**chosen)),
-        http=http,
+        http=BoundedHeads if http == "httptools" else http,
         lifespan="on",
         ws="none",
         log_config=None,
