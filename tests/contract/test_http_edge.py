@@ -147,6 +147,35 @@ def test_an_origin_is_known_as_browsers_send_it(start_server: StartServer, confi
     assert cors_of(api.post("/sessions", json={}, headers={"origin": sent}))["access-control-allow-origin"] == sent
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_page_of_another_origin_cannot_even_have_the_service_look(api: Api, sid: str, site: str) -> None:
+    """A browser tells no origin where a page does not want to see the answer; how long it took, it sees all the same."""
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}
+    for path in (
+        "/search?q=word",
+        "/sessions?q=word",
+        f"/sessions/{sid}/messages",
+        f"/sessions/{sid}/events",
+        "/events",
+    ):
+        for more in ({}, {"origin": "https://evil.example"}, {"sec-fetch-mode": "navigate"}):
+            answer = api.get(path, headers=headers | more)
+            check_problem(answer, 403, "foreign_origin")
+            assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    for path in ("//", "//docs", "//openapi.json", "//healthz", "//readyz", "//page/main.js"):
+        assert api.get(path, headers=headers | {"sec-fetch-mode": "navigate"}).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_service_s_own_page_and_a_person_at_the_address_bar_may_look(api: Api, site: str) -> None:
+    assert api.get("/search?q=word", headers={"sec-fetch-site": site}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["//", "//docs", "//openapi.json", "//page/main.js", "/sessions", "/nothing"])
+def test_no_answer_may_be_taken_into_a_page_of_another_origin(api: Api, path: str) -> None:
+    assert api.get(path).headers["cross-origin-resource-policy"] == "same-origin"
+
+
 def test_the_service_s_own_page_may_do_everything(api: Api) -> None:
     own = f"http://{urlsplit(api.url).netloc}"
     answer = api.post("/sessions", json={}, headers={"origin": own})
@@ -200,6 +229,12 @@ def test_problems_too_may_be_read_by_a_configured_origin(friendly: Api) -> None:
     ):
         assert answer.status_code >= 400
         assert cors_of(answer)["access-control-allow-origin"] == FRIEND
+
+
+def test_a_configured_origin_is_known_as_its_browser_tells_it(friendly: Api) -> None:
+    for site in ("cross-site", "same-site"):
+        assert friendly.get("/search?q=word", headers={"origin": FRIEND, "sec-fetch-site": site}).status_code == 200
+        check_problem(friendly.get("/search?q=word", headers={"sec-fetch-site": site}), 403, "foreign_origin")
 
 
 def test_a_preflight_names_exactly_what_is_allowed(friendly: Api) -> None:

@@ -21,6 +21,7 @@ STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-store, no-transform",
     "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
 }
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code"}

@@ -1,7 +1,8 @@
 """The edge: which hosts the service answers to, and which sites' pages may use it. Plain ASGI, before any routing.
 
 A page of another site can make a browser send requests to a service on its user's machine. So the Host must be known
-(against DNS rebinding), and what changes state must come from the service's own origin or a configured one.
+(against DNS rebinding), and what changes state must come from the service's own origin or a configured one. So must what reads:
+the page could not see the answer, but how long it takes tells whether a word stands in somebody's chats.
 """
 
 from collections.abc import Iterable
@@ -18,6 +19,11 @@ OPEN_PATHS = ("/healthz", "/readyz")
 """Asked by load balancers under whatever address they know."""
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+API = "/v1/"
+
+OTHERS = ("cross-site", "same-site")
+"""What browsers say in `Sec-Fetch-Site` of a request that a page of another origin makes, with an Origin or without."""
 
 ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
 EXPOSED_HEADERS = "Location, Content-Location, Preference-Applied, Retry-After"
@@ -44,19 +50,21 @@ class Edge:
             said = f"This service is not known under the host name {quoted(host)}. {remedy}"
             answer: Response | None = problem(403, "unknown_host", said)
         else:
-            answer = self._refusal_or_preflight(scope["method"], headers, origin, allowed)
+            answer = self._refusal_or_preflight(scope, headers, origin, allowed)
         if allowed:
             send = _with_cors(send, headers["origin"])
         await (answer or self._app)(scope, receive, send)
 
-    def _refusal_or_preflight(self, method: str, headers: Headers, origin: str, allowed: bool) -> Response | None:
-        if not origin or _is_own(origin, headers):
+    def _refusal_or_preflight(self, scope: Scope, headers: Headers, origin: str, allowed: bool) -> Response | None:
+        if origin and _is_own(origin, headers):
             return None
-        preflight = method == "OPTIONS" and "access-control-request-method" in headers
-        if not allowed and (preflight or method not in SAFE_METHODS):
+        preflight = bool(origin) and scope["method"] == "OPTIONS" and "access-control-request-method" in headers
+        changes = bool(origin) and scope["method"] not in SAFE_METHODS
+        reads = headers.get("sec-fetch-site") in OTHERS and scope["path"].startswith(API)
+        if not allowed and (preflight or changes or reads):
+            which = f"the origin {quoted(origin)}" if origin else "another origin"
             remedy = "REJOINDER_ORIGINS names those whose pages may."
-            said = f"Pages of the origin {quoted(origin)} may not use this service. {remedy}"
-            return problem(403, "foreign_origin", said)
+            return problem(403, "foreign_origin", f"Pages of {which} may not use this service. {remedy}")
         if not preflight:
             return None
         return Response(

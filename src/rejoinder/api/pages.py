@@ -9,6 +9,8 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from rejoinder.api.problems import NOBODY_ELSE_S
+
 FOLDER = Path(__file__).parent.parent / "page"
 
 POLICY = (
@@ -22,7 +24,7 @@ REFERENCE_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-
 
 HEADERS = {
     "cache-control": "no-cache",
-    "x-content-type-options": "nosniff",
+    **NOBODY_ELSE_S,
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
 }

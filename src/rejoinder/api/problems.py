@@ -25,6 +25,9 @@ from rejoinder.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 
+NOBODY_ELSE_S = {"x-content-type-options": "nosniff", "cross-origin-resource-policy": "same-origin"}
+"""Of every answer: it is what it says, and no page of another origin may take it in without asking (see `edge.py`)."""
+
 STATUS: dict[type[RejoinderError], int] = {
     InvalidCursor: 400,
     NotFound: 404,
@@ -72,7 +75,7 @@ def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | No
         "code": code,
         **members,
     }
-    sent = {"cache-control": "no-store", "x-content-type-options": "nosniff", **(headers or {})}
+    sent = {"cache-control": "no-store", **NOBODY_ELSE_S, **(headers or {})}
     return Response(msgspec.json.encode(document), status, sent, media_type=MEDIA_TYPE)
 
 

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from rejoinder.api.problems import NOBODY_ELSE_S
 from rejoinder.chat.asked_prompts import AskedPrompts
 from rejoinder.chat.history import Page
 from rejoinder.chat.search import SearchAnswer
@@ -58,7 +59,7 @@ class JsonResponse(Response):
         return msgspec.json.encode(content)
 
 
-NO_STORE = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+NO_STORE = {"cache-control": "no-store", **NOBODY_ELSE_S}
 
 
 def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> JsonResponse:

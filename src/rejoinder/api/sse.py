@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from rejoinder.api import connection
+from rejoinder.api.problems import NOBODY_ELSE_S
 from rejoinder.chat.following import Take
 from rejoinder.chat.tails import Piece
 from rejoinder.errors import Overloaded, SessionGone, StoreUnavailable
@@ -24,7 +25,7 @@ HEADERS: dict[str, str] = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-store, no-transform",
     "x-accel-buffering": "no",
-    "x-content-type-options": "nosniff",
+    **NOBODY_ELSE_S,
 }
 
 
