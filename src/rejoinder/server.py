@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 from collections.abc import Awaitable
 from ipaddress import ip_address
 
@@ -17,6 +18,10 @@ from rejoinder.errors import RejoinderError
 from rejoinder.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+FILES = 256
+"""Files that may be open beside those of streams: the store's, what listens, requests. An upstream's of a live reply is one of these."""
 
 NEW_OBJECTS = 20_000
 """From one look for cycles to the next: some MB at most that wait for it."""
@@ -34,6 +39,8 @@ def serve(settings: Settings) -> None:
             settings.host or "every address",
             ", ".join(settings.known_hosts()),
         )
+
+    open_many_files(settings.max_streams)
     app = _PlainStart(create_app(settings))
     config = uvicorn.Config(
         app,
@@ -64,6 +71,34 @@ class CannotListen(RejoinderError):
     """The address cannot be had."""
 
     code = "cannot_listen"
+
+
+def open_many_files(streams: int) -> None:
+    """Lets this process open as many files as it may, since each stream is one. Says so where that is too few for so many streams."""
+    if sys.platform == "win32":
+        return  # where only memory bounds them
+    import resource
+
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in (most, streams + FILES):  # macOS takes no boundless number
+        if _fits(allowed, wanted):
+            continue
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        except (OSError, ValueError):
+            continue
+        allowed = wanted
+    if not _fits(allowed, streams + FILES):
+        log.warning(
+            "only %d files may be open here: that is room for some %d streams, and REJOINDER_MAX_STREAMS is %d; raise the limit "
+            "(`ulimit -Hn`, `LimitNOFILE`, `--ulimit nofile`) or lower the setting",
+            *(allowed, max(0, allowed - FILES), streams),
+        )
+
+
+def _fits(allowed: int, wanted: int) -> bool:
+    """Whether a limit is as high as another. No limit is -1 or, elsewhere, a great number."""
+    return allowed == wanted or allowed < 0 or 0 <= wanted < allowed
 
 
 class _PlainStart:

@@ -1,12 +1,16 @@
 """A SQLite store when things break: nothing acknowledged is lost, nothing is half done, and it recovers by itself."""
 
 import asyncio
+import contextlib
+import os
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from rejoinder.errors import StoreUnavailable
 from rejoinder.stores import open_store, sqlite_threads
 from rejoinder.stores import sqlite_growth as growth
 from rejoinder.stores.sqlite_threads import SqliteThreads
+from rejoinder.stores.threads import READERS
 from sqlite_children import KEYS
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
@@ -225,3 +230,37 @@ async def test_a_deletion_that_is_committed_is_done_whatever_becomes_of_what_it_
 
 def on_disk(path: Path) -> bytes:
     return path.read_bytes() + path.with_name(path.name + "-wal").read_bytes()
+
+
+# --- no further file -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_further_file() -> Iterator[None]:
+    """As where all files that a process may open are connections of its clients."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    taken.append(os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 64, before[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_a_store_that_is_open_needs_no_further_file(path: Path) -> None:
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        await pen.made(create())
+        with no_further_file():
+            with pytest.raises(OSError, match="open files"):
+                path.open("rb")
+            assert await store.header(KEY) is not None
+            for _ in range(2 * READERS):
+                assert len(await store.sessions(KEY.owner, after=None, limit=10)) == 1
+            await pen.made(delta())

@@ -67,8 +67,16 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that can neither write nor move the write-ahead log."""
-    return _connect(path, "ro")
+    """A connection that can neither write nor move the write-ahead log, and that needs no further file from now on."""
+    statements("sqlite", "read")  # are in a file as well
+    connection = _connect(path, "ro")
+    try:
+        # SQLite opens the log at the first read.
+        connection.execute("PRAGMA schema_version").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
