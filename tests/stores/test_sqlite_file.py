@@ -26,7 +26,7 @@ from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.stores import open_store, sqlite
 from rejoinder.stores.sql import migrations, statements
 from rejoinder.stores.sqlite_batch import append_batch
-from rejoinder.stores.sqlite_search import GATHERED, Texts
+from rejoinder.stores.sqlite_search import GATHERED, LEARNT, Texts
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 
@@ -339,7 +339,7 @@ async def test_what_is_long_is_written_in_the_writers_thread(path: Path, monkeyp
         await pen.made(change(KEY, 1, said("x" * 2_000_000)))
         texts = tuple(Text(message_id=f"msg_{number}", words="word", at=NOON) for number in range(200))
         await pen.made(Append(key=KEY, drafts=(), texts=texts))
-        await store.ping()  # behind the index, which takes them in
+        await store.search("ann", ["word"], limit=1)  # for which the index takes them in
         await pen.made(delta())
     here = threading.get_ident()
     assert [thread == here for thread in wrote] == [True, False, False, False, True]
@@ -351,9 +351,9 @@ async def test_texts_that_are_many_go_to_the_index_in_the_writers_thread(
     """Where long ones hold nobody up."""
     learnt = list[int]()
 
-    def learn(self: Texts, connection: sqlite3.Connection, learn: Callable[..., None] = Texts.learn) -> None:
+    def learn(self: Texts, connection: sqlite3.Connection, learn: Callable[..., Any] = Texts.learn) -> Any:
         learnt.append(threading.get_ident())
-        learn(self, connection)
+        return learn(self, connection)
 
     monkeypatch.setattr(Texts, "learn", learn)
     async with at(path) as store:
@@ -368,6 +368,43 @@ async def test_texts_that_are_many_go_to_the_index_in_the_writers_thread(
         with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("SELECT count(*) FROM texts").fetchone() == (2 * GATHERED,)
             assert connection.execute("SELECT count(*) FROM new_texts").fetchone() == (0,)
+
+
+def waiting(path: Path) -> int:
+    """The texts that the index does not know yet."""
+    with closing(sqlite3.connect(path)) as connection:
+        [count] = connection.execute("SELECT count(*) FROM new_texts").fetchone()
+    return int(count)
+
+
+@pytest.mark.parametrize(("count", "words"), [(20 * GATHERED, "word"), (GATHERED, "long " * (LEARNT // 5))])
+async def test_others_write_while_the_index_takes_in_many_texts_or_long_ones(
+    path: Path, count: int, words: str
+) -> None:
+    texts = [Text(message_id=f"msg_{number}", words=f"{words} the{number}", at=NOON) for number in range(count)]
+    async with at(path) as store:
+        await (await Pen.of(store)).made(create(), Append(key=KEY, drafts=(), texts=tuple(texts)))
+        left = [count]
+        for _ in range(3):
+            await store.ping()
+            left.append(waiting(path))
+        assert left == sorted(left, reverse=True)
+        assert left[-1] > count // 2, "a ping waited for a few of them"
+        last = f"the{count - 1}"
+        assert [found.message_id for found in await store.search("ann", [last], limit=9)] == [f"msg_{count - 1}"]
+        assert waiting(path) == 0
+
+
+async def test_the_index_takes_in_all_that_are_many_without_being_asked(path: Path) -> None:
+    texts = [Text(message_id=f"msg_{number % 300}", words=f"the{number}", at=NOON) for number in range(600)]
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(), Append(key=KEY, drafts=(), texts=tuple(texts)))
+        for _ in range(600 // GATHERED + 1):
+            await store.ping()
+        assert waiting(path) < GATHERED
+        assert [found.message_id for found in await store.search("ann", ["the599"], limit=9)] == ["msg_299"]
+        assert not await store.search("ann", ["the0"], limit=9), "it was said anew"
 
 
 async def test_a_deletion_that_was_broken_off_is_finished_by_the_next_sweep(path: Path) -> None:

@@ -96,7 +96,7 @@ class SqliteStore(Store):
         results = await write(append_batch, self._places, lease, number, appends)
         if self._places.texts.are_many:
             # In the thread, since long ones take it long.
-            self._threads.write_behind(self._places.texts.learn)
+            self._threads.write_behind(self._learn_some)
         return results
 
     async def delete(self, key: Key, version: int) -> bool:
@@ -201,7 +201,14 @@ class SqliteStore(Store):
         """Brings to the index of words what it does not know yet. Where nothing can be written, what it knows is found."""
         if self._places.texts.wait:
             with contextlib.suppress(StoreUnavailable):
-                await self._threads.write(self._places.texts.learn)
+                until, last = await self._threads.write(self._places.texts.learn)
+                while until < last:  # what comes meanwhile need not be found
+                    until, _ = await self._threads.write(self._places.texts.learn)
+
+    def _learn_some(self, connection: sqlite3.Connection) -> bool:
+        """In the writer's thread. Returns whether there are many yet."""
+        self._places.texts.learn(connection)
+        return self._places.texts.are_many
 
     async def _few(
         self, count: int, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs

@@ -26,7 +26,10 @@ OWNERS = 10_000
 """Whose newest texts are remembered."""
 
 GATHERED = 64
-"""Texts that wait for the index, as a rule: then it takes in all."""
+"""Texts that wait for the index, as a rule: then it takes them in. No more at a time, and …"""
+
+LEARNT = 64 << 10
+"""… of no more characters, but for what the last text has beyond: 50 ms where all words are new, in which nobody else can write."""
 
 LEARNING = (
     "keep_last_texts",
@@ -80,12 +83,26 @@ class Texts:
         self._last += len(texts)
         self._gathered = gathered + len(texts)
 
-    def learn(self, connection: sqlite3.Connection) -> None:
-        """Puts what has gathered into the index, each text in the place of the one that its message or title had."""
-        if self._counted(connection):
-            for name in LEARNING:
-                connection.execute(_write()[name])
-            self._gathered = 0
+    def learn(self, connection: sqlite3.Connection) -> tuple[int, int]:
+        """Puts the first of what has gathered into the index, each text in the place of the one that its message or title had.
+
+        Returns the number through which all texts are there, and that of the last one.
+        """
+        gathered = self._counted(connection)
+        if not gathered:
+            return self._last, self._last
+        until = self._portion(connection)
+        done = {name: connection.execute(_write()[name], {"until": until}).rowcount for name in LEARNING}
+        self._gathered = gathered - done["keep_last_texts"] - done["drop_new_texts"]
+        return until if self._gathered else self._last, self._last
+
+    def _portion(self, connection: sqlite3.Connection) -> int:
+        until = size = 0
+        for n, length in connection.execute(_write()["next_texts"], {"limit": GATHERED}):
+            until = n
+            if (size := size + length) >= LEARNT:
+                break
+        return until
 
     def _counted(self, connection: sqlite3.Connection) -> int:
         if self._gathered is None:

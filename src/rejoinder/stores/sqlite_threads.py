@@ -6,6 +6,7 @@ another thread and back is done where it is asked for: a read of a few rows by t
 disk is waited for in the writer's thread, and checkpoints are its own.
 """
 
+import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class SqliteThreads:
         self._glancing: sqlite3.Connection | None = None
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self._threads = Threads("sqlite")
+        self._behind: asyncio.Future[bool] | None = None
         self._waits = BUSY
         """How long the writer's statements wait for locks of other programs, in seconds."""
 
@@ -80,15 +82,26 @@ class SqliteThreads:
             )
         return await (done or self.write(work, *args, **kwargs))
 
-    def write_behind(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Runs work in a transaction behind all that is written now. Nobody waits for it, and where it cannot be done it is left."""
+    def write_behind(self, work: Callable[[sqlite3.Connection], bool]) -> None:
+        """Runs work in a transaction behind all that is written now, and again behind what is to be written then while it returns True.
 
-        def do_or_leave() -> None:
+        Nobody waits for it, and where it cannot be done it is left. What is asked for while it is under way is left as well.
+        """
+
+        def do_or_leave() -> bool:
             with contextlib.suppress(StoreUnavailable):
-                self._transaction(work)
+                return self._transaction(work)
+            return False
 
-        with contextlib.suppress(StoreUnavailable):
-            self._threads.writing.do(do_or_leave)
+        def go_on(done: "asyncio.Future[bool]") -> None:
+            self._behind = None
+            if not done.cancelled() and done.result():
+                self.write_behind(work)
+
+        if self._behind is None:
+            with contextlib.suppress(StoreUnavailable):
+                self._behind = self._threads.writing.do(do_or_leave)
+                self._behind.add_done_callback(go_on)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs work that asks on one state of the store: of this moment, or a later one. Raises StoreUnavailable."""

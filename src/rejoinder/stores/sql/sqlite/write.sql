@@ -53,8 +53,12 @@ SELECT (SELECT count(*) FROM new_texts), max(ifnull((SELECT max(n) FROM texts), 
 -- name: add_text
 INSERT INTO new_texts (n, session, message_id, owner, at, words) VALUES (?, ?, ?, ?, ?, ?)
 
+-- name: next_texts
+SELECT n, length(words) FROM new_texts ORDER BY n LIMIT :limit
+
 -- name: keep_last_texts
-DELETE FROM new_texts WHERE n NOT IN (SELECT max(n) FROM new_texts GROUP BY session, message_id)
+DELETE FROM new_texts
+WHERE n <= :until AND n NOT IN (SELECT max(n) FROM new_texts WHERE n <= :until GROUP BY session, message_id)
 
 -- name: drop_replaced_words
 DELETE FROM word_index
@@ -62,6 +66,7 @@ WHERE rowid IN (
     SELECT texts.n
     FROM new_texts CROSS JOIN texts INDEXED BY texts_by_message
         ON texts.session = new_texts.session AND ifnull(texts.message_id, '') = ifnull(new_texts.message_id, '')
+    WHERE new_texts.n <= :until
 )
 
 -- name: drop_replaced_texts
@@ -70,17 +75,18 @@ WHERE n IN (
     SELECT texts.n
     FROM new_texts CROSS JOIN texts INDEXED BY texts_by_message
         ON texts.session = new_texts.session AND ifnull(texts.message_id, '') = ifnull(new_texts.message_id, '')
+    WHERE new_texts.n <= :until
 )
 
 -- name: learn_texts
 INSERT INTO texts (n, session, message_id, owner, at)
-SELECT n, session, message_id, owner, at FROM new_texts WHERE words <> '' ORDER BY n
+SELECT n, session, message_id, owner, at FROM new_texts WHERE n <= :until AND words <> '' ORDER BY n
 
 -- name: learn_words
-INSERT INTO word_index (rowid, words) SELECT n, words FROM new_texts WHERE words <> '' ORDER BY n
+INSERT INTO word_index (rowid, words) SELECT n, words FROM new_texts WHERE n <= :until AND words <> '' ORDER BY n
 
 -- name: drop_new_texts
-DELETE FROM new_texts
+DELETE FROM new_texts WHERE n <= :until
 
 -- name: drop_new_texts_of
 DELETE FROM new_texts WHERE session = :n
