@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from rejoinder.errors import StoreLocked
+from rejoinder.stores import modes
 
 if sys.platform == "win32":
     import msvcrt
@@ -25,6 +26,10 @@ else:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
+"""The pid is written to the file itself: not to one of somebody else's choice, where others may write in the folder."""
+
+
 class FileLock:
     """Taken with `acquire`, which never waits, and given back with `release`."""
 
@@ -34,7 +39,7 @@ class FileLock:
 
     def acquire(self) -> None:
         """Raises StoreLocked where another holds it, and OSError where it cannot be had at all."""
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | NO_LINK, modes.FILE)
         try:
             self._take(fd)
         except BaseException:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from msgspec import UNSET, structs
 
 from rejoinder.entities import Key
+from rejoinder.stores import modes
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_disk import fsync, read_at, read_lines, remove_file, sync_folder, write_at
 from rejoinder.stores.files_lines import EventLine, Line, read_line, write_line
@@ -46,8 +47,9 @@ class Compacted:
         self.committed = False
         self._path = state.sessions / name
         self._size = source.size
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, modes.FILE)
         try:
+            modes.take_over(self._fd, state.path(key))
             end = _copy(self._fd, source, state.path(key), types)
             self._log = read_log(self._fd, self._path, end)
         except BaseException:

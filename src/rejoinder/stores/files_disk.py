@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rejoinder.errors import Misconfigured, StoreUnavailable
+from rejoinder.stores import modes
 
 CHUNK = 64 << 10
 """Bytes of a first read; each further one of the same place is twice as long, up to 16 times."""
@@ -106,8 +107,9 @@ def sync_file(path: Path) -> bool:
 def replace_file(path: Path, data: bytes) -> None:
     """Writes a small file whole: it holds what it held, or this, also after a crash."""
     temporary = path.with_name(path.name + ".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, modes.FILE)
     try:
+        modes.take_over(fd, path)
         write_at(fd, data, 0)
         fsync(fd)
     finally:

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured
+from rejoinder.stores import modes
 from rejoinder.stores.files_catalogue import Catalogue, Entry
 from rejoinder.stores.files_disk import remove_file, replace_file, sync_folder
 from rejoinder.stores.files_index import IndexLine, add_to_index, index_line, read_index, replace_index
@@ -88,7 +89,7 @@ class FilesFolder:
             sync_folder(self.folder.parent)
         for path in (self.sessions, self._journal):
             if not path.is_dir():
-                os.mkdir(path)  # noqa: PTH102  # all calls of the disk are of `os`
+                os.mkdir(path, modes.FOLDER)  # noqa: PTH102  # all calls of the disk are of `os`
                 sync_folder(self.folder)
 
     def _epoch(self, catalogue: Catalogue) -> int:
@@ -164,7 +165,7 @@ def check_folder(folder: Path) -> None:
     if not folder.parent.is_dir():
         raise Misconfigured(f"There is no folder {folder.parent} for the store {folder.name}: make it first.")
     if not folder.exists():
-        os.mkdir(folder)  # noqa: PTH102
+        os.mkdir(folder, modes.FOLDER)  # noqa: PTH102
     elif not folder.is_dir():
         raise Misconfigured(f"{folder} is a file: name a folder.")
     elif not (folder / MARK).exists() and not {file.name for file in folder.iterdir()} <= _FIRST:

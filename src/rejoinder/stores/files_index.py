@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from rejoinder.entities import Key, OpenReply
+from rejoinder.stores import modes
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_disk import read_lines, write_at
 from rejoinder.stores.files_journal import framed, unframed
@@ -93,13 +94,15 @@ def add_to_index(path: Path, lines: Iterable[bytes]) -> None:
 
 def replace_index(path: Path, lines: Iterable[bytes]) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    _write(temporary, lines, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    _write(temporary, lines, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, instead=path)
     os.replace(temporary, path)  # noqa: PTH105  # all calls of the disk are of `os`
 
 
-def _write(path: Path, lines: Iterable[bytes], flags: int, begin: bytes = b"") -> None:
-    fd = os.open(path, flags, 0o644)
+def _write(path: Path, lines: Iterable[bytes], flags: int, begin: bytes = b"", instead: Path | None = None) -> None:
+    fd = os.open(path, flags, modes.FILE)
     try:
+        if instead is not None:
+            modes.take_over(fd, instead)
         at = os.fstat(fd).st_size
         gathered = [begin] if at else []
         for line in lines:

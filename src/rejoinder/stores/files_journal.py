@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
+from rejoinder.stores import modes
 from rejoinder.stores.files_disk import fsync, read_lines, remove_file, sync_folder, write_at
 
 Fsync: TypeAlias = Literal["always", "second", "never"]
@@ -130,7 +131,7 @@ class Journal:
         """Begins a new file."""
         last = journals(self._folder)
         path = self._folder / f"{int(last[-1].stem) + 1 if last else 1:012}.jsonl"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, modes.FILE)
         try:
             if self._policy != "never":
                 fsync(fd)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from rejoinder.stores import modes
 from rejoinder.stores.files_disk import remove_file, write_at
 from rejoinder.stores.files_journal import Remove, Step, Write, read_journal
 
@@ -71,10 +72,10 @@ def _open(path: str, step: Write) -> int:
     if step.at > 0:
         return os.open(path, os.O_RDWR)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT, modes.FILE)
     except FileNotFoundError:
-        os.mkdir(os.path.dirname(path))  # noqa: PTH102, PTH120  # all calls of the disk are of `os`
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        os.mkdir(os.path.dirname(path), modes.FOLDER)  # noqa: PTH102, PTH120  # all calls of the disk are of `os`
+        return os.open(path, os.O_RDWR | os.O_CREAT, modes.FILE)
 
 
 def _replace(path: Path, by: Path) -> None:

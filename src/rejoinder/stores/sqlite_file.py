@@ -4,12 +4,15 @@ What cannot be ours is refused before SQLite touches it, by the header that ever
 is ours is brought to the present schema in a transaction, and only then turned to write-ahead logging.
 """
 
+import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
+from rejoinder.stores import modes
 from rejoinder.stores.sql import migrations, statements
 
 APPLICATION_ID = 0x526A6E64
@@ -48,9 +51,16 @@ def check_file(path: Path) -> None:
         raise Misconfigured(f"{path} is the database of another application. It is left as it is; name another file.")
 
 
+def make_file(path: Path) -> None:
+    """Makes an empty file where none is. What SQLite keeps beside it gets the mode of this one."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, modes.FILE))
+
+
 def open_writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes: the schema is up to date, and every lease that was ever given is revoked."""
-    connection = _connect(path, "rwc")
+    make_file(path)
+    connection = _connect(path, "rw")
     try:
         connection.execute("PRAGMA synchronous = FULL")
         # Free pages as well: FAST would leave what was on them.
