@@ -56,7 +56,7 @@ def parse(url: str) -> Place:
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         raise Misconfigured(_wrong("it cannot be read")) from None
-    if parts.scheme not in SCHEMES or parts.fragment or not url.startswith(f"{parts.scheme}://"):
+    if parts.scheme not in SCHEMES or parts.fragment or "@" in parts.path or not url.startswith(f"{parts.scheme}://"):
         raise Misconfigured(_wrong("what is no letter, digit or one of -._~ in a user or a password is written as %XX"))
     if not database or "/" in database:
         raise Misconfigured(_wrong("it names no database"))

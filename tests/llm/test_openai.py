@@ -475,6 +475,22 @@ async def test_the_official_api_has_a_default(key: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "base_url",
+    [
+        "ftp://me:hunter2@host/v1",
+        "me:hunter2@host/v1",
+        "http://me:hunter2/x@host/v1",
+        "http://me:hunter2@[host",
+        "http://me:hunter2@host:99999/v1",
+    ],
+)
+def test_a_base_url_that_is_none_is_not_repeated_since_it_may_hold_a_password(base_url: str) -> None:
+    with pytest.raises(Misconfigured, match="OPENAI_BASE_URL") as told:
+        OpenAIProvider("k", base_url)
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(
     ("key", "base_url"),
     [("sk-„smart“", None), ("sk-1\nx", None), ("sk-1", "localhost:1/v1"), ("sk-1", "http://me:secret@localhost:1/v1")],
 )

@@ -144,11 +144,13 @@ def checked_base_url(base_url: str | None) -> str:
     """Raises Misconfigured. Without one it is the official API."""
     base_url = (base_url or OFFICIAL).strip()
     if not base_url.startswith(("http://", "https://")):
-        raise Misconfigured(f"OPENAI_BASE_URL must begin with http:// or https://, and is {base_url!r}.")
+        raise Misconfigured("OPENAI_BASE_URL must begin with http:// or https://.")
     try:
         place(base_url)
     except ValueError:
-        raise Misconfigured(f"OPENAI_BASE_URL is no address: {base_url!r}.") from None
+        raise Misconfigured(
+            "OPENAI_BASE_URL is no address (what is no letter, digit or one of -._~ in a user or a password is written as %XX)."
+        ) from None
     if "@" in urlsplit(base_url).netloc:
         raise Misconfigured(
             "OPENAI_BASE_URL holds a name or a password, which would not be sent: OPENAI_API_KEY is for that."

@@ -21,7 +21,7 @@ def open_store(url: str, *, make: bool = True) -> Store:
             from rejoinder.stores.memory import MemoryStore
 
             if rest.strip("/"):
-                raise Misconfigured(f"The store in memory has no name: write memory: and not memory:{rest}.")
+                raise Misconfigured("The store in memory has no name: write memory: and nothing behind it.")
             if not make:
                 raise Misconfigured("There is no store at memory: but that of a process, which no other one can reach.")
             return MemoryStore()
@@ -47,4 +47,6 @@ def open_store(url: str, *, make: bool = True) -> Store:
             except ModuleNotFoundError as missing:
                 raise Misconfigured("A store in Redis needs its driver: pip install 'rejoinder[redis]'.") from missing
             return RedisStore.from_url(url, make=make)
-    raise Misconfigured(f"There is no kind of store {scheme!r}. There are {KNOWN}.")
+    # Before a mere colon there may be the user of a URL whose beginning was left out, or all there is.
+    named = f" {scheme!r}" if rest.startswith("//") else " of this name"
+    raise Misconfigured(f"There is no kind of store{named}. There are {KNOWN}.")
