@@ -24,9 +24,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "signals": CORE | {"abc", "signals", "postgres_link", "redis_link"},
     "llm": CORE | {"abc", "llm", "settings"},
     "settings": {"errors"},
+    "logs": set(),
     "client": CORE | {"fold", "client"},
     "api": CORE | {"abc", "fold", "chat", "api", "settings"},
-    "server": {"api", "errors", "settings"},
+    "server": {"api", "errors", "logs", "settings"},
     "testing": {"testing", "llm"} | CORE | {"abc"},
     "cli": CORE | {"cli", "client"},
 }

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rejoinder.api.app import create_app
 from rejoinder.api.request_heads import BoundedHeads
 from rejoinder.errors import RejoinderError
+from rejoinder.logs import SafeLines
 from rejoinder.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,14 +33,13 @@ def serve(settings: Settings) -> None:
 
     Exits with 3 for a fault of our own, which the log tells.
     """
-    _log_to_stderr()
+    log_to_stderr()
     if not settings.hosts and not _is_loopback(settings.host):
         log.warning(
             "it listens on %s and answers to the host names %s alone: name in REJOINDER_HOSTS those under which it is reached",
             settings.host or "every address",
             ", ".join(settings.known_hosts()),
         )
-
     open_many_files(settings.max_streams)
     app = _PlainStart(create_app(settings))
     config = uvicorn.Config(
@@ -186,8 +186,10 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def log_to_stderr() -> None:
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(SafeLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_stderr])
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 

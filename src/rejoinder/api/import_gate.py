@@ -19,7 +19,7 @@ _session: TypeAdapter[NewSessionBody] = TypeAdapter(NewSessionBody)
 
 
 class ImportGate:
-    """Names of models are let in whatever they are: a session that comes from elsewhere may name what there is not here."""
+    """Names of models are let in whatever they mean: a session that comes from elsewhere may name what there is not here."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -49,10 +49,12 @@ class ImportGate:
 
     def message(self, line: MessageLine) -> None:
         _valid(_params, line.params)
-        _valid(_models, list(line.models))
-        if not isinstance(line.message.content, str):
-            _valid(_parts, list(line.message.content))
-        limits.check_imported(line.message, self._settings)
+        message = line.message
+        named = (*line.models, message.model, *(attempt.model for attempt in message.attempts))
+        _valid(_models, [name for name in named if name is not None])
+        if not isinstance(message.content, str):
+            _valid(_parts, list(message.content))
+        limits.check_imported(message, self._settings)
 
 
 def _valid(shape: TypeAdapter[Any], value: Any) -> Any:
