@@ -23,8 +23,9 @@ INTRODUCTION = """\
 # Settings
 
 Each is an environment variable or a line of `.env` in the folder where the service starts; `rejoinder serve` takes the
-first ones as options too. Made from `src/rejoinder/settings.py` by
-`.venv/bin/python tests/test_docs.py` (after `./dev check`), and a test compares.
+first ones as options too. `.env` is read for the service alone (`serve`, and `migrate` for its store): `rejoinder ask` and
+`rejoinder.ask` run in any folder, and a file that lies there does not tell them where to send a key.
+Made from `src/rejoinder/settings.py` by `.venv/bin/python tests/test_docs.py` (after `./dev check`), and a test compares.
 
 | variable | default | what it is |
 |---|---|---|

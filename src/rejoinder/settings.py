@@ -1,8 +1,8 @@
-"""The settings: every one an environment variable (or a line of `.env`), with its default and its unit."""
+"""The settings: every one an environment variable, with its default and its unit; for the service also a line of `.env`."""
 
 import re
 from ipaddress import AddressValueError, IPv6Address
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -26,7 +26,10 @@ USUAL_PORTS = {"http": "80", "https": "443"}
 
 
 class Settings(BaseSettings):
-    """Read with `Settings()`; arguments win over the environment, the environment over `.env`."""
+    """Read with `Settings()`, as the service does: arguments win over the environment, the environment over `.env`.
+
+    `from_environment` leaves `.env` alone.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="REJOINDER_", env_file=".env", env_file_encoding="utf-8", extra="ignore", populate_by_name=True
@@ -180,6 +183,12 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return dict(_model_and_tokens(part.strip()) for part in value.split(",") if part.strip())
         return value
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """For what is not the service. It runs in any folder, and somebody else's file must not say where a key of the environment
+        is sent."""
+        return cls(_env_file=None)
 
     def known_hosts(self) -> tuple[str, ...]:
         """Under which names it answers, as a Host header has them: without a port, and IPv6 in brackets."""

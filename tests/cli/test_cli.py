@@ -123,7 +123,7 @@ def test_several_settings_that_are_wrong_are_told_together(run: Run) -> None:
 
 def test_a_file_of_settings_that_is_no_text_is_one_sentence(run: Run, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"REJOINDER_MODEL=\xff")
-    done = run("ask", "hi", "--model", "scripted:echo")
+    done = run("serve", "--model", "scripted:echo")
     assert done.returncode == 1
     assert done.stderr.startswith("rejoinder: The file .env cannot be read") and done.stderr.count("\n") == 1
 
@@ -193,6 +193,30 @@ def test_asking_prints_the_reply(run: Run) -> None:
     assert run("ask", "--no-stream", "how are you", "--model", "scripted:echo").stdout == "how are you\n"
     assert run("ask", "-", "--model", "scripted:echo", stdin="from a pipe").stdout == "from a pipe\n"
     assert run("ask", "--model", "scripted:echo", stdin="from a pipe").stdout == "from a pipe\n"
+
+
+def test_asking_in_somebody_else_s_folder_sends_the_key_nowhere_else(run: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        elsewhere.settimeout(0.1)
+        port = elsewhere.getsockname()[1]
+        (tmp_path / ".env").write_text(f"OPENAI_BASE_URL=http://127.0.0.1:{port}/v1\nREJOINDER_MODEL=scripted:story\n")
+        script = "import rejoinder; print(rejoinder.ask('hi', model='openai:m'))"
+        key = {"OPENAI_API_KEY": "sk-mine", "HTTPS_PROXY": "http://127.0.0.1:1"}  # nor to the official one
+        for done in (
+            run("ask", "hi", **key),
+            subprocess.run(
+                [sys.executable, "-c", script],
+                cwd=tmp_path,
+                env=os.environ | key,
+                capture_output=True,
+                text=True,
+                check=False,
+            ),
+        ):
+            assert done.returncode == 1
+            assert "upstream" in done.stderr
+        with pytest.raises(TimeoutError):
+            elsewhere.accept()
 
 
 def test_a_reply_that_fails_is_one_sentence_behind_what_came(run: Run) -> None:

@@ -19,7 +19,8 @@ INTRODUCTION = """\
 environment of its own. `rejoinder --version` tells the version. Made from `src/rejoinder/cli/` by
 `python tests/cli/test_cli_docs.py`, and a test compares.
 
-Options win over the environment, and that over `.env`; [settings](settings.md) lists all that `serve` and `ask` read there.
+Options win over the environment, and that over `.env`, which `serve` and `migrate` alone read; [settings](settings.md) lists all
+that they and `ask` read there.
 What goes wrong is one sentence on standard error.
 
 | exit code | meaning |

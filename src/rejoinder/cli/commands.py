@@ -13,6 +13,8 @@ import rejoinder
 from rejoinder.errors import Misconfigured, RejoinderError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rejoinder.settings import Settings
 
 app = typer.Typer(
@@ -137,7 +139,9 @@ def ask(
     text = _read_prompt() if prompt in (None, "-") else _as_text(str(prompt))
     if not text.strip():
         _fail("There is no prompt: give one, or pipe it in.")
-    settings = _settings()
+    from rejoinder.settings import Settings
+
+    settings = _checked(Settings.from_environment)
     display = Display(on_terminal=sys.stdout.isatty())
     try:
         if not stream:
@@ -268,13 +272,17 @@ def get_model() -> None:
 
 
 def _settings(**given: str | int | None) -> "Settings":
-    """The settings, with what was given here before the environment. Raises Misconfigured for a value that is none."""
-    from pydantic import ValidationError
-
+    """The service's settings, with what was given here before the environment. Raises Misconfigured for a value that is none."""
     from rejoinder.settings import Settings
 
+    return _checked(lambda: Settings(**{name: value for name, value in given.items() if value is not None}))  # type: ignore[arg-type]  # checked by it
+
+
+def _checked(read: "Callable[[], Settings]") -> "Settings":
+    from pydantic import ValidationError
+
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked by it
+        return read()
     except ValidationError as invalid:
         told = "; ".join(
             f"{_variable(str(error['loc'][0]))}: {error['msg'].removeprefix('Value error, ')}"

@@ -56,9 +56,10 @@ def ask(
 
     `prompt` is a text, or a list of Chat Completions messages; `params` are Chat Completions parameters. `model` is
     named as in REJOINDER_MODEL (`openai:gpt-…`, `local`), which is the default. Closing the iterator closes the
-    connection. Raises ProviderError, when the reply fails, and Misconfigured.
+    connection. Without `settings` they are those of the environment; `.env` is the service's. Raises
+    ProviderError, when the reply fails, and Misconfigured.
     """
-    settings = settings or Settings()
+    settings = settings or Settings.from_environment()
     name = model or settings.models()[0]
     prefix, _, own = name.partition(":")
     asked = Prompt(model=own, messages=tuple(_messages(prompt, system)), params=params)
