@@ -1,10 +1,14 @@
 """The history: of a branch or of everything, whole or in pages that fit together, as it was at a seq."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from rejoinder.chat import history
+from serving import ServerThread
 from wire import Api, Json, check_problem, script, slow
 
 
@@ -253,3 +257,81 @@ def test_an_as_of_from_the_future_or_that_is_no_number_is_refused(api: Api, tree
 @pytest.mark.parametrize("mid", ["msg_" + "0" * 32, "msg_" + "F" * 32, "x", "msg_" + "7e" * 16])
 def test_one_message_that_is_not_there_is_not_found(api: Api, tree: Tree, mid: str) -> None:
     check_problem(api.get(f"/sessions/{tree.sid}/messages/{mid}"), 404, "message_not_found")
+
+
+# --- in bytes ----------------------------------------------------------------------------------------------------
+
+PICTURE = "data:image/png;base64," + "A" * (3 << 20)
+
+
+@pytest.fixture(scope="module")
+def album(api: Api) -> Tree:
+    """Eight turns with a picture of 3 MiB each: more than one page."""
+    album = Tree(api.session())
+    for _ in range(8):
+        content = [{"type": "image_url", "image_url": {"url": PICTURE}}]
+        turn = api.send_whole(album.sid, content)
+        album.order += (turn["message"]["id"], turn["reply"]["id"])
+    return album
+
+
+def check_size(page: Json) -> None:
+    assert page["data"]
+    assert len(json.dumps(page)) < (16 << 20) + 10_000
+
+
+@pytest.mark.parametrize("branch", [None, "all"])
+@pytest.mark.parametrize("direction", ["after", "before"])
+def test_a_page_is_bounded_in_bytes_and_pages_fit_together(
+    api: Api, album: Tree, branch: str | None, direction: str
+) -> None:
+    params: Json = {"branch": branch} if branch else {}
+    if direction == "before":
+        params["before"] = "end"
+    page = api.history(album.sid, **params)
+    found, pages = ids(page), 1
+    check_size(page)
+    assert page["has_more"] and len(found) > 3
+    assert found == (album.order[: len(found)] if direction == "after" else album.order[-len(found) :])
+    as_of = page["as_of"]
+    while page["has_more"]:
+        edge = found[-1] if direction == "after" else found[0]
+        page = api.history(album.sid, **params | {direction: edge, "as_of": as_of})
+        check_size(page)
+        assert page["as_of"] == as_of
+        found = found + ids(page) if direction == "after" else ids(page) + found
+        pages += 1
+    assert found == album.order
+    assert pages == 2
+
+
+def test_a_page_has_a_message_however_large(api: Api, album: Tree) -> None:
+    """And no more than were asked for."""
+    for limit in (1, 2):
+        page = api.history(album.sid, limit=limit, before="end")
+        assert ids(page) == album.order[-limit:] and page["has_more"]
+
+
+@pytest.mark.parametrize("branch", [None, "all"])
+def test_pages_of_any_size_tell_the_same_while_a_reply_is_written(
+    start_server: Callable[..., ServerThread], monkeypatch: pytest.MonkeyPatch, branch: str | None
+) -> None:
+    api = start_server().api
+    sid = api.session()
+    for number in range(40):
+        api.send_whole(sid, "x" * (number + 1))
+    live = api.send_async(sid, slow())["reply"]["id"]
+    params: Json = {"branch": branch} if branch else {}
+    whole = api.history(sid, **params)
+    for size in (1, 2_000, 20_000):
+        monkeypatch.setattr(history, "PAGE_BYTES", size)
+        for direction, edge in (("after", -1), ("before", 0)):
+            found: list[Json] = []
+            page: Json = {"data": [{"id": "end"}], "has_more": True} if direction == "before" else {"has_more": True}
+            while page["has_more"]:
+                place = {direction: page["data"][edge]["id"]} if "data" in page else {}
+                page = api.history(sid, **params | place | {"as_of": whole["as_of"]})
+                assert page["data"]
+                found = found + page["data"] if direction == "after" else page["data"] + found
+            assert found == whole["data"]
+    api.stop(sid, live)

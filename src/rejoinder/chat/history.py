@@ -1,7 +1,9 @@
 """The history: pages of messages as they were at a seq, read through the index and never by the whole log."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 
+import msgspec
 from msgspec import Struct, structs
 
 from rejoinder.abc import Row, Store
@@ -22,8 +24,18 @@ NOTED = 6
 """Events of a reply behind its creation among which its first notes stand: started, summaries, the prompt, the first text."""
 
 
+PAGE_BYTES = 16 << 20
+"""Of the messages of a page, which is held in memory, encoded: less than a thousand of them where there are pictures among them."""
+
+PORTION = 16
+"""Messages that are read first of a page, whose sizes nobody knows, and …"""
+PORTIONS = 64
+"""… at a time, at most: each next portion is twice as large, unless there were large messages before."""
+
+
 class Page(Struct, frozen=True, kw_only=True):
-    """Messages, oldest first. `has_more` tells of further ones in the direction of the page."""
+    """Messages, oldest first: at least one where there is any, and no more than PAGE_BYTES of several. `has_more` tells of further
+    ones in the direction of the page."""
 
     data: list[Message]
     has_more: bool
@@ -62,7 +74,10 @@ class History:
             rows, more = await self._all(key, window, seq)
         else:
             rows, more = await self._branch(key, window, header, branch, seq)
-        return Page(data=await self._messages(key, rows, seq), has_more=more, as_of=seq)
+        found = await self._as_many_as_fit(key, rows, seq, newest=window.backwards)
+        return Page(
+            data=await self._with_siblings(key, rows, found, seq), has_more=more or len(found) < len(rows), as_of=seq
+        )
 
     async def message(self, key: Key, message_id: str) -> Message:
         """One message as it is now. Raises SessionNotFound and MessageNotFound."""
@@ -170,20 +185,45 @@ class History:
 
     async def _messages(self, key: Key, rows: Sequence[Row], seq: int) -> list[Message]:
         """The messages of these rows as they were at `seq`, in the same order."""
-        found = await self._found(key, rows, seq)
-        siblings = await self._siblings(key, rows, seq)
+        return await self._with_siblings(key, rows, await self._found(key, rows, seq), seq)
+
+    async def _with_siblings(self, key: Key, rows: Sequence[Row], found: list[Message], seq: int) -> list[Message]:
+        there = {message.id for message in found}
+        siblings = await self._siblings(key, [row for row in rows if row.id in there], seq)
         return [structs.replace(message, siblings=siblings[message.id]) for message in found]
 
+    async def _as_many_as_fit(self, key: Key, rows: Sequence[Row], seq: int, *, newest: bool) -> list[Message]:
+        """The first of the messages of these rows that fit into a page, or the last, if `newest`, in the same order. At least one."""
+        ahead = rows[::-1] if newest else rows
+        found: list[Message] = []
+        room, largest, portion = PAGE_BYTES, 1, PORTION
+        while len(found) < len(ahead):
+            some = ahead[len(found) : len(found) + max(1, min(portion, room // largest))]
+            for message, size in await self._sized(key, some, seq):
+                room -= size
+                if found and room < 0:
+                    return found[::-1] if newest else found
+                largest = max(largest, size)
+                found.append(message)
+            portion = min(2 * portion, PORTIONS)
+            await asyncio.sleep(0)  # some stores read at once
+        return found[::-1] if newest else found
+
     async def _found(self, key: Key, rows: Sequence[Row], seq: int) -> list[Message]:
+        return [message for message, _ in await self._sized(key, rows, seq)]
+
+    async def _sized(self, key: Key, rows: Sequence[Row], seq: int) -> list[tuple[Message, int]]:
+        """Each with the bytes that it takes, encoded."""
         whole = {row.id: row.ended for row in rows if row.ended is not None and row.ended <= seq}
-        found: dict[str, Message] = {}
+        found: dict[str, tuple[Message, int]] = {}
         for event in await self.events_at(key, whole.values()):
             match fact(event):
                 case MessageCreated(message=message) | MessageEnded(message=message):
-                    found[message.id] = message
+                    found[message.id] = message, len(event.data)
         for row in rows:
             if row.id not in whole:
-                found[row.id] = await self.folded(key, row, seq)
+                message = await self.folded(key, row, seq)
+                found[row.id] = message, len(msgspec.json.encode(message))
         return [found[row.id] for row in rows]
 
     async def every(self, key: Key, page: int) -> AsyncIterator[Message]:
