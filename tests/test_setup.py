@@ -87,6 +87,17 @@ def test_what_is_required_is_locked() -> None:
     assert not [name for name in required if re.split(r"[\[<>=~;! ]", name, maxsplit=1)[0] not in locked]
 
 
+def test_the_package_has_the_hashes_of_the_model_that_are_locked() -> None:
+    for package, lock in (
+        (model_files.ENGINE, "requirements.lock"),
+        (model_files.WEIGHTS, "requirements-model.lock"),
+        (model_files.OPENMP, "requirements-model.lock"),
+    ):
+        _, told = model_files.lock_of(package).read_text().split("\n", 1)
+        assert told.startswith(package) and told.count("--hash=sha256:") >= 2
+        assert told.rstrip() in (ROOT / lock).read_text()
+
+
 def test_the_model_has_one_version_everywhere() -> None:
     locked = pins("requirements.lock") | pins("requirements-model.lock")
     for pinned in (model_files.ENGINE, model_files.WEIGHTS, model_files.OPENMP):

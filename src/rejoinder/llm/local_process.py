@@ -26,6 +26,10 @@ MAIN = Path(__file__).with_name("local_main.py")
 LOADING = 120.0
 """Seconds for which a model may load. It takes 1 to 3, and tens where the disk is slow and cold."""
 
+READ = 64 << 10
+LINE = 2_000
+"""Bytes that are read at once of what the child says, and those that are kept of a line."""
+
 
 class ModelProcess:
     """A model that is loaded. Made by `start`."""
@@ -92,10 +96,19 @@ class ModelProcess:
 
     async def _keep_log(self) -> None:
         assert self._process.stderr
-        while line := await self._process.stderr.readline():
-            text = line.decode(errors="replace").rstrip()
-            self._last_words.append(text)
-            logger.debug("llama.cpp: %s", text)
+        rest = b""
+        while data := await self._process.stderr.read(READ):  # not by lines, whose length is the child's affair
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self._note(line)
+            rest = rest[:LINE]
+        if rest:
+            self._note(rest)
+
+    def _note(self, line: bytes) -> None:
+        text = line[:LINE].decode(errors="replace").rstrip()
+        self._last_words.append(text)
+        logger.debug("llama.cpp: %s", text)
 
 
 async def _spawn(environment: dict[str, str]) -> asyncio.subprocess.Process:

