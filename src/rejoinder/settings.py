@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     )
     max_text: int = Field(256 << 10, gt=0, description="Bytes of UTF-8 of the text of a message.")
     max_depth: int = Field(32, gt=0, le=200, description="Depth of the JSON of a request body.")
+    max_values: int = Field(
+        20_000, gt=0, description="Values in the JSON of a request body, those inside others counted."
+    )
     max_title: int = Field(512, gt=0, description="Characters of a title.")
     max_metadata: int = Field(16, ge=0, description="Pairs of metadata.")
     max_metadata_key: int = Field(64, gt=0, description="Characters of a metadata key.")

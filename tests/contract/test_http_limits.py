@@ -1,5 +1,7 @@
 """Every limit: at it, it is taken; one past it, it is refused and nothing has changed."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,17 +9,18 @@ import httpx2
 import pytest
 
 from rejoinder.llm.scripted_answer import full_text
-from serving import ServerThread
+from serving import ServerProcess, ServerThread
 from strict_sse import text_of
-from wire import Api, Json, check_problem, script, session_id
+from wire import Api, Json, check_problem, eventually, script, session_id
 
-BODY, TEXT, DEPTH, TITLE, PAIRS, KEY, VALUE = 8 << 20, 256 << 10, 32, 512, 16, 64, 512
+BODY, TEXT, DEPTH, VALUES, TITLE, PAIRS, KEY, VALUE = 8 << 20, 256 << 10, 32, 20_000, 512, 16, 64, 512
 """The defaults, as the documents tell them."""
 
 JSON_TYPE = {"content-type": "application/json"}
 JSON = {"accept": "application/json"}
 
 StartServer = Callable[..., ServerThread]
+StartProcess = Callable[..., ServerProcess]
 
 
 def nested(depth: int) -> Json:
@@ -26,6 +29,12 @@ def nested(depth: int) -> Json:
     for _ in range(depth - 5):
         inner = [inner]
     schema = {"name": "answer", "schema": {"a": inner}}
+    return {"params": {"response_format": {"type": "json_schema", "json_schema": schema}}}
+
+
+def valued(values: int) -> Json:
+    """A body of so many values: four around the schema of an answer, its name, and what stands in it."""
+    schema = {"name": "answer", "schema": {"a": ["0, [1, {" for _ in range(values - 7)]}}
     return {"params": {"response_format": {"type": "json_schema", "json_schema": schema}}}
 
 
@@ -41,6 +50,7 @@ OF_A_SESSION: dict[str, tuple[Json, Json]] = {
     "a key of metadata": (metadata(key=KEY), metadata(key=KEY + 1)),
     "a value of metadata": (metadata(value=VALUE), metadata(value=VALUE + 1)),
     "depth": (nested(DEPTH), nested(DEPTH + 1)),
+    "values": (valued(VALUES - 1), valued(VALUES + 1)),  # an id more
     "64 bits": ({"params": {"seed": 2**63 - 1}}, {"params": {"seed": 2**63}}),
     "64 bits below": ({"params": {"seed": -(2**63)}}, {"params": {"seed": -(2**63) - 1}}),
 }
@@ -75,9 +85,17 @@ def parts(size: int) -> list[Json]:
     return [{"type": "text", "text": text(size - 1000)}, {"type": "text", "text": "x" * 1000}]
 
 
+PARTS = 1_000
+
+
+def texts(parts: int) -> list[Json]:
+    return [{"type": "text", "text": SHORT}, *({"type": "text", "text": ""} for _ in range(parts - 1))]
+
+
 OF_A_MESSAGE: dict[str, tuple[Json, Json]] = {
     "text": ({"content": text(TEXT)}, {"content": text(TEXT + 1)}),
     "text in bytes": ({"content": text(TEXT, "🏮")}, {"content": text(TEXT, "🏮") + "x"}),
+    "parts": ({"content": texts(PARTS)}, {"content": texts(PARTS + 1)}),
     "text of all parts": ({"content": parts(TEXT)}, {"content": parts(TEXT + 1)}),
     "pairs of metadata": (metadata(PAIRS), metadata(PAIRS + 1)),
     "a key of metadata": (metadata(key=KEY), metadata(key=KEY + 1)),
@@ -177,6 +195,12 @@ def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_sent(start_serv
         ("max_metadata_value", metadata(value=5), metadata(value=6), "/sessions"),
         ("max_text", {"system_prompt": "12345"}, {"system_prompt": "123456"}, "/sessions"),
         ("max_depth", nested(5), nested(6), "/sessions"),
+        (
+            "max_values",
+            {"metadata": {str(n): "" for n in range(4)}},
+            {"metadata": {str(n): "" for n in range(5)}},
+            "/sessions",
+        ),
     ],
 )
 def test_a_limit_is_a_setting(start_server: StartServer, setting: str, at: Json, past: Json, route: str) -> None:
@@ -256,3 +280,52 @@ def test_an_upstream_may_be_silent_for_so_long_and_no_longer(start_server: Start
     assert (middle["error"]["code"], middle["content"]) == ("upstream_stalled", full_text("tokens=4"))
     steady = api.send_whole(api.session(), script("tokens=5 pace=0.1"))["reply"]
     assert steady["status"] == "completed"
+
+
+# --- while others are served -------------------------------------------------------------------------------------
+
+MANY: dict[str, tuple[str, bytes, int]] = {
+    "numbers": ("/sessions", b'{"metadata":[' + b"0," * 4_000_000 + b"0]}", 422),
+    "arrays": ("/sessions", b'{"metadata":[' + b"[]," * 2_700_000 + b"0]}", 422),
+    "fields": ("/sessions", b'{"title":"x",' + b",".join(b'"%x":0' % n for n in range(700_000)) + b"}", 422),
+    "as many fields as there may be": (
+        "/sessions",
+        b"{" + b",".join(b'"%x":0' % n for n in range(VALUES)) + b"}",
+        422,
+    ),
+    "a schema": (
+        "/sessions",
+        b'{"params":{"tools":[{"type":"function","function":{"name":"f","parameters":{"a":['
+        + b"0," * 4_000_000
+        + b"0]}}}]}}",
+        422,
+    ),
+    "quotes that are escaped": ("/sessions", b'{"system_prompt":"' + b'\\",' * 2_700_000 + b'"}', 422),
+}
+
+
+@pytest.mark.parametrize(("path", "body", "status"), MANY.values(), ids=MANY.keys())
+def test_a_body_of_any_kind_holds_up_nobody_else(
+    start_process: StartProcess, path: str, body: bytes, status: int
+) -> None:
+    api = start_process(store="memory:").api
+    assert len(body) < BODY
+    waited, done = [0.0], threading.Event()
+
+    def ask() -> None:
+        with httpx2.Client(trust_env=False, timeout=30) as other:
+            while not done.is_set():
+                begun = time.monotonic()
+                other.get(f"{api.url}/healthz")
+                waited.append(time.monotonic() - begun)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        eventually(lambda: len(waited) > 20)
+        problem = check_problem(api.post(path, content=body, headers=JSON_TYPE), status, "invalid_request")
+        assert problem["errors"][0]["loc"].startswith("body")
+    finally:
+        done.set()
+        asking.join()
+    assert max(waited) < 2, "as a rule it is a tenth of a second"

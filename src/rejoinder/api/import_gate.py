@@ -25,12 +25,14 @@ class ImportGate:
         self._settings = settings
         # What came in a body of its own stands one deeper in its line.
         self._max_depth = settings.max_depth + 1
+        # A message with the parameters of its session and its own.
+        self._max_values = 2 * settings.max_values
         # A reply each of whose characters is escaped, or a message with the parameters of its session and its own.
         self.max_line = 2 * settings.max_body + 6 * settings.max_reply
 
     def parse(self, line: bytes) -> Any:
         try:
-            return strict_json.parse(line, self._max_depth)
+            return strict_json.parse(line, self._max_depth, self._max_values)
         except EdgeError as wrong:
             raise Invalid(str(wrong.detail)) from wrong
 

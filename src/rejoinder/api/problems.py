@@ -49,20 +49,26 @@ HTTP_CODES = {
 
 
 class EdgeError(HTTPException):
-    """What HTTP itself gets wrong. An HTTPException, so that FastAPI lets it pass wherever it is raised."""
+    """What HTTP itself gets wrong. An HTTPException, so that FastAPI lets it pass wherever it is raised.
 
-    def __init__(self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    `members` are further members of the problem document.
+    """
+
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
         super().__init__(status, detail, headers)
         self.code = code
+        self.members = members
 
 
 def malformed_json(detail: str) -> EdgeError:
     return EdgeError(400, "malformed_json", detail)
 
 
-def unfit(detail: str) -> EdgeError:
+def unfit(detail: str, loc: str = "body") -> EdgeError:
     """JSON that cannot be kept. Not an `Invalid`, which FastAPI would make a 400 of where it reads a body."""
-    return EdgeError(422, Invalid.code, detail)
+    return EdgeError(422, Invalid.code, detail, errors=[{"loc": loc, "message": detail}])
 
 
 def problem(status: int, code: str, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> Response:
@@ -120,7 +126,9 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
 
 async def _on_http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code = error.code if isinstance(error, EdgeError) else HTTP_CODES.get(error.status_code, "invalid_request")
+    if isinstance(error, EdgeError):
+        return problem(error.status_code, error.code, str(error.detail), error.headers, **error.members)
+    code = HTTP_CODES.get(error.status_code, Invalid.code)
     return problem(error.status_code, code, str(error.detail), error.headers)
 
 

@@ -18,6 +18,9 @@ JsonObject: TypeAlias = dict[str, Any]
 MOST_CALLS = 128
 """Tools of a prompt, and results that come together: as many as Chat Completions takes."""
 
+MOST_PARTS = 1_000
+"""Parts of one message: more pictures than any model looks at together."""
+
 
 class Body(BaseModel):
     """Unknown fields are an error, and nothing is guessed: "5" is no number."""
@@ -168,7 +171,10 @@ class UserMessageBody(_SendBody):
     """A message by the user."""
 
     role: Literal["user"] = "user"
-    content: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1)]
+    content: (
+        Annotated[str, StringConstraints(min_length=1)]
+        | Annotated[list[ContentPart], Field(min_length=1, max_length=MOST_PARTS)]
+    )
 
 
 class ToolResultsBody(_SendBody):
