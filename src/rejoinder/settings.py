@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     drain: float = Field(5, ge=0, description="Seconds that live replies may run on after SIGTERM.")
     lease: float = Field(15, gt=0, description="Seconds after which a worker that fell silent is taken to be dead.")
     store_patience: float = Field(5, gt=0, description="Seconds that a request waits for a store that does not answer.")
+    read_timeout: float = Field(
+        60, gt=0, description="Seconds for which the body of a request may be silent before it is given up."
+    )
     write_timeout: float = Field(60, gt=0, description="Seconds for which a reader may take nothing before it is cut.")
 
     # the edge

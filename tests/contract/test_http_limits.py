@@ -1,9 +1,12 @@
 """Every limit: at it, it is taken; one past it, it is refused and nothing has changed."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from rejoinder.llm.scripted_answer import full_text
 from serving import ServerProcess, ServerThread
 from strict_sse import text_of
-from wire import Api, Json, check_problem, eventually, script, session_id
+from wire import PATIENCE, Api, Json, check_problem, eventually, script, session_id
 
 BODY, TEXT, DEPTH, VALUES, TITLE, PAIRS, KEY, VALUE = 8 << 20, 256 << 10, 32, 20_000, 512, 16, 64, 512
 """The defaults, as the documents tell them."""
@@ -280,6 +283,74 @@ def test_an_upstream_may_be_silent_for_so_long_and_no_longer(start_server: Start
     assert (middle["error"]["code"], middle["content"]) == ("upstream_stalled", full_text("tokens=4"))
     steady = api.send_whole(api.session(), script("tokens=5 pace=0.1"))["reply"]
     assert steady["status"] == "completed"
+
+
+# --- bodies that do not come -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def stalled(api: Api, path: str, media_type: str = "application/json") -> Iterator[socket.socket]:
+    """An upload that begins, and then says nothing more."""
+    where = urlsplit(api.url)
+    head = f"POST /v1{path} HTTP/1.1\r\nhost: {where.netloc}\r\ncontent-type: {media_type}\r\ncontent-length: 1000\r\n\r\n{{"
+    with socket.create_connection((where.hostname, where.port), timeout=PATIENCE) as line:
+        line.sendall(head.encode())
+        yield line
+
+
+def all_of(line: socket.socket) -> str:
+    """What comes until the connection is closed."""
+    return b"".join(iter(lambda: line.recv(65536), b"")).decode()
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_a_body_that_does_not_come_is_given_up(start_server: StartServer, http: str) -> None:
+    api = start_server(read_timeout=0.3, http=http).api
+    sid = api.session()
+    for path in ("/sessions", f"/sessions/{sid}/messages", f"/sessions/{sid}/fork"):
+        with stalled(api, path) as line:
+            answer = all_of(line)
+        assert answer.startswith("HTTP/1.1 408 ") and '"code":"request_timeout"' in answer
+    assert api.all_messages(sid) == []
+
+
+def test_a_body_that_comes_a_byte_at_a_time_is_given_up(start_server: StartServer) -> None:
+    api = start_server(read_timeout=0.5).api
+    with stalled(api, "/sessions") as line:
+        line.settimeout(0.1)
+        deadline, answer = time.monotonic() + PATIENCE, b""
+        while not answer:
+            assert time.monotonic() < deadline
+            line.sendall(b" ")
+            with suppress(TimeoutError):
+                answer = line.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_comes_slowly_is_taken(start_server: StartServer) -> None:
+    api = start_server(read_timeout=0.5).api
+
+    def slowly() -> Iterator[bytes]:
+        for piece in (b'{"title":', b'"x"', b" ", b"}"):
+            yield piece.ljust(1000)
+            time.sleep(0.2)
+
+    assert api.post("/sessions", content=slowly(), headers=JSON_TYPE).status_code == 201
+
+
+def test_imports_that_do_not_come_make_room_for_others(start_server: StartServer) -> None:
+    api = start_server(read_timeout=0.5).api
+    sid = api.session()
+    file = api.get(f"/sessions/{sid}/export").content
+    api.ask("DELETE", f"/sessions/{sid}")
+    kind = "application/jsonl"
+
+    def put() -> int:
+        return api.post("/import", content=file, headers={"content-type": kind}).status_code
+
+    with stalled(api, "/import", kind) as one, stalled(api, "/import", kind) as other:
+        assert [all_of(line).split(" ", 2)[1] for line in (one, other)] == ["408", "408"]
+        assert put() == 201
 
 
 # --- while others are served -------------------------------------------------------------------------------------

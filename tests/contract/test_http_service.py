@@ -169,7 +169,7 @@ def test_every_operation_says_what_it_does_and_how_it_fails(schema: Json) -> Non
         if "{sid}" in path:
             assert "404" in operation["responses"], (method, path)
         if "requestBody" in operation:
-            assert {"400", "413", "415", "422"} <= operation["responses"].keys(), (method, path)
+            assert {"400", "408", "413", "415", "422"} <= operation["responses"].keys(), (method, path)
         if any(
             parameter["in"] == "query" and parameter["name"] == "limit" for parameter in operation.get("parameters", ())
         ):

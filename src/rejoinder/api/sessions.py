@@ -38,7 +38,9 @@ PAGE = 50
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictRoute)
 
 
-@router.post("", status_code=201, responses=answers(Session, "The session.", 201) | problems(400, 413, 415, 422, 503))
+@router.post(
+    "", status_code=201, responses=answers(Session, "The session.", 201) | problems(400, 408, 413, 415, 422, 503)
+)
 async def create_session(
     chat: ChatService,
     settings: AppSettings,
@@ -82,7 +84,7 @@ async def get_session(chat: ChatService, key: SessionKey) -> Response:
     return json_answer(await chat.sessions.get(key))
 
 
-@router.patch("/{sid}", responses=answers(Session, "The session.") | problems(400, 404, 413, 415, 422, 503))
+@router.patch("/{sid}", responses=answers(Session, "The session.") | problems(400, 404, 408, 413, 415, 422, 503))
 async def change_session(
     chat: ChatService, settings: AppSettings, key: SessionKey, body: SessionChangeBody
 ) -> Response:
@@ -110,7 +112,7 @@ async def delete_session(chat: ChatService, key: SessionKey) -> Response:
 @router.post(
     "/{sid}/fork",
     status_code=201,
-    responses=answers(Session, "The new session.", 201) | problems(400, 404, 413, 415, 422, 503),
+    responses=answers(Session, "The new session.", 201) | problems(400, 404, 408, 413, 415, 422, 503),
 )
 async def fork_session(
     chat: ChatService, settings: AppSettings, key: SessionKey, idempotency_key: IdempotencyKey, body: ForkBody

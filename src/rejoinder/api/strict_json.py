@@ -1,5 +1,6 @@
 """The gate for what clients send: a body is read up to a limit, is strict JSON, and its text can be kept by every store."""
 
+import asyncio
 import json
 import math
 from collections.abc import Callable, Coroutine
@@ -7,6 +8,7 @@ from typing import Any, NoReturn
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import Message, Receive
 
 from rejoinder.api.problems import EdgeError, malformed_json, unfit
 
@@ -101,8 +103,34 @@ def _too_deep(max_depth: int) -> EdgeError:
     return unfit(f"The body is nested deeper than {max_depth}.")
 
 
+SLOWEST = 1024
+"""Bytes a second that a body brings on the average, at least: else one byte a minute would hold what a body holds for ever."""
+
+
+def _impatient(receive: Receive, silence: float) -> Receive:
+    """Raises a 408 where nothing comes for so many seconds, or too little for longer."""
+    left = silence
+    clock = asyncio.get_running_loop().time
+
+    async def receiving() -> Message:
+        nonlocal left
+        begun = clock()
+        try:
+            async with asyncio.timeout(min(silence, left)):
+                message = await receive()
+        except TimeoutError as late:
+            # What still comes of it must not be taken for the next request.
+            close = {"connection": "close"}
+            detail = f"The body did not come: it may be silent for {silence:g} s."
+            raise EdgeError(408, "request_timeout", detail, close) from late
+        left += len(message.get("body", b"")) / SLOWEST - (clock() - begun)
+        return message
+
+    return receiving
+
+
 class StrictRequest(Request):
-    """A request whose body is bounded and strict. The limits are those of the app's settings."""
+    """A request whose body is bounded, in time as well, and strict. The limits are those of the app's settings."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
@@ -141,6 +169,7 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
-            return await handler(StrictRequest(request.scope, request.receive))
+            patience = request.app.state.settings.read_timeout
+            return await handler(StrictRequest(request.scope, _impatient(request.receive, patience)))
 
         return strict

@@ -31,7 +31,7 @@ from rejoinder.settings import Settings
 DOCUMENTED: dict[int | str, Any] = (
     streams("The events of this turn, to the end of the reply.")
     | answers(TurnAnswer, "Both messages at once, with `Prefer: respond-async`.", 202)
-    | problems(400, 404, 406, 409, 413, 415, 422, 503)
+    | problems(400, 404, 406, 408, 409, 413, 415, 422, 503)
 )
 DOCUMENTED[200]["content"] |= answers(TurnAnswer, "")[200]["content"]
 
