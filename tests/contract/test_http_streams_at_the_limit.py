@@ -4,7 +4,7 @@ import gc
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -163,6 +163,38 @@ def test_a_reader_that_was_cut_comes_back_and_has_everything(start_server: Start
         eventually(lambda: open_streams(api) == 0)
     with api.follow(sid, mid) as stream:
         assert len(stream.rest()[-1].data["message"]["content"]) == 4_000_000
+
+
+@pytest.mark.parametrize("http", ["httptools", "h11"])
+def test_a_reader_of_a_whole_answer_that_takes_nothing_is_cut(start_server: StartServer, http: str) -> None:
+    server = start_server(http=http, write_timeout=0.4)
+    api = server.api
+    sid = api.session()
+    for _ in range(3):
+        api.send_whole(sid, script("big=4000000"), parent_id=None)
+    with deaf(api, f"/sessions/{sid}/messages?branch=all") as line:
+        assert line.recv(100).startswith(b"HTTP/1.1 200 OK")
+        ours = line.getsockname()
+        if http == "httptools":
+            eventually(lambda: ours not in peers(server), 10)
+        else:
+            time.sleep(2)
+        taken = 0
+        with suppress(ConnectionResetError):
+            while piece := line.recv(1 << 20):
+                taken += len(piece)
+    assert taken < 12_000_000
+    assert len(api.all_messages(sid)) == 6, "who reads has it whole"
+
+
+def test_a_reader_that_asks_for_many_answers_and_takes_none_is_cut(start_server: StartServer) -> None:
+    server = start_server(write_timeout=0.4)
+    api = server.api
+    sid = api.session(system_prompt="x" * 20_000)
+    with deaf(api, f"/sessions/{sid}") as line:
+        line.sendall(f"GET /v1/sessions/{sid} HTTP/1.1\r\nHost: {urlsplit(api.url).netloc}\r\n\r\n".encode() * 2_000)
+        ours = line.getsockname()
+        eventually(lambda: ours not in peers(server), 10)
 
 
 def test_memory_is_bounded_by_what_is_live_and_not_by_how_slow_readers_are(start_server: StartServer) -> None:

@@ -1,18 +1,24 @@
 """How the service answers in JSON: its values encoded as they are, and the schema of each for the reference."""
 
+import asyncio
+import logging
 from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from rejoinder.api import connection
 from rejoinder.api.problems import NOBODY_ELSE_S
 from rejoinder.chat.asked_prompts import AskedPrompts
 from rejoinder.chat.history import Page
 from rejoinder.chat.search import SearchAnswer
 from rejoinder.chat.usage import SessionUsage
 from rejoinder.entities import Message, Session
+
+log = logging.getLogger(__name__)
 
 
 class SessionPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +57,24 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JsonResponse(Response):
-    """Any value of the service as JSON."""
+    """Any value of the service as JSON. Written in parts, and a reader that takes none of it for long is cut."""
 
     media_type = "application/json"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seconds: float = scope["app"].state.settings.write_timeout
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        try:
+            async with asyncio.timeout(seconds):
+                await send(start)
+            for begin in range(0, len(self.body) or 1, connection.AT_ONCE):
+                end = begin + connection.AT_ONCE
+                part = {"type": "http.response.body", "body": self.body[begin:end], "more_body": end < len(self.body)}
+                async with asyncio.timeout(seconds):
+                    await send(part)
+        except TimeoutError:
+            log.info("a reader that took nothing for %g s was cut", seconds)
+            connection.abort(scope)
 
     def render(self, content: Any) -> bytes:
         return msgspec.json.encode(content)
