@@ -1,8 +1,8 @@
 """Words, as a search compares them: one definition for every store, so that all of them find the same.
 
-A word is a run of letters and digits, without case and accents. Scripts that write no spaces between words (Han, Kana,
-Hangul, Thai and the like) give each character as a word of its own. A search finds a text that has, for each
-of its words, a word that begins with it.
+A word is a run of letters and digits with their marks (the vowel signs of Devanagari, say), without case and accents.
+Scripts that write no spaces between words (Han, Kana, Hangul, Thai and the like) give each character as a word of its own.
+A search finds a text that has, for each of its words, a word that begins with it.
 """
 
 import re
@@ -26,13 +26,19 @@ _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u30ff\u3400-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_LETTERS = rf"[^\W_{_UNSPACED}]"
+
+VIRAMA = 9
+"""The combining class of signs that take a letter's vowel away: no accents, though they combine as these do."""
+
+_UNSEEN = re.compile("[\u034f\u180b-\u180d\u180f\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Signs that only choose between shapes: two words that differ in them are one."""
 
 
 def words_of(text: str) -> list[str]:
     """The distinct words of a text, in the order in which they first come."""
-    pieces = _pieces(text[:READ])
-    return list(dict.fromkeys(word[:LONGEST] for piece in pieces for word in _WORD.findall(plain(piece))))[:MOST]
+    pieces = map(plain, _pieces(text[:READ]))
+    return list(dict.fromkeys(word[:LONGEST] for piece in pieces for word in _word(piece).findall(piece)))[:MOST]
 
 
 def places_of(text: str, wanted: Iterable[str]) -> Iterator[tuple[int, int]]:
@@ -40,9 +46,9 @@ def places_of(text: str, wanted: Iterable[str]) -> Iterator[tuple[int, int]]:
     starts, begins = tuple(wanted), 0
     for piece in _pieces(text[:READ]):
         folded, origin = _traced(piece)
-        for word in _WORD.finditer(folded):
+        for word in _word(folded).finditer(folded):
             if word[0].startswith(starts):
-                yield begins + origin[word.start()], begins + origin[word.end() - 1] + 1
+                yield begins + origin[word.start()], begins + behind_marks(piece, origin[word.end() - 1] + 1)
         begins += len(piece)
 
 
@@ -52,14 +58,51 @@ def plain(text: str) -> str:
         return text.lower()
     # Folded again behind the decomposition, which makes capitals of some signs: ℃ is °C.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return unicodedata.normalize("NFC", "".join(char for char in decomposed if not unicodedata.combining(char)))
+    return unicodedata.normalize("NFC", "".join(char for char in _UNSEEN.sub("", decomposed) if not _is_accent(char)))
+
+
+def behind_marks(text: str, place: int) -> int:
+    """This place, or the next at which no character is parted from its marks."""
+    while place < len(text) and _is_mark(text[place]):
+        place += 1
+    return place
+
+
+def before_marks(text: str, place: int) -> int:
+    """This place, or the last before it at which no character is parted from its marks."""
+    while 0 < place < len(text) and _is_mark(text[place]):
+        place -= 1
+    return place
+
+
+def _is_accent(char: str) -> bool:
+    return unicodedata.combining(char) not in (0, VIRAMA) or unicodedata.category(char) == "Me"
+
+
+def _is_mark(char: str) -> bool:
+    return not char.isascii() and (unicodedata.category(char)[0] == "M" or _UNSEEN.match(char) is not None)
+
+
+def _word(text: str) -> re.Pattern[str]:
+    """What a word of this text is, which is plain."""
+    return _ASCII_WORD if text.isascii() else _any_word()
+
+
+_ASCII_WORD = re.compile("[a-z0-9]+")
+
+
+@lru_cache
+def _any_word() -> re.Pattern[str]:
+    """Made when it is first needed: all of Unicode is asked for its marks, which takes some hundredths of a second."""
+    marks = "".join(char for char in map(chr, range(0x300, 0x20000)) if unicodedata.category(char) in ("Mc", "Mn"))
+    return re.compile(rf"[{_UNSPACED}][{marks}]*|{_LETTERS}+(?:[{marks}]+{_LETTERS}*)*")
 
 
 def _pieces(text: str) -> Iterator[str]:
     """The text cut between words, or where one is longer than a piece."""
     start = 0
     while len(text) - start > PIECE:
-        end = text.rfind(" ", start, start + PIECE) + 1 or start + PIECE
+        end = text.rfind(" ", start, start + PIECE) + 1 or behind_marks(text, start + PIECE)
         yield text[start:end]
         start = end
     yield text[start:]

@@ -224,8 +224,20 @@ def test_a_snippet_is_one_line_around_the_first_match() -> None:
     assert snippet_of("", ["x"]) == ("", [])
 
 
+def test_a_snippet_parts_no_character_from_its_marks() -> None:
+    text = "की" * 400
+    for long in (text, "x" + text, "xy " + text, "की " * 400):
+        snippet, matches = snippet_of(long, ["की"])
+        shown = snippet.strip("…")
+        assert shown in long and not shown.startswith("ी") and snippet.rstrip("…").endswith("ी") and len(matches) <= 80
+        assert all(snippet[end : end + 1] != "ी" for _, end in matches)
+    assert len(snippet_of("े" * 1_000, ["x"])[0]) <= SNIPPET + 2
+
+
 texts = st.lists(
-    st.one_of(st.sampled_from(["needle ", "Nèedle", "\n", "ℵﬁ ", "x" * 300, "日本語", "word, "]), st.text())
+    st.one_of(
+        st.sampled_from(["needle ", "Nèedle", "हिन्दी", "\u0301", "\n", "ℵﬁ ", "x" * 300, "日本語", "word, "]), st.text()
+    )
 )
 
 

@@ -59,6 +59,10 @@ async def test_words_of_every_script_are_found(store: Store, pen: Pen) -> None:
         "x" * 500,
         "0x1F 3.14",
         "\U00020000 \U0001d400 ﬁ",
+        "हिन्दी में",
+        "தமிழ்",
+        "বাংলা",
+        "ภาษาไทย",
     ]
     await pen.made(create(), telling(*(text(each, f"msg_{number}") for number, each in enumerate(said))))
     for number, each in enumerate(said):
@@ -67,6 +71,9 @@ async def test_words_of_every_script_are_found(store: Store, pen: Pen) -> None:
     assert await found(store, "strasse") == ["msg_0"]
     assert await found(store, "x" * 63) == ["msg_4"]
     assert await found(store, "AND OR NOT NEAR") == []
+    assert [await found(store, each) for each in ("हि", "तमि", "বা", "বাংলা মে", "हो", "தா", "বি")] == [
+        *(["msg_7"], [], ["msg_9"], [], [], [], [])
+    ]
 
 
 async def test_as_many_words_may_be_asked_for_as_a_question_can_hold(store: Store, pen: Pen) -> None:

@@ -12,7 +12,7 @@ from rejoinder.chat.texts import plain_text
 from rejoinder.entities import Key, Message, Role, Status
 from rejoinder.errors import Invalid
 from rejoinder.events import MessageCreated, MessageEnded, fact
-from rejoinder.words import places_of, words_of
+from rejoinder.words import before_marks, behind_marks, places_of, words_of
 
 LONGEST = 512
 """Characters of a question."""
@@ -116,8 +116,10 @@ def snippet_of(text: str, words: Sequence[str]) -> tuple[str, list[tuple[int, in
     start = max(0, first[0] - BEFORE)
     if start:
         # A snippet begins and ends between two words, where there is such a place.
-        start = min(first[0], text.find(" ", start, first[0]) + 1 or start)
-    end = min(len(text), start + SNIPPET)
+        start = min(first[0], text.find(" ", start, first[0]) + 1 or behind_marks(text, start))
+    last = min(len(text), start + SNIPPET)
+    whole = before_marks(text, last)
+    end = whole if whole > first[0] else last
     if end < len(text) and (space := text.rfind(" ", first[1], end)) > start:
         end = space
     shown = _SPACE.sub(" ", text[start:end])
