@@ -308,7 +308,54 @@ def test_a_path_that_is_not_there_is_not_found(api: Api, path: str) -> None:
 def test_a_method_that_a_path_does_not_have_is_not_allowed(api: Api, kept: str, method: str, path: str) -> None:
     answer = api.ask(method, path.format(sid=kept, mid=message_id()))
     check_problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"]
+    assert method not in answer.headers["allow"].split(", ")
+
+
+ALLOWED = {
+    "//": "GET, HEAD, OPTIONS",
+    "//docs": "GET, HEAD, OPTIONS",
+    "//openapi.json": "GET, HEAD, OPTIONS",
+    "//page/main.js": "GET, HEAD, OPTIONS",
+    "//healthz": "GET, HEAD, OPTIONS",
+    "//metrics": "GET, HEAD, OPTIONS",
+    "/sessions": "GET, HEAD, POST, OPTIONS",
+    "/sessions/{sid}": "GET, HEAD, PATCH, DELETE, OPTIONS",
+    "/sessions/{sid}/messages": "GET, HEAD, POST, OPTIONS",
+    "/sessions/{sid}/events": "GET, OPTIONS",
+    "/sessions/{sid}/export": "GET, OPTIONS",
+    "/events": "GET, OPTIONS",
+    "/import": "POST, OPTIONS",
+    "/sessions/{sid}/messages/{mid}/stop": "POST, OPTIONS",
+}
+
+
+@pytest.mark.parametrize(("path", "methods"), ALLOWED.items())
+def test_a_path_tells_all_that_it_allows(api: Api, kept: str, path: str, methods: str) -> None:
+    path = path.format(sid=kept, mid=message_id())
+    answer = api.ask("PUT", path)
+    check_problem(answer, 405, "method_not_allowed")
+    told = api.ask("OPTIONS", path)
+    assert (answer.headers["allow"], told.headers["allow"]) == (methods, methods)
+    assert (told.status_code, told.content) == (204, b"")
+    if "HEAD" not in methods:
+        assert api.ask("HEAD", path).status_code == 405
+
+
+@pytest.mark.parametrize("path", [path for path, methods in ALLOWED.items() if "HEAD" in methods])
+def test_head_tells_the_headers_of_get(api: Api, kept: str, path: str) -> None:
+    path = path.format(sid=kept)
+    head, answer = api.ask("HEAD", path), api.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    names = ["content-type", "cache-control", "x-content-type-options", "content-security-policy"]
+    names += ["content-length"] if path != "//metrics" else []
+    assert [head.headers.get(name) for name in names] == [answer.headers.get(name) for name in names]
+
+
+def test_what_is_not_there_allows_nothing(api: Api) -> None:
+    for method in ("OPTIONS", "HEAD"):
+        for path in ("/nothing", "//page/../nothing"):
+            answer = api.ask(method, path)
+            assert answer.status_code == 404 and "allow" not in answer.headers
 
 
 # --- problem documents -------------------------------------------------------------------------------------------

@@ -273,10 +273,3 @@ def test_the_codes_that_the_documents_name_are_those_that_there_are(api: Api, si
         *("session_not_found", "message_not_found", "not_found", "session_busy", "not_a_reply", "already_exists"),
         *("invalid_request", "idempotency_mismatch", "invalid_cursor", "store_unavailable", "overloaded"),
     } <= codes
-
-
-def test_a_server_that_is_asked_for_no_more_than_its_head_says_so(api: Api) -> None:
-    """No GET answers to HEAD: that is said, with what is allowed, and not a fault."""
-    for path in ("//healthz", "/sessions"):
-        answer = api.ask("HEAD", path)
-        assert answer.status_code in (200, 405)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 import rejoinder
 from rejoinder.api import messages, moving, pages, problems, replies, responses, search, service_routes, sessions
 from rejoinder.api.edge import Edge
+from rejoinder.api.methods import Methods
 from rejoinder.api.metrics import Metrics
 from rejoinder.api.shutdown import drained_on_signal
 from rejoinder.api.sse import Streams
@@ -46,7 +47,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     pages.install(app)
     problems.install(app)
     responses.document(app)
-    return Edge(app, hosts=settings.known_hosts(), origins=settings.origins)
+    return Edge(Methods(app), hosts=settings.known_hosts(), origins=settings.origins)
 
 
 @asynccontextmanager

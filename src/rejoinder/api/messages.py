@@ -72,7 +72,12 @@ async def get_message(chat: ChatService, key: SessionKey, mid: MessageIdPath) ->
     return json_answer(await chat.history.message(key, mid))
 
 
-@router.get("/{mid}/events", responses=streams("The events of this reply, to its end.") | problems(400, 404, 406, 409))
+@router.get(
+    "/{mid}/events",
+    response_class=EventStream,
+    status_code=200,
+    responses=streams("The events of this reply, to its end.") | problems(400, 404, 406, 409),
+)
 async def reply_events(
     request: Request,
     chat: ChatService,

@@ -48,6 +48,56 @@ FILE = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 router = APIRouter(prefix="/v1", tags=["moving"], route_class=StrictRoute)
 
 
+class FileStream(Response):
+    """Writes a file in pieces. Where it cannot be told to its end the connection is broken off, never ended cleanly."""
+
+    media_type = MEDIA_TYPE
+    streams = True
+
+    def __init__(self, streams: Streams, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = b""
+        self.init_headers({"content-type": MEDIA_TYPE, **NO_STORE, **headers})
+        # init_headers would count a length for the empty body, and nobody knows it yet.
+        del self.headers["content-length"]
+        self._streams = streams
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        leaving = asyncio.create_task(connection.left(receive))
+        self._streams.opened(task, ends=True)
+        try:
+            await self._write(send, leaving)
+        except asyncio.CancelledError:
+            if not self._streams.letting_go:
+                raise
+            task.uncancel()
+        except TimeoutError:
+            log.info("a reader of an export that took nothing for %g s was cut", self._streams.write_timeout)
+            connection.abort(scope)
+        except RejoinderError as why:
+            log.warning("an export was broken off: %s", why.detail)
+        finally:
+            self._streams.closed(task)
+            leaving.cancel()
+
+    async def _write(self, send: Send, leaving: asyncio.Task[None]) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async with aclosing(self._pieces) as pieces:
+            async for piece in pieces:
+                await self._send(send, piece, more=True)
+                if leaving.done():  # a server takes everything for a client that has gone
+                    return
+        await self._send(send, b"", more=False)
+
+    async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
+        async with asyncio.timeout(self._streams.write_timeout):
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+
 class Imports:
     """The imports that run in this process."""
 
@@ -73,6 +123,8 @@ async def _imports(request: Request) -> Imports:
 
 @router.get(
     "/sessions/{sid}/export",
+    status_code=200,
+    response_class=FileStream,
     responses={200: {"description": "The session as a file.", "content": FILE}, **problems(404, 503)},
 )
 async def export_session(chat: ChatService, open_streams: OpenStreams, key: SessionKey) -> Response:
@@ -134,50 +186,3 @@ async def _read(request: Request, gate: ImportGate, limit: int) -> Imported:
     for line in lines.rest():
         reader.take(line, unended=True)
     return reader.whole()
-
-
-class FileStream(Response):
-    """Writes a file in pieces. Where it cannot be told to its end the connection is broken off, never ended cleanly."""
-
-    def __init__(self, streams: Streams, pieces: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
-        self.status_code = 200
-        self.background = None
-        self.body = b""
-        self.init_headers({"content-type": MEDIA_TYPE, **NO_STORE, **headers})
-        # init_headers would count a length for the empty body, and nobody knows it yet.
-        del self.headers["content-length"]
-        self._streams = streams
-        self._pieces = pieces
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        leaving = asyncio.create_task(connection.left(receive))
-        self._streams.opened(task, ends=True)
-        try:
-            await self._write(send, leaving)
-        except asyncio.CancelledError:
-            if not self._streams.letting_go:
-                raise
-            task.uncancel()
-        except TimeoutError:
-            log.info("a reader of an export that took nothing for %g s was cut", self._streams.write_timeout)
-            connection.abort(scope)
-        except RejoinderError as why:
-            log.warning("an export was broken off: %s", why.detail)
-        finally:
-            self._streams.closed(task)
-            leaving.cancel()
-
-    async def _write(self, send: Send, leaving: asyncio.Task[None]) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with aclosing(self._pieces) as pieces:
-            async for piece in pieces:
-                await self._send(send, piece, more=True)
-                if leaving.done():  # a server takes everything for a client that has gone
-                    return
-        await self._send(send, b"", more=False)
-
-    async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
-        async with asyncio.timeout(self._streams.write_timeout):
-            await send({"type": "http.response.body", "body": body, "more_body": more})

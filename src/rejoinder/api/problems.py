@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from rejoinder.api.methods import allowed
 from rejoinder.api.schemas import SENDERS
 from rejoinder.entities import JsonObject
 from rejoinder.errors import (
@@ -124,12 +125,13 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
     return problem(422, Invalid.code, "The request is not as it should be.", errors=errors)
 
 
-async def _on_http(_: Request, error: Exception) -> Response:
+async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error, EdgeError):
         return problem(error.status_code, error.code, str(error.detail), error.headers, **error.members)
     code = HTTP_CODES.get(error.status_code, Invalid.code)
-    return problem(error.status_code, code, str(error.detail), error.headers)
+    headers = {"allow": allowed(request.app, request.scope)} if error.status_code == 405 else error.headers
+    return problem(error.status_code, code, str(error.detail), headers)
 
 
 async def _on_fault(_: Request, __: Exception) -> Response:

@@ -14,7 +14,13 @@ from rejoinder.errors import StoreUnavailable
 router = APIRouter(tags=["service"])
 
 
-@router.get("/v1/events", tags=["sessions"], responses=endless("What happens in all sessions.") | problems(406))
+@router.get(
+    "/v1/events",
+    tags=["sessions"],
+    response_class=EventStream,
+    status_code=200,
+    responses=endless("What happens in all sessions.") | problems(406),
+)
 async def overview_events(
     request: Request, chat: ChatService, settings: AppSettings, open_streams: OpenStreams
 ) -> Response:

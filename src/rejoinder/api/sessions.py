@@ -131,7 +131,12 @@ async def session_usage(chat: ChatService, key: SessionKey) -> Response:
     return json_answer(await chat.usage.of(key))
 
 
-@router.get("/{sid}/events", responses=endless("Every event of the session.") | problems(400, 404, 406))
+@router.get(
+    "/{sid}/events",
+    response_class=EventStream,
+    status_code=200,
+    responses=endless("Every event of the session.") | problems(400, 404, 406),
+)
 async def session_events(
     request: Request,
     chat: ChatService,

@@ -102,6 +102,9 @@ class EventStream(Response):
     byte leaves at once.
     """
 
+    media_type = "text/event-stream"
+    streams = True
+
     def __init__(
         self,
         streams: Streams,
