@@ -15,8 +15,7 @@ from msgspec import structs
 from rejoinder.abc import Appended, Store
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.export_format import MessageLine, Seal, SessionLine
-from rejoinder.chat.exporting import Exporting
-from rejoinder.chat.history import History
+from rejoinder.chat.exporting import of_store
 from rejoinder.chat.importing import BadLine, Imported, Reader
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import (
@@ -169,7 +168,7 @@ async def moved(file: bytes, store: Store) -> bytes:
         [made] = await store.append(lease, 1, [read(file).append])
         assert isinstance(made, Appended)
         decisions = Decisions(store, Writer(store, LocalSignals()))
-        pieces = await Exporting(decisions, History(decisions)).begin(Key("ann", SID))
+        pieces = await of_store(decisions).begin(Key("ann", SID))
         return b"".join([piece async for piece in pieces])
 
 

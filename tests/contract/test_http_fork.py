@@ -1,11 +1,14 @@
 """A fork: a new session that starts with a branch of another, and changes nothing of it."""
 
+import json
 from typing import Any
 
 import httpx2
+import pytest
 
+from rejoinder.chat.ids import request_hash
 from retold import check_retold
-from wire import Api, Json, check_problem, events_of, message_id, script, session_id, slow
+from wire import SILENT, Api, Json, check_problem, events_of, eventually, message_id, script, session_id, slow
 
 
 def fork(api: Api, sid: str, at: str, headers: dict[str, str] | None = None, **body: Any) -> httpx2.Response:
@@ -67,7 +70,9 @@ def test_a_reply_that_is_being_written_is_copied_as_far_as_it_is(api: Api, sid: 
         new = forked(api, sid, mid)["id"]
         copy = api.message(new, mid)
         assert (copy["status"], copy["error"]["code"]) == ("interrupted", "forked")
-        assert copy["content"].startswith("t0 t1") and copy["usage"]
+        assert copy["content"].startswith("t0 t1")
+        assert copy["attempts"] == [{"model": "scripted:echo", "error": copy["error"]}]
+        check_estimated(copy)
         assert api.message(sid, mid)["status"] == "streaming", "and the other goes on"
     gone_on = api.post(f"/sessions/{new}/messages/{mid}/continue", json={}, headers={"prefer": "respond-async"})
     assert gone_on.status_code == 202, "the copy can be taken further"
@@ -79,6 +84,39 @@ def test_a_reply_that_is_being_written_is_copied_as_far_as_it_is(api: Api, sid: 
     api.stop(new, reply)
     api.stop(sid, mid)
     check_retold(api, new)
+
+
+def check_estimated(copy: Json) -> None:
+    """Its upstream was asked with something, and has written what is there."""
+    usage = copy["usage"]
+    assert usage["source"] == "estimated" and usage["input_tokens"] > 4
+    assert usage["output_tokens"] == -(-len(copy["content"]) // 4)
+
+
+def test_a_copy_of_a_reply_counts_what_all_of_its_attempts_wrote_and_none_where_nobody_was_asked(
+    api: Api, sid: str
+) -> None:
+    silent = api.send_async(sid, SILENT)["reply"]["id"]
+    queued = api.send_async(sid, "and then", if_busy="queue")["reply"]["id"]
+    eventually(lambda: api.message(sid, silent)["attempts"])
+    new = forked(api, sid, queued)["id"]
+    check_estimated(api.message(new, silent))
+    assert api.message(new, queued)["usage"] == {"input_tokens": 0, "output_tokens": 0, "source": "estimated"}
+    assert api.message(new, queued)["attempts"] == []
+    api.stop(sid, queued)
+    api.stop(sid, silent)
+
+
+def test_what_is_forked_and_what_is_exported_of_a_live_reply_are_the_same(api: Api, sid: str) -> None:
+    mid = api.send_async(sid, script("tokens=9 stall@5"))["reply"]["id"]
+    eventually(lambda: api.message(sid, mid)["content"].strip().endswith("t4"))
+    copy = api.message(forked(api, sid, mid)["id"], mid)
+    lines = [json.loads(line) for line in api.get(f"/sessions/{sid}/export").text.splitlines()]
+    exported = lines[-2]["message"]
+    assert exported["usage"] == copy["usage"]
+    assert [each["error"]["code"] for each in exported["attempts"]] == ["exported"]
+    check_estimated(copy)
+    api.stop(sid, mid)
 
 
 def test_a_fork_may_end_at_a_message(api: Api, sid: str) -> None:
@@ -98,6 +136,33 @@ def test_a_retry_finds_the_fork(api: Api, sid: str) -> None:
     key = {"idempotency-key": message_id()}
     assert fork(api, sid, mid, key).json() == fork(api, sid, mid, key).json()
     check_problem(fork(api, sid, mid, key, id=session_id()), 422, "invalid_request")
+
+
+TITLES: list[Json] = [
+    {},
+    *({"title": title} for title in (None, "None", "UNSET", "", "none", "['None']", "Another")),
+]
+
+
+@pytest.mark.parametrize("first", TITLES)
+def test_a_retry_has_the_very_title(api: Api, sid: str, first: Json) -> None:
+    mid = api.send_whole(sid, "one")["reply"]["id"]
+    new = session_id()
+    made = forked(api, sid, mid, id=new, **first)
+    for again in TITLES:
+        if again == first:
+            assert forked(api, sid, mid, id=new, **again) == made
+        else:
+            check_problem(fork(api, sid, mid, id=new, **again), 422, "idempotency_mismatch")
+
+
+@pytest.mark.parametrize(("title", "told"), [({}, "UNSET"), ({"title": None}, "None"), ({"title": "Trip"}, "Trip")])
+def test_the_retry_of_a_fork_that_an_earlier_version_made_finds_it(api: Api, sid: str, title: Json, told: str) -> None:
+    mid = api.send_whole(sid, "one")["reply"]["id"]
+    new = session_id()
+    forked(api, sid, mid, id=new, **title)
+    first = json.loads(api.get(f"/sessions/{new}/export").text.splitlines()[0])
+    assert first["request_hash"] == request_hash({"kind": "fork", "of": sid, "at": mid, "title": told})
 
 
 def test_a_fork_at_what_is_not_there_makes_nothing(api: Api, sid: str) -> None:

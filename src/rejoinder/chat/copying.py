@@ -17,8 +17,7 @@ from msgspec import Struct, structs
 from rejoinder.abc import Signals, Store
 from rejoinder.chat.decisions import Decisions
 from rejoinder.chat.export_format import EndLine
-from rejoinder.chat.exporting import Exporting
-from rejoinder.chat.history import History
+from rejoinder.chat.exporting import Exporting, of_store
 from rejoinder.chat.importing import Imported, Importing, Reader
 from rejoinder.chat.room import Room
 from rejoinder.chat.writer import Writer
@@ -73,9 +72,9 @@ class Copying:
         self._source, self._target = source, target
         self._writer = Writer(target, signals)
         self._writer.room = Room(math.inf, math.inf)  # who copies waits, and asks for no more than `AT_ONCE`
-        self._from = _exporting(Decisions(source, Writer(source, signals)))
+        self._from = of_store(Decisions(source, Writer(source, signals)))
         there = Decisions(target, self._writer)
-        self._there = _exporting(there)
+        self._there = of_store(there)
         self._importing = Importing(there)
 
     async def __aenter__(self) -> Self:
@@ -157,10 +156,6 @@ class Copying:
             await asyncio.sleep(LEASE / 3)
             with contextlib.suppress(StoreUnavailable, LeaseLost):  # the next append tells
                 await self._target.renew_lease(self._lease, LEASE)
-
-
-def _exporting(decisions: Decisions) -> Exporting:
-    return Exporting(decisions, History(decisions))
 
 
 async def _end_of(exporting: Exporting, key: Key) -> EndLine | None:

@@ -10,10 +10,12 @@ from msgspec import structs
 
 from rejoinder.abc import Row
 from rejoinder.chat.decisions import Decisions
-from rejoinder.chat.endings import NOTHING, Outcome, ended_reply
 from rejoinder.chat.export_format import FORMAT, MessageLine, Seal, SessionLine
 from rejoinder.chat.history import History
-from rejoinder.entities import Header, Key, Message, ReplyError, Status
+from rejoinder.chat.models import Models
+from rejoinder.chat.prompts import Prompts
+from rejoinder.chat.unfinished import Unfinished
+from rejoinder.entities import Header, Key, ReplyError
 from rejoinder.errors import SessionGone, SessionNotFound
 from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, fact
 
@@ -23,12 +25,15 @@ ROWS = 1_000
 GROUP = 16
 """Messages that are read at a time. Each may have many MB (images travel inside), and is held twice for a moment."""
 
+EXPORTED = ReplyError(code="exported", message="This session was exported while the reply was being written.")
+
 
 class Exporting:
-    def __init__(self, decisions: Decisions, history: History) -> None:
+    def __init__(self, decisions: Decisions, history: History, unfinished: Unfinished) -> None:
         self._decisions = decisions
         self._store = decisions.store
         self._history = history
+        self._unfinished = unfinished
 
     async def begin(self, key: Key) -> AsyncGenerator[bytes, None]:
         """The file of a session as it is now, in pieces of whole lines.
@@ -77,7 +82,9 @@ class Exporting:
         message = created.message
         if row.ended is None or row.ended > as_of:
             written = await self._history.folded(key, row, as_of)
-            message = interrupted(written, header)
+            # As it would be had it ended with its session's last change.
+            at = max(header.session.updated_at, written.created_at)
+            message = await self._unfinished.as_interrupted(key, written, row, header.session, EXPORTED, at, as_of)
         elif row.ended > row.created:
             ended = said.get(row.ended)
             if not isinstance(ended, MessageEnded):
@@ -91,11 +98,10 @@ class Exporting:
         )
 
 
-def interrupted(written: Message, header: Header) -> Message:
-    """A reply that is being written, as it would be had it ended with its session's last change."""
-    why = ReplyError(code="exported", message="This session was exported while the reply was being written.")
-    outcome = Outcome(status=Status.INTERRUPTED, error=why)
-    return ended_reply(written, outcome, NOTHING, max(header.session.updated_at, written.created_at))
+def of_store(decisions: Decisions) -> Exporting:
+    """The exports of a store that nobody need serve: no model is asked for what has been written."""
+    history = History(decisions)
+    return Exporting(decisions, history, Unfinished(history, Prompts(decisions, history, Models(("",), {}))))
 
 
 def _gone(key: Key) -> SessionGone:

@@ -6,18 +6,21 @@ from rejoinder.abc import ABSENT, Append, Appended, EndedRow, NewRow
 from rejoinder.chat import ids
 from rejoinder.chat.branches import known_rows
 from rejoinder.chat.decisions import Decisions
-from rejoinder.chat.endings import NOTHING
 from rejoinder.chat.history import History
 from rejoinder.chat.sessions import Sessions
+from rejoinder.chat.unfinished import Unfinished
 from rejoinder.entities import Header, Key, Message, ReplyError, Session, Status
 from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, SessionUpdated, draft, fact
 
+FORKED = ReplyError(code="forked", message="This session was forked while the reply was being written.")
+
 
 class Forking:
-    def __init__(self, decisions: Decisions, history: History, sessions: Sessions) -> None:
+    def __init__(self, decisions: Decisions, history: History, sessions: Sessions, unfinished: Unfinished) -> None:
         self._decisions = decisions
         self._history = history
         self._sessions = sessions
+        self._unfinished = unfinished
 
     async def fork(self, key: Key, at: str, new: Key, title: str | UnsetType | None = UNSET) -> Session:
         """Makes the session `new` of the branch that ends at message `at`, or returns what the same request made.
@@ -25,7 +28,7 @@ class Forking:
         A reply that is still being written is copied as far as it is, as interrupted.
         Raises SessionNotFound, MessageNotFound and IdempotencyMismatch.
         """
-        wanted = ids.request_hash({"kind": "fork", "of": key.session_id, "at": at, "title": str(title)})
+        wanted = ids.request_hash({"kind": "fork", "of": key.session_id, "at": at, "title": _hashed(title)})
         store = self._decisions.store
         while True:
             if (found := await store.header(new)) is not None:
@@ -40,8 +43,8 @@ class Forking:
     async def _append(self, key: Key, at: str, new: Key, title: str | UnsetType | None, wanted: str) -> Append:
         source = (await self._decisions.header(key)).session
         tip = await self._history.message(key, at)
-        messages = [*await self._history.above(key, tip), tip]
         now = self._decisions.now()
+        messages = [await self._whole(key, each, source, now) for each in (*await self._history.above(key, tip), tip)]
         session = structs.replace(
             source,
             id=new.session_id,
@@ -56,7 +59,7 @@ class Forking:
         rows: list[NewRow] = []
         ended: list[EndedRow] = []
         for depth, message in enumerate(messages):
-            copy = _copy(message, new, now)
+            copy = structs.replace(message, session_id=new.session_id, siblings=())
             is_reply = copy.role == "assistant"
             rows.append(
                 NewRow(
@@ -86,6 +89,12 @@ class Forking:
             ended=tuple(ended),
         )
 
+    async def _whole(self, key: Key, message: Message, source: Session, now: str) -> Message:
+        if message.status.ended:
+            return message
+        row = await self._history.row(key, message.id)
+        return await self._unfinished.as_interrupted(key, message, row, source, FORKED, now)
+
     async def _asked(self, key: Key, messages: list[Message]) -> dict[str, MessageCreated]:
         """What each reply was asked with, by its id: a copy of it can be continued."""
         replies = [message.id for message in messages if message.role == "assistant"]
@@ -109,9 +118,7 @@ def begun(reply: Message) -> Message:
     )
 
 
-def _copy(message: Message, new: Key, now: str) -> Message:
-    copy = structs.replace(message, session_id=new.session_id, siblings=())
-    if copy.status.ended:
-        return copy
-    why = ReplyError(code="forked", message="This session was forked while the reply was being written.")
-    return structs.replace(copy, status=Status.INTERRUPTED, error=why, usage=copy.usage or NOTHING, ended_at=now)
+def _hashed(title: str | UnsetType | None) -> str | list[str]:
+    """A title for the hash of a request: no two are the same. None and UNSET are words, as they always were, and so a title that is
+    such a word is told otherwise."""
+    return [title] if title in ("None", "UNSET") else str(title)

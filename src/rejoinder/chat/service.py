@@ -33,6 +33,7 @@ from rejoinder.chat.stopping import Stopping
 from rejoinder.chat.tails import Tails
 from rejoinder.chat.titles import Titles
 from rejoinder.chat.turns import Turns
+from rejoinder.chat.unfinished import Unfinished
 from rejoinder.chat.usage import UsageReader
 from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.chat.worker import Worker
@@ -76,12 +77,13 @@ class Chat:
         endings = Endings(decisions, self._starting)
         self.stopping = Stopping(decisions, self.history, self.following, self._starting, endings)
         self.sessions = Sessions(decisions, signals, models, self.stopping)
-        self.forking = Forking(decisions, self.history, self.sessions)
-        self.exporting = Exporting(decisions, self.history)
+        prompts = Prompts(decisions, self.history, models)
+        unfinished = Unfinished(self.history, prompts)
+        self.forking = Forking(decisions, self.history, self.sessions, unfinished)
+        self.exporting = Exporting(decisions, self.history, unfinished)
         self.importing = Importing(decisions)
         self.usage = UsageReader(decisions, self.history)
         self.search = Search(store)
-        prompts = Prompts(decisions, self.history, models)
         recovery = Recovery(decisions, self.history, models, self._starting, prompts, endings, rules.after_crash)
         self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting, prompts)
         self._titles = Titles(decisions, self.history, models, rules.title_model)
