@@ -102,3 +102,14 @@ def test_what_is_deleted_meanwhile_is_not_found(api: Api, deleting: Deleting, as
             assert answer.status_code in ((200, 201, 202, 204, 404) if happened else (200, 201, 202, 204)), (read, nth)
             if not happened:
                 break
+
+
+def test_a_session_whose_predecessor_is_deleted_meanwhile_is_made(api: Api, deleting: Deleting) -> None:
+    source = api.session()
+    at = api.send_whole(source, "one")["message"]["id"]
+    for path, said in (("/sessions", {}), (f"/sessions/{source}/fork", {"at": at})):
+        sid = api.session(title="before")
+        deleting.at("events", 1)
+        made = api.post(path, json={"id": sid, **said})
+        assert deleting.read == "" and made.status_code == 201, made.text
+        assert api.read_session(sid)["title"] is None

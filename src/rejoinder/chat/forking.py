@@ -32,7 +32,9 @@ class Forking:
         store = self._decisions.store
         while True:
             if (found := await store.header(new)) is not None:
-                return await self._sessions.retried(new, found, wanted)
+                if (retried := await self._sessions.retried(new, found, wanted)) is not None:
+                    return retried
+                continue
             append = await self._append(key, at, new, title, wanted)
             made = await self._decisions.writer.append(append)
             if isinstance(made, Appended):

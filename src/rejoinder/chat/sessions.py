@@ -13,7 +13,7 @@ from rejoinder.chat.models import Models
 from rejoinder.chat.search import asked_words
 from rejoinder.chat.stopping import Stopping
 from rejoinder.entities import Header, JsonObject, Key, Session
-from rejoinder.errors import IdempotencyMismatch, MessageNotFound, SessionNotFound, StoreUnavailable
+from rejoinder.errors import IdempotencyMismatch, MessageNotFound, StoreUnavailable
 from rejoinder.events import SessionCreated, SessionUpdated, draft, fact
 
 LOOK = 1.0
@@ -71,19 +71,25 @@ class Sessions:
         while True:
             found = await self._store.header(key)
             if found is not None:
-                return await self.retried(key, found, said.request_hash)
+                if (retried := await self.retried(key, found, said.request_hash)) is not None:
+                    return retried
+                continue
             made = await self._decisions.writer.append(
                 Append(key=key, drafts=(draft(said),), expect=ABSENT, header=header)
             )
             if isinstance(made, Appended):
                 return structs.replace(session, last_seq=made.first)
 
-    async def retried(self, key: Key, found: Header, request_hash: str | None) -> Session:
-        """The session `found`, where the same request made it. Raises IdempotencyMismatch."""
+    async def retried(self, key: Key, found: Header, request_hash: str | None) -> Session | None:
+        """The session `found`, where the same request made it. None where it is being deleted just now, and can be made again.
+
+        Raises IdempotencyMismatch.
+        """
         first = await self._store.events(key, after=0, limit=1)
-        said = fact(first[0]) if first else None
-        if not isinstance(said, SessionCreated):
-            raise SessionNotFound(key.session_id)
+        if not first:
+            return None
+        said = fact(first[0])
+        assert isinstance(said, SessionCreated)
         if said.request_hash != request_hash:
             raise IdempotencyMismatch(f"Session {key.session_id} was created by a request with another body.")
         return found.session
