@@ -1,6 +1,8 @@
 """What was sent upstream for a reply, told again byte for byte, and what all of it cost."""
 
 import asyncio
+import hashlib
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +12,12 @@ import msgspec
 import pytest
 
 from rejoinder.chat.branch_end import Tip
+from rejoinder.chat.ids import request_hash
 from rejoinder.chat.prompts import Asking, Composed, Prompts
 from rejoinder.entities import Key
 from serving import ServerThread
 from upstreams import upstream_running
-from wire import SILENT, Api, Json, check_problem, message_id, script, slow
+from wire import SILENT, Api, Json, check_problem, message_id, script, session_id, slow
 
 StartServer = Callable[..., ServerThread]
 
@@ -54,6 +57,36 @@ def test_the_prompt_is_what_the_upstream_received(start_server: StartServer) -> 
             [(request, told)] = requests_of(api, sid, mid)
             assert request == body, "whatever the session says by now"
             assert (told["exact"], told["attempt"], told["left_out"]) == (True, 1, [])
+
+
+def test_numbers_go_upstream_as_they_came_and_a_retry_may_write_them_otherwise(api: Api) -> None:
+    whole = '{"temperature":1,"top_p":1.0,"presence_penalty":-2,"seed":7,"logit_bias":{"5":-100,"6":0.5}}'
+    other = '{"temperature":1.0,"top_p":1,"presence_penalty":-2.0,"seed":7,"logit_bias":{"5":-100.0,"6":0.5}}'
+    sid, own = session_id(), message_id()
+    headers = {"content-type": "application/json", "accept": "application/json"}
+
+    def asked(path: str, body: str) -> Any:
+        answer = api.post(path, content=body, headers=headers)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    for params in (whole, other):
+        asked("/sessions", f'{{"id":"{sid}","params":{params}}}')
+        turn = asked(f"/sessions/{sid}/messages", f'{{"id":"{own}","content":"x","params":{params}}}')
+    [(request, _)] = requests_of(api, sid, turn["reply"]["id"])
+    for said in ('"temperature":1,', '"top_p":1.0,', '"presence_penalty":-2,', '"logit_bias":{"5":-100,"6":0.5}'):
+        assert said.encode() in request
+    answer = api.post(f"/sessions/{sid}/messages", json={"id": own, "content": "x", "params": {"temperature": 1.5}})
+    check_problem(answer, 422, "idempotency_mismatch")
+
+
+def test_the_hash_of_a_request_is_what_an_earlier_version_made() -> None:
+    """It made fractions of all numbers that may be one."""
+    params = {"temperature": 1, "logit_bias": {"5": -100}, "seed": 7, "max_tokens": 5}
+    before = {"params": params | {"temperature": 1.0, "logit_bias": {"5": -100.0}}, "title": "x"}
+    canonical = json.dumps(before, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    expected = hashlib.sha256(canonical.encode()).hexdigest()[:32]
+    assert request_hash({"title": "x", "params": params}) == request_hash(before) == expected
 
 
 async def out_of_order(*_: Any, **__: Any) -> Composed | None:

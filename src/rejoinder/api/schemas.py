@@ -1,8 +1,9 @@
 """What clients send, as Pydantic models: shapes here, the configured sizes in `limits`."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, WrapValidator
 
 from rejoinder.chat.ids import MESSAGE_ID, SESSION_ID
 
@@ -75,21 +76,30 @@ def _distinct(tools: list[Tool]) -> list[Tool]:
     return tools
 
 
+def _as_it_came(value: Any, check: Callable[[Any], Any]) -> Any:
+    check(value)
+    return value
+
+
+KEPT = WrapValidator(_as_it_came)
+"""Some upstreams tell 1 from 1.0, and Pydantic would make one of the other."""
+
+
 class Params(Body):
     """The Chat Completions parameters that a session or a message may set. They go upstream as they are; `context` is the
     service's own: what happens where a conversation does not fit the model's window."""
 
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2), KEPT] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1), KEPT] | None = None
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1), KEPT] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2), KEPT] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2), KEPT] | None = None
     seed: int | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100), KEPT]] | None = None
     reasoning_effort: Annotated[str, StringConstraints(min_length=1, max_length=32)] | None = None
     tools: Annotated[list[Tool], Field(max_length=MOST_CALLS), AfterValidator(_distinct)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None

@@ -35,10 +35,23 @@ def derived_id(prefix: str, *parts: str) -> str:
     return f"{prefix}_{digest[:32]}"
 
 
+FRACTIONS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty")
+"""Parameters of which 1 and 1.0 are the same, as are those of `logit_bias`."""
+
+
 def request_hash(body: JsonObject) -> str:
     """Of what a client asked for, whatever the order of its keys."""
+    if params := body.get("params"):
+        body = {**body, "params": _told_as_fractions(params)}
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def _told_as_fractions(params: JsonObject) -> JsonObject:
+    told: JsonObject = {name: float(params[name]) for name in FRACTIONS if params.get(name) is not None}
+    if biases := params.get("logit_bias"):
+        told["logit_bias"] = {token: float(bias) for token, bias in biases.items()}
+    return params | told
 
 
 def timestamp(ago: float = 0) -> str:
