@@ -87,6 +87,11 @@ class Invalid(RejoinderError):
         self.errors = list(errors)
 
 
+def wrong(loc: str, detail: str) -> Invalid:
+    """A request of which one place cannot be right."""
+    return Invalid(detail, [{"loc": loc, "message": detail}])
+
+
 class IdempotencyMismatch(Invalid):
     code = "idempotency_mismatch"
 

@@ -260,6 +260,8 @@ def check_problem(response: Answer, status: int, code: str) -> Json:
     assert "Traceback" not in response.text and ".py" not in response.text
     if status == 409:
         assert response.headers["x-should-retry"] == "false"
+    if status == 422:
+        assert document["errors"] and all(error["loc"] and error["message"] for error in document["errors"])
     if status == 503:
         assert int(response.headers["retry-after"]) > 0
     return document

@@ -16,7 +16,7 @@ from rejoinder.api.sse import Streams
 from rejoinder.chat import ids
 from rejoinder.chat.service import Chat
 from rejoinder.entities import Key
-from rejoinder.errors import Invalid, InvalidCursor, MessageNotFound, SessionNotFound
+from rejoinder.errors import InvalidCursor, MessageNotFound, SessionNotFound, wrong
 from rejoinder.settings import Settings
 
 OWNER = "local"
@@ -107,7 +107,7 @@ async def _idempotency_key(key: IdempotencyHeader = None) -> str | None:
 def checked_idempotency_key(idempotency_key: str | None) -> str | None:
     """Raises Invalid."""
     if idempotency_key is not None and not IDEMPOTENCY_KEY.fullmatch(idempotency_key):
-        raise Invalid("An Idempotency-Key has 1 to 255 visible ASCII characters.")
+        raise wrong("header.idempotency-key", "An Idempotency-Key has 1 to 255 visible ASCII characters.")
     return idempotency_key
 
 
@@ -117,7 +117,7 @@ IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 def chosen_id(prefix: str, own: str | None, idempotency_key: str | None, *route: str) -> str | None:
     """The id that the client chose, itself or by a key; None where it left that to the service."""
     if own is not None and idempotency_key is not None:
-        raise Invalid("Either an id in the body or an Idempotency-Key names the request, not both.")
+        raise wrong("body.id", "Either an id in the body or an Idempotency-Key names the request, not both.")
     if idempotency_key is not None:
         return ids.derived_id(prefix, OWNER, *route, idempotency_key)
     return own

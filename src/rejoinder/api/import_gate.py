@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from rejoinder.api import limits, strict_json
-from rejoinder.api.problems import EdgeError
+from rejoinder.api.problems import EdgeError, path_in, place
 from rejoinder.api.schemas import ContentPart, ModelName, NewSessionBody, Params
 from rejoinder.chat.export_format import MessageLine
 from rejoinder.entities import Session
@@ -34,7 +34,8 @@ class ImportGate:
         try:
             return strict_json.parse(line, self._max_depth, self._max_values)
         except EdgeError as wrong:
-            raise Invalid(str(wrong.detail)) from wrong
+            told = [error for error in wrong.members.get("errors", ()) if error["loc"] != "body"]
+            raise Invalid(str(wrong.detail), told) from wrong
 
     def session(self, session: Session) -> None:
         body = _valid(
@@ -50,19 +51,23 @@ class ImportGate:
         limits.check_session(body, self._settings)
 
     def message(self, line: MessageLine) -> None:
-        _valid(_params, line.params)
+        _valid(_params, line.params, "params")
+        _valid(_models, list(line.models), "models")
         message = line.message
-        named = (*line.models, message.model, *(attempt.model for attempt in message.attempts))
-        _valid(_models, [name for name in named if name is not None])
+        named = (message.model, *(attempt.model for attempt in message.attempts))
+        _valid(_models, [name for name in named if name is not None], "message", "model")
         if not isinstance(message.content, str):
-            _valid(_parts, list(message.content))
+            _valid(_parts, list(message.content), "message", "content")
         limits.check_imported(message, self._settings)
 
 
-def _valid(shape: TypeAdapter[Any], value: Any) -> Any:
+def _valid(shape: TypeAdapter[Any], value: Any, *where: str) -> Any:
     try:
         return shape.validate_python(value, strict=True)
     except ValidationError as wrong:
         found = wrong.errors(include_url=False)[:20]
-        errors = [{"loc": ".".join(map(str, error["loc"])), "message": error["msg"]} for error in found]
+        errors = [
+            {"loc": place((*where, *path_in(value, error["loc"], error["type"]))), "message": error["msg"]}
+            for error in found
+        ]
         raise Invalid("It is not as it should be.", errors) from wrong

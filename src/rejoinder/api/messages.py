@@ -24,7 +24,7 @@ from rejoinder.api.strict_json import StrictRoute
 from rejoinder.chat.asked import Send, ToolResult, ToolResults
 from rejoinder.chat.history import NEWEST, Page, Window
 from rejoinder.entities import Message
-from rejoinder.errors import Invalid, NotAReply, StoreUnavailable
+from rejoinder.errors import NotAReply, StoreUnavailable, wrong
 
 router = APIRouter(prefix="/v1/sessions/{sid}/messages", tags=["messages"], route_class=StrictRoute)
 
@@ -60,7 +60,7 @@ async def list_messages(
 ) -> Response:
     """Fetch the history: of the branch that ends at the head, of another, or of all of them."""
     if after is not None and before is not None:
-        raise Invalid("A page lies either behind a message or before one.")
+        raise wrong("query.before", "A page lies either behind a message or before one.")
     size = settings.max_page if limit is None else limits.page_size(limit, settings)
     window = Window(limit=size, after=after, before=before)
     return json_answer(await chat.history.page(key, window, branch=branch, as_of=parse_seq(as_of)))

@@ -1,6 +1,6 @@
 """Errors as problem documents (RFC 9457), each with its status and a stable code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from rejoinder.api.methods import allowed
-from rejoinder.api.schemas import SENDERS
 from rejoinder.entities import JsonObject
 from rejoinder.errors import (
     Conflict,
@@ -96,8 +95,8 @@ def of_error(error: RejoinderError) -> Response:
             # SDKs that retry a 409 by default would only meet it again.
             headers["x-should-retry"] = "false"
             members = dict(extra)
-        case Invalid(errors=errors) if errors:
-            members["errors"] = errors
+        case Invalid(errors=errors, detail=detail):
+            members["errors"] = errors or [{"loc": "body", "message": detail}]
         case Unavailable(retry_after=seconds):
             headers["retry-after"] = str(seconds)
         case LeaseLost():
@@ -121,7 +120,7 @@ async def _on_error(_: Request, error: Exception) -> Response:
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [{"loc": _place(found["loc"]), "message": str(found["msg"])} for found in error.errors()[:20]]
+    errors = [_told(found, error.body) for found in error.errors()[:20]]
     return problem(422, Invalid.code, "The request is not as it should be.", errors=errors)
 
 
@@ -139,7 +138,31 @@ async def _on_fault(_: Request, __: Exception) -> Response:
     return problem(500, RejoinderError.code, "The service failed at this request.")
 
 
-def _place(loc: Sequence[int | str]) -> str:
-    """Where in a request an error lies, without what Pydantic says of the kind of body that it took it for."""
-    at_sender = len(loc) > 1 and loc[0] == "body" and loc[1] in SENDERS
-    return ".".join(map(str, (loc[0], *loc[2:]) if at_sender else loc))
+def _told(found: Any, body: Any) -> JsonObject:
+    whole, *inside = found["loc"]
+    if whole == "body":
+        inside = path_in(body, inside, found["type"])
+    return {"loc": place((whole, *inside)), "message": str(found["msg"])}
+
+
+def place(parts: Iterable[int | str]) -> str:
+    """A place in a request as `errors` name it. A client's own names may be long, and are told by their beginnings."""
+    return ".".join(str(part)[:64] for part in parts)
+
+
+def path_in(said: Any, loc: Sequence[int | str], kind: str) -> list[int | str]:
+    """Where in what was said an error of this kind lies, by Pydantic's place of it: without the names that it has for the kinds
+    of value that it tried."""
+    path: list[int | str] = []
+    for at, part in enumerate(loc, 1):
+        match said, part:
+            case dict(), str() if part in said:
+                said = said[part]
+            case list(), int() if part < len(said):
+                said = said[part]
+            case dict(), str() if kind == "missing" and at == len(loc):
+                pass
+            case _:
+                continue
+        path.append(part)
+    return path

@@ -201,8 +201,6 @@ def _sender(body: object) -> str:
 SendBody = Annotated[
     Annotated[UserMessageBody, Tag("user")] | Annotated[ToolResultsBody, Tag("tool")], Discriminator(_sender)
 ]
-SENDERS = ("user", "tool")
-"""What the places of errors in a SendBody have in them, and the body has not."""
 
 
 class ForkBody(Body):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -10,7 +11,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
-from rejoinder.api.problems import EdgeError, malformed_json, unfit
+from rejoinder.api.problems import EdgeError, malformed_json, place, unfit
 
 BIGGEST = 1 << 63
 """Integers beyond 64 bits cannot be kept by every store."""
@@ -19,8 +20,9 @@ BIGGEST = 1 << 63
 def parse(body: bytes, max_depth: int, max_values: int) -> Any:
     """What a body says.
 
-    Raises a 400 for what is no JSON (NaN and Infinity, invalid UTF-8), and a 422 for JSON that has more values than
-    `max_values`, is nested deeper than `max_depth`, or holds a lone surrogate, a NUL or an integer beyond 64 bits.
+    Raises a 400 for what is no JSON (NaN and Infinity, invalid UTF-8, an object that names a field twice), and a 422 for
+    JSON that has more values than `max_values`, is nested deeper than `max_depth`, or holds a lone surrogate, a NUL or an
+    integer beyond 64 bits.
     """
     if not _has_at_most(body, max_values):
         raise unfit(f"The body has more than {max_values} values.")
@@ -49,54 +51,85 @@ def _has_at_most(body: bytes, values: int) -> bool:
 
 
 def _counted(body: bytes) -> int:
-    return len(body) - len(
-        body.translate(None, b",[{")
-    )  # to look for each costs three times that, where there are many
+    # To look for each of the three takes longer, where there are many.
+    return len(body) - len(body.translate(None, b",[{"))
 
 
 def _check(said: Any, max_depth: int) -> None:
+    """Finds out quickly whether something is wrong, and only then where."""
     level = [said]
     depth = 0
     while level:
         inner: list[Any] = []
         for value in level:
+            wrong = ""
             match value:
                 case str():
-                    _check_text(value)
+                    wrong = _wrong_text(value)
                 case int() | float():
-                    _check_number(value)
+                    wrong = _wrong_number(value)
                 case dict():
                     inner += value.keys()
                     inner += value.values()
                 case list():
                     inner += value
+            if wrong:
+                raise unfit(wrong, place(("body", *_path_to(value, said))))
         depth += any(isinstance(value, dict | list) for value in level)
         if depth > max_depth:
             raise _too_deep(max_depth)
         level = inner
 
 
-def _check_text(text: str) -> None:
+def _wrong_text(text: str) -> str:
     if "\x00" in text:
-        raise unfit("The body holds a NUL character, which not every store can keep.")
+        return "The body holds a NUL character, which not every store can keep."
     try:
         text.encode()
-    except UnicodeEncodeError as error:
-        raise unfit("The body holds half of a surrogate pair.") from error
+    except UnicodeEncodeError:
+        return "The body holds half of a surrogate pair."
+    return ""
 
 
-def _check_number(number: float) -> None:
+def _wrong_number(number: float) -> str:
     if isinstance(number, float) and not math.isfinite(number):
         raise malformed_json("The body holds a number that is not finite.")
     if isinstance(number, int) and not -BIGGEST <= number < BIGGEST:
-        raise unfit("The body holds an integer beyond 64 bits.")
+        return "The body holds an integer beyond 64 bits."
+    return ""
+
+
+def _path_to(wanted: Any, said: Any) -> list[int | str]:
+    """Where a value stands, or the name of one: then that is the object which has the name."""
+    ways: list[tuple[Any, list[int | str]]] = [(said, [])]
+    for value, path in ways:
+        if value is wanted or (isinstance(value, dict) and any(name is wanted for name in value)):
+            return path
+        if isinstance(value, dict):
+            ways += [(inner, [*path, name]) for name, inner in value.items()]
+        elif isinstance(value, list):
+            ways += [(inner, [*path, at]) for at, inner in enumerate(value)]
+    return []
 
 
 def _no_number(name: str) -> NoReturn:
     raise malformed_json(f"{name} is no JSON number.")
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_number)
+def _integer(digits: str) -> int:
+    # Python takes a while for long ones, and past some thousands of digits it refuses, with advice for programmers.
+    return int(digits) if len(digits) <= len(str(-BIGGEST)) else 2 * BIGGEST
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    told = dict(pairs)
+    if len(told) < len(pairs):
+        name = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise malformed_json(f"An object has the field {name[:64]!a} twice.")
+    return told
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_number, parse_int=_integer, object_pairs_hook=_object)
 
 
 def _too_deep(max_depth: int) -> EdgeError:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from rejoinder.abc import Provider
-from rejoinder.errors import Invalid, ProviderError
+from rejoinder.errors import ProviderError, wrong
 
 
 class Models:
@@ -34,7 +34,7 @@ class Models:
             return self._providers[prefix], rest if colon else ""
         provider = self._providers[self.default.partition(":")[0]]
         if not provider.accepts(name):
-            raise Invalid(f"There is no model {name!r} here; GET /v1/models lists them.")
+            raise wrong("body.model", f"There is no model {name!r} here; GET /v1/models lists them.")
         return provider, name
 
     def check(self, model: str | Sequence[str] | None) -> None:
@@ -42,7 +42,7 @@ class Models:
         for name in self.listed(model):
             provider, own = self.resolve(name)
             if own and not provider.accepts(own):
-                raise Invalid(f"There is no model {name!r} here; GET /v1/models lists them.")
+                raise wrong("body.model", f"There is no model {name!r} here; GET /v1/models lists them.")
 
     def prefills(self, name: str) -> bool:
         """Whether a reply that broke off can go on with this model: by the settings, or since its provider says so."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rejoinder.chat.asked import ToolResult
 from rejoinder.entities import JsonObject, Message
-from rejoinder.errors import Invalid
+from rejoinder.errors import Invalid, wrong
 
 
 def checked_params(params: JsonObject) -> JsonObject:
@@ -21,7 +21,7 @@ def checked_params(params: JsonObject) -> JsonObject:
 def in_order_of_calls(reply: Message, results: Sequence[ToolResult]) -> list[ToolResult]:
     """The results in the order of the calls that they answer. Raises Invalid unless there is one for each call."""
     if reply.role != "assistant" or not reply.tool_calls or not reply.status == "completed":
-        raise Invalid(f"Message {reply.id} is no reply that waits for results of tools.")
+        raise wrong("body.parent_id", f"Message {reply.id} is no reply that waits for results of tools.")
     calls = [call.id for call in reply.tool_calls]
     given: dict[str, ToolResult] = {}
     errors: list[JsonObject] = []
