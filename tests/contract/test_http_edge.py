@@ -28,6 +28,8 @@ UNKNOWN = [
     "evil.example:8000",
     "127.0.0.1.evil.example",
     "localhost.evil",
+    "localhost..",
+    ".",
     "127.0.0.2",
     "[::2]:8000",
     "x@localhost",
@@ -47,7 +49,10 @@ def test_an_unknown_host_is_refused_before_anything_else(api: Api, sid: str, hos
     assert api.last_seq(sid) == before
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.1:9", "[::1]", "[::1]:8000"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:1", "localhost.", "localhost.:8000", "127.0.0.1", "127.0.0.1:9", "[::1]", "[::1]:8000"],
+)
 def test_loopback_names_are_known_with_any_port(api: Api, host: str) -> None:
     assert api.get("/sessions", headers={"host": host}).status_code == 200
 
@@ -61,7 +66,7 @@ def test_a_load_balancer_may_ask_for_health_under_any_name(api: Api, path: str) 
 
 def test_configured_names_are_known_and_no_others(start_server: StartServer) -> None:
     api = start_server(hosts="chat.example.org, Other.example").api
-    for host in ("chat.example.org", "CHAT.example.org:8443", "other.example", "localhost"):
+    for host in ("chat.example.org", "CHAT.example.org:8443", "chat.example.org.", "other.example", "localhost"):
         assert api.get("/models", headers={"host": host}).status_code == 200
     for host in ("example.org", "x.chat.example.org", "chat.example.org.evil.example"):
         check_problem(api.get("/models", headers={"host": host}), 403, "unknown_host")

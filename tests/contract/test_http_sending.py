@@ -66,6 +66,17 @@ def test_json_comes_when_the_reply_has_ended(api: Api, sid: str, accept: str) ->
     assert said["message"] == api.message(sid, said["message"]["id"])
 
 
+def test_several_lines_of_accept_are_one_list(api: Api, sid: str) -> None:
+    path = f"/v1/sessions/{sid}/messages"
+    for lines, kind in (
+        (("text/html", "application/json"), "application/json"),
+        (("application/json;q=0.5", "text/event-stream"), "text/event-stream; charset=utf-8"),
+    ):
+        headers = [("accept", line) for line in lines]
+        answer = api.http.post(path, json={"content": "x"}, headers=headers)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
+
+
 def test_json_comes_also_where_the_reply_failed(api: Api, sid: str) -> None:
     answer = send(api, sid, JSON, content=script("tokens=9 fail=reset@4"))
     assert answer.status_code == 200

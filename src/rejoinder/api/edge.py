@@ -33,7 +33,7 @@ ALLOWED_METHODS = "GET, POST, PATCH, DELETE"
 class Edge:
     def __init__(self, app: ASGIApp, *, hosts: Iterable[str], origins: Iterable[str]) -> None:
         self._app = app
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(host.lower().removesuffix(".") for host in hosts)
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,10 +78,10 @@ class Edge:
 
 
 def _host(headers: Headers) -> str:
-    """The Host without its port."""
+    """The Host without its port, and without the dot at the end of a name that is told from the root."""
     host = headers.get("host", "").lower()
     name, colon, port = host.rpartition(":")
-    return name if colon and port.isdecimal() else host
+    return (name if colon and port.isdecimal() else host).removesuffix(".")
 
 
 def _is_own(origin: str, headers: Headers) -> bool:

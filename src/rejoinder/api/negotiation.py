@@ -16,7 +16,7 @@ JSON = "application/json"
 
 def form_of(headers: Headers) -> Form:
     """By `Accept` and `Prefer`. Raises a 406 where the client takes neither form."""
-    ranges = _ranges(headers.get("accept", ""))
+    ranges = _ranges(_said(headers, "accept"))
     stream, json = _quality(ranges, STREAM), _quality(ranges, JSON)
     if json and "respond-async" in _preferences(headers) and not ranges.get(STREAM):
         return "receipt"
@@ -29,7 +29,7 @@ def form_of(headers: Headers) -> Form:
 
 def check_stream(headers: Headers) -> None:
     """Raises a 406 where the client does not take a stream."""
-    if not _quality(_ranges(headers.get("accept", "")), STREAM):
+    if not _quality(_ranges(_said(headers, "accept")), STREAM):
         raise EdgeError(406, "not_acceptable", f"The answer is {STREAM}.")
 
 
@@ -58,5 +58,9 @@ def _number(text: str) -> float:
 
 
 def _preferences(headers: Headers) -> set[str]:
-    said = ",".join(headers.getlist("prefer"))
-    return {part.partition(";")[0].strip().lower() for part in said.split(",")}
+    return {part.partition(";")[0].strip().lower() for part in _said(headers, "prefer").split(",")}
+
+
+def _said(headers: Headers, name: str) -> str:
+    """A header of which there may be several lines, which are one list."""
+    return ",".join(headers.getlist(name))
