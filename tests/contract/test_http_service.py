@@ -195,6 +195,62 @@ def test_every_reference_in_the_schema_is_there(schema: Json) -> None:
             place = place[name]
 
 
+def test_a_stream_and_a_file_are_told_by_their_own_type_alone(schema: Json) -> None:
+    for path, kind in (
+        ("/v1/events", "text/event-stream"),
+        ("/v1/sessions/{sid}/events", "text/event-stream"),
+        ("/v1/sessions/{sid}/messages/{mid}/events", "text/event-stream"),
+        ("/v1/sessions/{sid}/export", "application/jsonl"),
+    ):
+        assert list(documented(schema, path, "get", 200)["content"]) == [kind]
+
+
+def test_what_is_always_sent_is_required(api: Api, sid: str, schema: Json) -> None:
+    turn = api.send_whole(sid, script("tokens=2 calls=1"))
+    schemas = schema["components"]["schemas"]
+    for name, said in (("Session", api.read_session(sid)), ("Message", turn["reply"])):
+        assert set(schemas[name]["required"]) == said.keys() == schemas[name]["properties"].keys()
+
+
+def test_every_answer_that_any_request_may_get_is_listed(schema: Json) -> None:
+    for path, method, operation in operations(schema):
+        wanted = {"405", "500"} if path in ("/healthz", "/readyz") else {"403", "405", "500"}
+        assert wanted <= operation["responses"].keys(), (method, path)
+        for status, name in (("405", "Allow"), ("409", "x-should-retry"), ("503", "Retry-After")):
+            assert status not in operation["responses"] or name in operation["responses"][status]["headers"]
+
+
+def test_the_headers_of_requests_and_answers_are_told(api: Api, sid: str, schema: Json) -> None:
+    messages = "/v1/sessions/{sid}/messages"
+    for path in (messages, f"{messages}/{{mid}}/replies", f"{messages}/{{mid}}/continue"):
+        operation = schema["paths"][path]["post"]
+        names = {parameter["name"].lower() for parameter in operation["parameters"] if parameter["in"] == "header"}
+        assert names == {"last-event-id", "idempotency-key", "prefer"}
+        for status in ("200", "202", "204"):
+            assert {"Location", "Content-Location"} <= operation["responses"][status]["headers"].keys()
+    receipt = api.post(f"/sessions/{sid}/messages", json={"content": "x"}, headers={"prefer": "respond-async"})
+    assert all(name in receipt.headers for name in documented(schema, messages, "post", 202)["headers"])
+    for path in ("/v1/sessions", "/v1/sessions/{sid}/fork", "/v1/import"):
+        assert list(documented(schema, path, "post", 201)["headers"]) == ["Location"]
+
+
+def test_the_limits_of_the_settings_are_told(start_server: StartServer) -> None:
+    api = start_server(max_page=7, max_title=5, max_metadata=3, max_text=9).api
+    schema = api.get("//openapi.json").json()
+    listing = {each["name"]: each["schema"] for each in schema["paths"]["/v1/sessions"]["get"]["parameters"]}
+    assert {"type": "integer", "minimum": 1, "maximum": 7} in listing["limit"]["anyOf"]
+    assert {"type": "string", "minLength": 1, "maxLength": 512} in listing["q"]["anyOf"]
+    [key] = schema["paths"]["/v1/sessions"]["post"]["parameters"]
+    assert (key["schema"]["minLength"], key["schema"]["maxLength"]) == (1, 255)
+    for name in ("NewSessionBody", "SessionChangeBody", "ForkBody"):
+        assert {"type": "string", "maxLength": 5} in schema["components"]["schemas"][name]["properties"]["title"][
+            "anyOf"
+        ]
+    fields = schema["components"]["schemas"]["SessionChangeBody"]["properties"]
+    assert (fields["metadata"]["maxProperties"], fields["system_prompt"]["anyOf"][0]["maxLength"]) == (3, 9)
+    assert "default" not in fields["head"]
+
+
 def documented(schema: Json, path: str, method: str, status: int) -> Json:
     found: Json = schema["paths"][path][method]["responses"][str(status)]
     return found

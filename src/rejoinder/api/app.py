@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 import rejoinder
-from rejoinder.api import messages, moving, pages, problems, replies, responses, search, service_routes, sessions
+from rejoinder.api import messages, moving, pages, problems, reference, replies, search, service_routes, sessions
 from rejoinder.api.edge import Edge
 from rejoinder.api.methods import Methods
 from rejoinder.api.metrics import Metrics
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         app.router.routes += part.router.routes
     pages.install(app)
     problems.install(app)
-    responses.document(app)
+    reference.install(app)
     return Edge(Methods(app), hosts=settings.known_hosts(), origins=settings.origins)
 
 

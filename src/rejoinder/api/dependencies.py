@@ -34,6 +34,7 @@ IdempotencyHeader = Annotated[
     Header(
         alias="Idempotency-Key",
         description="Names this request: the same key again is a retry. 1 to 255 visible ASCII.",
+        json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"},
     ),
 ]
 

@@ -140,7 +140,7 @@ async def export_session(chat: ChatService, open_streams: OpenStreams, key: Sess
 @router.post(
     "/import",
     status_code=201,
-    responses=answers(Session, "The session.", 201) | problems(400, 408, 409, 413, 415, 422, 503),
+    responses=answers(Session, "The session.", 201, "Location") | problems(400, 408, 409, 413, 415, 422, 503),
     openapi_extra={"requestBody": {"required": True, "content": FILE}},
 )
 async def import_session(

@@ -5,8 +5,6 @@ import logging
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -89,7 +87,7 @@ def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = 
 
 # --- the reference -----------------------------------------------------------------------------------------------
 
-_DOCUMENTED = (
+DOCUMENTED = (
     Session,
     Message,
     SessionPage,
@@ -103,9 +101,25 @@ _DOCUMENTED = (
 )
 
 
-def answers(kind: type, description: str, status: int = 200) -> dict[int | str, Any]:
-    """A route's documentation of an answer of this kind."""
-    return {status: {"description": description, "content": {"application/json": {"schema": _ref(kind)}}}}
+HEADERS = {
+    "Location": "Where it is: the session that was made, or the events of the reply.",
+    "Content-Location": "The reply.",
+    "Preference-Applied": "`respond-async`.",
+    "Retry-After": "Seconds.",
+    "Allow": "The methods that there are.",
+    "x-should-retry": "`false`: the same request again would only meet it again.",
+}
+
+
+def answers(kind: type, description: str, status: int = 200, *headers: str) -> dict[int | str, Any]:
+    """A route's documentation of an answer of this kind, with these headers beside the usual ones."""
+    content = {"application/json": {"schema": _ref(kind)}}
+    return {status: {"description": description, "content": content, **told_headers(*headers)}}
+
+
+def told_headers(*names: str) -> dict[str, Any]:
+    told = {name: {"description": HEADERS[name], "required": True, "schema": {"type": "string"}} for name in names}
+    return {"headers": told} if told else {}
 
 
 def endless(description: str) -> dict[int | str, Any]:
@@ -119,28 +133,13 @@ def streams(description: str) -> dict[int | str, Any]:
 
 def problems(*statuses: int) -> dict[int | str, Any]:
     content = {"application/problem+json": {"schema": _ref(Problem)}}
-    return {status: {"description": "A problem.", "content": content} for status in statuses}
+    return {
+        status: {"description": "A problem.", "content": content, **told_headers(*_OF_PROBLEMS.get(status, ()))}
+        for status in statuses
+    }
 
 
-def document(app: FastAPI) -> None:
-    """Makes the app's schema carry the schemas of the values themselves."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            _, components = msgspec.json.schema_components(_DOCUMENTED, ref_template="#/components/schemas/{name}")
-            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-            schemas.update(components)
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-            for operations in schema["paths"].values():
-                for operation in operations.values():
-                    if "422" in operation["responses"]:  # FastAPI's own, where the route names none
-                        operation["responses"]["422"] = problems(422)[422]
-            app.openapi_schema = schema
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
+_OF_PROBLEMS = {405: ("Allow",), 409: ("x-should-retry",), 503: ("Retry-After",)}
 
 
 def _ref(kind: type) -> dict[str, str]:

@@ -124,13 +124,22 @@ class NewSessionBody(Body):
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
+def _without_default(schema: JsonObject) -> None:
+    """A field that has no default: it may be absent, and then nothing is said of it."""
+    del schema["default"]
+
+
 class SessionChangeBody(Body):
     title: str | None = None
     system_prompt: str | None = None
     model: Model | None = None
     params: Params = Field(default_factory=Params)
     metadata: dict[str, str] = Field(default_factory=dict)
-    head: MessageId = Field("", description="The message at which the branch ends that is shown by default.")
+    head: MessageId = Field(
+        "",
+        description="The message at which the branch ends that is shown by default.",
+        json_schema_extra=_without_default,
+    )
 
 
 class TextPart(Body):

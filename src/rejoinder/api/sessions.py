@@ -39,7 +39,9 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"], route_class=StrictR
 
 
 @router.post(
-    "", status_code=201, responses=answers(Session, "The session.", 201) | problems(400, 408, 413, 415, 422, 503)
+    "",
+    status_code=201,
+    responses=answers(Session, "The session.", 201, "Location") | problems(400, 408, 413, 415, 422, 503),
 )
 async def create_session(
     chat: ChatService,
@@ -112,7 +114,7 @@ async def delete_session(chat: ChatService, key: SessionKey) -> Response:
 @router.post(
     "/{sid}/fork",
     status_code=201,
-    responses=answers(Session, "The new session.", 201) | problems(400, 404, 408, 413, 415, 422, 503),
+    responses=answers(Session, "The new session.", 201, "Location") | problems(400, 404, 408, 413, 415, 422, 503),
 )
 async def fork_session(
     chat: ChatService, settings: AppSettings, key: SessionKey, idempotency_key: IdempotencyKey, body: ForkBody

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Header, Request
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
@@ -20,7 +20,7 @@ from rejoinder.api.dependencies import (
     cursor_of,
     session_key,
 )
-from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams
+from rejoinder.api.responses import TurnAnswer, answers, json_answer, problems, streams, told_headers
 from rejoinder.api.sse import EventStream, Streams
 from rejoinder.chat.asked import Turn
 from rejoinder.chat.service import Chat
@@ -28,12 +28,16 @@ from rejoinder.entities import Key
 from rejoinder.errors import InvalidCursor, Overloaded
 from rejoinder.settings import Settings
 
+LINKS = ("Location", "Content-Location")
+
 DOCUMENTED: dict[int | str, Any] = (
     streams("The events of this turn, to the end of the reply.")
-    | answers(TurnAnswer, "Both messages at once, with `Prefer: respond-async`.", 202)
+    | answers(TurnAnswer, "Both messages at once, with `Prefer: respond-async`.", 202, *LINKS, "Preference-Applied")
     | problems(400, 404, 406, 408, 409, 413, 415, 422, 503)
 )
 DOCUMENTED[200]["content"] |= answers(TurnAnswer, "")[200]["content"]
+for _status in (200, 204):
+    DOCUMENTED[_status] |= told_headers(*LINKS)
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,21 @@ def turn_request(request: Request) -> TurnRequest:
     )
 
 
+PREFER = (
+    "`respond-async`: a receipt at once, unless `Accept` names `text/event-stream`. `Accept` chooses between the other two forms: "
+    "`text/event-stream` (or anything) and `application/json`."
+)
+
+
 def _parameters() -> dict[str, Any]:
     """What FastAPI would tell of them if it read them, for the document of the interface."""
 
     def asked(
-        sid: SessionId, last_event_id: LastEventId = None, after: After = None, key: IdempotencyHeader = None
+        sid: SessionId,
+        last_event_id: LastEventId = None,
+        after: After = None,
+        key: IdempotencyHeader = None,
+        prefer: Annotated[str | None, Header(description=PREFER)] = None,
     ) -> None: ...
 
     documented = FastAPI()
