@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from rejoinder.stores.sql import migrations
+from rejoinder.stores.sqlite_file import teach
 from rejoinder.words import LONGEST, MOST, READ, has_all, places_of, plain, words_of
 
 
@@ -54,6 +55,7 @@ def test_no_character_has_two_plain_forms_and_each_word_is_one_to_the_index_of_s
     words = words_of_all(every)
     assert len(words) > 100_000
     with closing(sqlite3.connect(":memory:")) as connection:
+        teach(connection)
         for script in migrations("sqlite"):
             connection.executescript(script)
         connection.execute("CREATE VIRTUAL TABLE terms USING fts5vocab (word_index, row)")

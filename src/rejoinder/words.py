@@ -7,8 +7,9 @@ A search finds a text that has, for each of its words, a word that begins with i
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 LONGEST = 64
 """Code points of a word that count. What is longer is a key, a link or noise, and is found by its beginning."""
@@ -27,6 +28,9 @@ _UNSPACED = (
     "\U00020000-\U0003ffff"
 )
 _LETTERS = rf"[^\W_{_UNSPACED}]"
+
+_OF_MARKED = re.compile("[\u0700-\u109f\u1200-\u1cff\ua800-\uabff\U00010a00-\U0001efff]")
+"""Letters of scripts that have marks of their own, and some others."""
 
 VIRAMA = 9
 """The combining class of signs that take a letter's vowel away: no accents, though they combine as these do."""
@@ -50,6 +54,18 @@ def places_of(text: str, wanted: Iterable[str]) -> Iterator[tuple[int, int]]:
             if word[0].startswith(starts):
                 yield begins + origin[word.start()], begins + behind_marks(piece, origin[word.end() - 1] + 1)
         begins += len(piece)
+
+
+def plain_text(content: str | Iterable[Mapping[str, Any]]) -> str:
+    """The words of a message: those of its parts that are text, one below the other."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part["text"] for part in content if part.get("type") == "text")
+
+
+def lacks_marks(words: str) -> bool:
+    """Whether words may be those of a text whose marks were not read: some may have marks, and none has."""
+    return not words.isascii() and _OF_MARKED.search(words) is not None and not any(map(_is_mark, words))
 
 
 def plain(text: str) -> str:

@@ -143,7 +143,7 @@ def test_many_processes_make_the_schema_at_once(own: Databases) -> None:
     command = [sys.executable, str(CHILDREN), "open_once", url]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [child.communicate(timeout=50)[0] for child in children] == ["opened\n"] * 4
-    assert own.run("SELECT * FROM schema_version", url=url) == [(1, 1)]
+    assert own.run("SELECT * FROM schema_version", url=url) == [(1, 2)]
 
 
 async def test_many_stores_make_the_schema_at_once(own: Databases) -> None:
@@ -154,7 +154,7 @@ async def test_many_stores_make_the_schema_at_once(own: Databases) -> None:
             await store.ping()
 
     await asyncio.gather(*(opened() for _ in range(8)))
-    assert own.run("SELECT * FROM schema_version", url=url) == [(1, 1)]
+    assert own.run("SELECT * FROM schema_version", url=url) == [(1, 2)]
 
 
 async def test_settings_that_break_the_promise_are_told(own: Databases, caplog: pytest.LogCaptureFixture) -> None:

@@ -138,7 +138,7 @@ async def test_what_is_somebody_elses_is_left_alone(server: RedisServer, command
 
 async def test_a_schema_of_a_later_version(server: RedisServer) -> None:
     await opened(at(server))
-    server.ask("SET", "{rejoinder}:schema", "rejoinder 2")
+    server.ask("SET", "{rejoinder}:schema", "rejoinder 3")
     await refused(at(server), "later version")
 
 

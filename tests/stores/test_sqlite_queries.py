@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from rejoinder.stores.sql import migrations, statements
+from rejoinder.stores.sqlite_file import teach
 
 NARROWED = {
     "header": "owner=? AND id=?",
@@ -34,6 +35,7 @@ def test_no_question_reads_more_of_a_table_than_it_asks_for(name: str) -> None:
     text = statements("sqlite", "read")[name]
     asked = dict.fromkeys(re.findall(r":(\w+)", text), "[]")
     with closing(sqlite3.connect(":memory:")) as connection:
+        teach(connection)
         for script in migrations("sqlite"):
             connection.executescript(script)
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", asked)]

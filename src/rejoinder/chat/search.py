@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from rejoinder.abc import Found, Store
-from rejoinder.chat.texts import plain_text
 from rejoinder.entities import Key, Message, Role, Status
 from rejoinder.errors import Invalid
 from rejoinder.events import MessageCreated, MessageEnded, fact
-from rejoinder.words import before_marks, behind_marks, places_of, words_of
+from rejoinder.words import before_marks, behind_marks, places_of, plain_text, words_of
 
 LONGEST = 512
 """Characters of a question."""

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from rejoinder.abc import Append, Text
 from rejoinder.entities import JsonObject, Status
 from rejoinder.events import Draft
-from rejoinder.words import words_of
+from rejoinder.words import plain_text, words_of
 
 TELLING = ("message.created", "message.ended", "session.created", "session.updated")
 
@@ -30,13 +30,6 @@ async def with_texts(append: Append) -> Append:
     large = sum(len(draft.data) for draft in drafts) >= LARGE
     texts = await asyncio.to_thread(_texts_of, drafts) if large else _texts_of(drafts)
     return structs.replace(append, texts=texts)
-
-
-def plain_text(content: Content) -> str:
-    """The words of a message: those of its parts that are text, one below the other."""
-    if isinstance(content, str):
-        return content
-    return "\n".join(part["text"] for part in content if part.get("type") == "text")
 
 
 class _Message(Struct):

@@ -7,11 +7,13 @@ that were written, and a person can read, grep and cut it out with any tool for 
 from functools import lru_cache
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from rejoinder.abc import Append, NewRow
 from rejoinder.entities import Header, Key
 from rejoinder.events import Draft, Event
+from rejoinder.stores.rereading import read_again
+from rejoinder.words import lacks_marks
 
 FORMAT = 1
 """Raised when a line says something that an older version would misunderstand."""
@@ -167,7 +169,16 @@ def read_header(line: bytes) -> Header:
 
 
 def read_texts(line: bytes) -> tuple[TextLine, ...]:
-    return _texts.decode(line).texts if b'"texts":[' in line else ()
+    texts = _texts.decode(line).texts if b'"texts":[' in line else ()
+    if any(lacks_marks(text.words) for text in texts):
+        return tuple(_read_again(text, line) if lacks_marks(text.words) else text for text in texts)
+    return texts
+
+
+def _read_again(text: TextLine, line: bytes) -> TextLine:
+    """From its event, which came with it."""
+    told = [event.data for event in read_events(line) if event.message_id == text.message_id]
+    return structs.replace(text, words=read_again(text.words, told[-1] if told else None))
 
 
 def read_events(line: bytes) -> list[Event]:

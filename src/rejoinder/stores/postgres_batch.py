@@ -85,10 +85,14 @@ def _quoted(word: str) -> str:
 
 
 def indexed(text: Text) -> tuple[str, str, str]:
-    words = text.words
+    return text.message_id or "", text.at, fitting(text.words)
+
+
+def fitting(words: str) -> str:
+    """As many words of a text as are indexed."""
     if len(words) > INDEXED // 4 and len(encoded := words.encode()) > INDEXED:
-        words = encoded[:INDEXED].decode(errors="ignore").rpartition(" ")[0]
-    return text.message_id or "", text.at, words
+        return encoded[:INDEXED].decode(errors="ignore").rpartition(" ")[0]
+    return words
 
 
 def keys_of(records: Iterable[Any]) -> list[Key]:

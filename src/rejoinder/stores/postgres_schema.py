@@ -9,7 +9,10 @@ import zlib
 
 from rejoinder.errors import Misconfigured
 from rejoinder.postgres_link import Connection, Place, close, connect, opening
+from rejoinder.stores.postgres_batch import fitting
+from rejoinder.stores.rereading import read_again
 from rejoinder.stores.sql import migrations
+from rejoinder.words import lacks_marks
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +84,45 @@ async def _migrate(connection: Connection, place: Place) -> None:
         for number, script in enumerate(migrations("postgres")[version:], version + 1):
             log.info("bringing %s to schema %d", place.shown, number)
             await connection.execute(script)
+            if number == _MARKS:
+                await _read_again(connection)
         await connection.execute("UPDATE schema_version SET version = $1", len(migrations("postgres")))
+
+
+_MARKS = 2
+"""The schema in which words have their marks."""
+
+_AT_ONCE = 500
+"""Texts that are looked at together."""
+
+
+async def _read_again(connection: Connection) -> None:
+    """Words that were kept without their marks are read again, from the message or the title."""
+    texts = await connection.cursor("SELECT session, message_id, tsvector_to_array(words) FROM texts")
+    while some := await texts.fetch(_AT_ONCE):
+        for session, message_id, words in some:
+            if not lacks_marks(" ".join(words)):
+                continue
+            data = await connection.fetchval(
+                """
+                SELECT CASE
+                    WHEN $2 = '' THEN (SELECT header FROM sessions WHERE n = $1)
+                    ELSE (SELECT data FROM events WHERE session = $1 AND seq = (
+                        SELECT ended FROM messages WHERE session = $1 AND id = $2
+                    ))
+                END
+                """,
+                session,
+                message_id,
+            )
+            marks = [word for word in words if word.startswith("_")]
+            kept = " ".join(word for word in words if not word.startswith("_"))
+            await connection.execute(
+                "UPDATE texts SET words = array_to_tsvector($3::text[]) WHERE session = $1 AND message_id = $2",
+                session,
+                message_id,
+                [*marks, *fitting(read_again(kept, data)).split(" ")],
+            )
 
 
 _LOCK = 0x526A6E64

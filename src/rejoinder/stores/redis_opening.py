@@ -7,10 +7,14 @@ from redis.exceptions import RedisError
 from rejoinder.errors import Misconfigured
 from rejoinder.redis_link import RedisUrl, code_of, redis_opening
 from rejoinder.stores.redis_client import RedisClient
+from rejoinder.stores.rereading import read_again
+from rejoinder.words import lacks_marks
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
+"""Since 2 words have the marks of their letters."""
+
 OLDEST = (7, 0)
 LOOKED_THROUGH = 200
 """Pages of 1,000 keys of others that a first opening looks through for something under our prefix."""
@@ -53,6 +57,46 @@ async def _check_schema(client: RedisClient, url: RedisUrl, *, make: bool) -> No
         raise Misconfigured(
             f"Redis at {url} was written by a later version of Rejoinder (schema {int(number)}, this one knows {SCHEMA})."
         )
+    if int(number) < SCHEMA:
+        await _read_again(client)
+        await client.set("SET", key, f"rejoinder {SCHEMA}")
+
+
+AT_ONCE = 100
+"""Sessions whose texts are looked at together."""
+
+
+async def _read_again(client: RedisClient) -> None:
+    """Words that were kept without their marks are read again, from the message or the title. Harmless from many processes."""
+    start = 0
+    while names := await client.get("ZRANGE", client.key("keys"), start, start + AT_ONCE - 1):
+        start += AT_ONCE
+        for name in names:
+            texts = _pairs(await client.get("HGETALL", client.key("texts", name)))
+            for field, kept in texts:
+                at, _, words = kept.partition(b" ")
+                if lacks_marks(words.decode()):
+                    again = read_again(words.decode(), await _told(client, name, field))
+                    await client.set("HSET", client.key("texts", name), field, at + b" " + again.encode())
+
+
+async def _told(client: RedisClient, name: bytes, field: bytes) -> bytes | None:
+    """What tells a text: the event at which its message ended, or the header of its session."""
+    if field == b"t":
+        header: bytes | None = await client.get("HGET", client.key("session", name), "header")
+        return header
+    row = await client.get("HGET", client.key("rows", name), field[1:])
+    place = b"0-" + row.split(b" ")[1] if row else b"0-0"
+    for _, told in await client.get("XRANGE", client.key("events", name), place, place):
+        return dict(_pairs(told)).get(b"d")
+    return None
+
+
+def _pairs(answer: object) -> list[tuple[bytes, bytes]]:
+    if isinstance(answer, dict):
+        return list(answer.items())
+    values = answer if isinstance(answer, list) else []
+    return list(zip(values[::2], values[1::2], strict=False))
 
 
 async def _is_taken(client: RedisClient, url: RedisUrl) -> bool:

@@ -13,7 +13,10 @@ from pathlib import Path
 
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.stores import modes
+from rejoinder.stores.packing import unpacked
+from rejoinder.stores.rereading import read_again
 from rejoinder.stores.sql import migrations, statements
+from rejoinder.words import lacks_marks
 
 APPLICATION_ID = 0x526A6E64
 """`Rjnd`, in the header of every database that is ours."""
@@ -124,6 +127,17 @@ def _log_ahead(connection: sqlite3.Connection, path: Path) -> None:
         raise Misconfigured(f"The place of {path} does not allow write-ahead logging (mode {mode}).")
 
 
+def teach(connection: sqlite3.Connection) -> None:
+    """The functions that migrations call."""
+
+    def again(words: str, data: bytes | None) -> str:
+        mark, _, kept = words.partition(" ")
+        return f"{mark} {read_again(kept, data and unpacked(data))}"
+
+    connection.create_function("read_again", 2, again, deterministic=True)
+    connection.create_function("lacks_marks", 1, lacks_marks, deterministic=True)
+
+
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     scripts = migrations("sqlite")
     [version] = connection.execute("PRAGMA user_version").fetchone()
@@ -131,6 +145,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise Misconfigured(
             f"{path} was written by a later version of Rejoinder (schema {version}, this one knows {len(scripts)})."
         )
+    teach(connection)
     for number, script in enumerate(scripts[version:], version + 1):
         # Free pages can be given back only where the file was made for it, and that is its first change of all.
         begin = "BEGIN; PRAGMA auto_vacuum = INCREMENTAL;" if number == 1 else "BEGIN IMMEDIATE;"
