@@ -32,11 +32,13 @@ _LETTERS = rf"[^\W_{_UNSPACED}]"
 _OF_MARKED = re.compile("[\u0700-\u109f\u1200-\u1cff\ua800-\uabff\U00010a00-\U0001efff]")
 """Letters of scripts that have marks of their own, and some others."""
 
-VIRAMA = 9
-"""The combining class of signs that take a letter's vowel away: no accents, though they combine as these do."""
+_NO_ACCENT = (0, 9)
+"""Combining classes of what is no accent; 9 is that of signs that take a letter's vowel away (virama)."""
 
-_UNSEEN = re.compile("[\u034f\u180b-\u180d\u180f\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Signs that only choose between shapes: two words that differ in them are one."""
+_UNSEEN = re.compile(
+    "[\u034f\u0488\u0489\u180b-\u180d\u180f\u1abe\u200d\u20dd-\u20e4\ua670-\ua672\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""Signs that only choose between shapes, or stand around a character: two words that differ in them are one."""
 
 
 def words_of(text: str) -> list[str]:
@@ -74,7 +76,8 @@ def plain(text: str) -> str:
         return text.lower()
     # Folded again behind the decomposition, which makes capitals of some signs: ℃ is °C.
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return unicodedata.normalize("NFC", "".join(char for char in _UNSEEN.sub("", decomposed) if not _is_accent(char)))
+    seen = _UNSEEN.sub("", decomposed)
+    return unicodedata.normalize("NFC", "".join(char for char in seen if unicodedata.combining(char) in _NO_ACCENT))
 
 
 def behind_marks(text: str, place: int) -> int:
@@ -91,26 +94,25 @@ def before_marks(text: str, place: int) -> int:
     return place
 
 
-def _is_accent(char: str) -> bool:
-    return unicodedata.combining(char) not in (0, VIRAMA) or unicodedata.category(char) == "Me"
-
-
 def _is_mark(char: str) -> bool:
     return not char.isascii() and (unicodedata.category(char)[0] == "M" or _UNSEEN.match(char) is not None)
 
 
 def _word(text: str) -> re.Pattern[str]:
     """What a word of this text is, which is plain."""
-    return _ASCII_WORD if text.isascii() else _any_word()
+    return _ASCII_WORD if text.isascii() else _any_word(0xFFFF if max(text) <= "\uffff" else 0x1FFFF)
 
 
 _ASCII_WORD = re.compile("[a-z0-9]+")
 
 
 @lru_cache
-def _any_word() -> re.Pattern[str]:
-    """Made when it is first needed: all of Unicode is asked for its marks, which takes some hundredths of a second."""
-    marks = "".join(char for char in map(chr, range(0x300, 0x20000)) if unicodedata.category(char) in ("Mc", "Mn"))
+def _any_word(last: int) -> re.Pattern[str]:
+    """Made when it is first needed: all of Unicode is asked for its marks, which takes some hundredths of a second.
+
+    `last` is the last character that may be a mark: Python looks for those past 0xFFFF one range after the other.
+    """
+    marks = "".join(char for char in map(chr, range(0x300, last + 1)) if _is_mark(char) and plain(char))
     return re.compile(rf"[{_UNSPACED}][{marks}]*|{_LETTERS}+(?:[{marks}]+{_LETTERS}*)*")
 
 
