@@ -3,8 +3,9 @@
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from chat_page import Chat
 from server_process import Server
@@ -257,6 +258,50 @@ def test_the_page_stays_where_its_reader_is(chat: Chat) -> None:
     expect(chat.end).to_contain_text("Stopped")
 
 
+def test_small_steps_of_a_wheel_lead_away_from_the_end(chat: Chat) -> None:
+    chat.say("/script tokens=20000 pace=0.004")
+    chat.expect_writing("t1500")
+    chat.page.locator(".scroll").hover()
+    away = chat.page.get_by_role("button", name="To the newest")
+    for step in (4, 12, 30):
+        before = left(chat.page)
+        for _ in range(20):
+            chat.page.mouse.wheel(0, -step)
+            chat.page.wait_for_timeout(16)
+        expect(away).to_be_visible()
+        assert left(chat.page) > before + 19 * step
+        chat.page.mouse.wheel(0, 20_000)
+        expect(away).to_be_hidden()  # whoever comes back to the end reads along again
+        chat.page.wait_for_timeout(300)
+        assert left(chat.page) < 48
+    chat.page.keyboard.press("Escape")
+
+
+def test_a_finger_leads_away_from_the_end_however_slow_it_moves(browser: Browser, server: Server) -> None:
+    sid = server.session("/script tokens=1500")
+    server.start_reply(sid, "/script tokens=20000 pace=0.004")
+    phone: Any = {"viewport": {"width": 390, "height": 844}}
+    with browser.new_context(has_touch=True, is_mobile=True, **phone) as context:
+        chat = Chat(context.new_page(), server.url)
+        chat.open(sid)
+        chat.expect_writing("t200")
+        touch = context.new_cdp_session(chat.page)
+        for steps in (60, 15):
+            begin: Any = {"type": "touchStart", "touchPoints": [{"x": 200, "y": 250}]}
+            touch.send("Input.dispatchTouchEvent", begin)
+            for step in range(1, steps + 1):
+                move: Any = {"type": "touchMove", "touchPoints": [{"x": 200, "y": 250 + 300 * step / steps}]}
+                touch.send("Input.dispatchTouchEvent", move)
+                chat.page.wait_for_timeout(16)
+            touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+            assert left(chat.page) > 250
+            chat.page.get_by_role("button", name="To the newest").tap()
+            chat.page.wait_for_timeout(300)
+            assert left(chat.page) < 48
+        server.stop_reply(sid)
+        chat.check()
+
+
 def test_on_a_phone_the_list_lies_behind_a_button(chat: Chat) -> None:
     chat.page.set_viewport_size({"width": 390, "height": 780})
     chat.say("hello")
@@ -277,6 +322,11 @@ def test_the_reference_works_without_any_other_host(chat: Chat) -> None:
     expect(page.locator(".live-responses-table").get_by_text("200")).to_be_visible()
 
 
+def left(page: Page) -> float:
+    """Pixels between what is seen and the end of the conversation."""
+    found: float = page.locator(".scroll").evaluate("p => p.scrollHeight - p.clientHeight - p.scrollTop")
+    return found
+
+
 def is_at_end(page: Page) -> bool:
-    at_end: bool = page.locator(".scroll").evaluate("p => p.scrollHeight - p.clientHeight - p.scrollTop < 2")
-    return at_end
+    return left(page) < 2

@@ -12,10 +12,14 @@ const NEAR_TOP = 600;
 export class Thread extends Component {
   state = { away: false };
   #along = true;
+  #held = false; // while a finger lies on it nothing moves but by the finger
   #top = 0;
-  #sizes = new ResizeObserver(() => this.#along && this.#toEnd());
+  #sizes = new ResizeObserver(() => this.#keepUp());
 
   componentDidMount() {
+    const passive = { passive: true }; // it scrolls without waiting for us
+    this.scroller.addEventListener("wheel", this.#wheeled, passive);
+    this.scroller.addEventListener("touchstart", this.#touched, passive);
     this.#sizes.observe(this.scroller.firstElementChild);
     this.#sizes.observe(this.scroller);
     this.#toEnd();
@@ -35,8 +39,8 @@ export class Thread extends Component {
 
   componentDidUpdate(before, _, { fromEnd, focus }) {
     if (this.props.pending.some(({ id, at }) => at === undefined && before.pending.every((had) => had.id !== id))) this.#follow();
-    if (fromEnd !== null && !this.#along) this.scroller.scrollTop = this.scroller.scrollHeight - fromEnd;
-    if (this.#along) this.#toEnd();
+    if (fromEnd !== null && !this.#along) this.#moveTo(this.scroller.scrollHeight - fromEnd);
+    this.#keepUp();
     this.#toTarget();
     if (focus && document.activeElement === document.body) this.#refocus(focus);
   }
@@ -46,8 +50,9 @@ export class Thread extends Component {
     const { target } = this.props;
     const message = target && this.scroller.querySelector(`[data-message="${target}"]`);
     if (!message) return;
-    this.#along = false;
     message.scrollIntoView({ block: "center" });
+    this.#top = this.scroller.scrollTop;
+    this.#read(this.#left < NEAR_END);
     message.focus({ preventScroll: true });
     this.props.onTarget();
   }
@@ -59,25 +64,58 @@ export class Thread extends Component {
     (button ?? message)?.focus({ preventScroll: true });
   }
 
+  /** Pixels between what is seen and the end. */
+  get #left() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    return scrollHeight - clientHeight - scrollTop;
+  }
+
+  /** Moves by itself, which is no doing of the reader's. */
+  #moveTo(top) {
+    this.scroller.scrollTop = top;
+    this.#top = this.scroller.scrollTop;
+  }
+
   #toEnd() {
-    this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.#moveTo(this.scroller.scrollHeight);
+  }
+
+  #keepUp() {
+    if (this.#along && !this.#held) this.#toEnd();
+  }
+
+  #read(along) {
+    this.#along = along;
+    if (this.state.away === along) this.setState({ away: !along });
   }
 
   #follow = () => {
-    this.#along = true;
-    this.setState({ away: false });
+    this.#read(true);
     this.#toEnd();
   };
 
+  /** The end moves away while a reply is written, so however small a move upwards is, it leaves; only one down to the end comes back. */
   #scrolled = () => {
-    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const left = scrollHeight - clientHeight - scrollTop;
-    // Only a move upwards is the reader's: the end moves away by itself while a reply is written.
-    if (left < NEAR_END) this.#along = true;
-    else if (scrollTop < this.#top) this.#along = false;
+    const { scrollTop } = this.scroller;
+    const moved = scrollTop - this.#top;
     this.#top = scrollTop;
+    if (moved < 0 && this.#left > 1) this.#read(false); // at the end, it is what is shown that became shorter
+    else if (moved > 0 && this.#left < NEAR_END) this.#read(true);
     if (scrollTop < NEAR_TOP) this.props.onTop();
-    if (this.state.away === this.#along) this.setState({ away: !this.#along });
+  };
+
+  /** A wheel is told of before it scrolls: else its first small steps would be undone by what is written meanwhile. */
+  #wheeled = ({ deltaY, ctrlKey }) => {
+    if (ctrlKey) return; // it zooms
+    if (deltaY < 0 && this.scroller.scrollTop > 0) this.#read(false);
+    if (deltaY > 0 && this.#left < NEAR_END) this.#read(true);
+  };
+
+  #touched = ({ type, target, touches }) => {
+    this.#held = touches.length > 0;
+    // What lies under the finger may be drawn anew meanwhile, and is told of its end all the same.
+    if (type === "touchstart") for (const end of ["touchend", "touchcancel"]) target.addEventListener(end, this.#touched, { once: true });
+    this.#keepUp();
   };
 
   render({ messages, pending, stopping, loadingOlder, steering, editing, onEdit }, { away }) {
