@@ -19,7 +19,7 @@ import { Steering } from "./steering.js";
 const EXPORTED = /\.jsonl$/i;
 const SESSION = /^#(ses_[0-9a-f]{32})$/;
 /** Milliseconds after which a tab that nobody sees lets go of its stream. */
-const HIDDEN_REST = 60_000;
+const HIDDEN_REST = 5_000;
 
 export class Chat {
   #client;
@@ -54,6 +54,7 @@ export class Chat {
     addEventListener("hashchange", () => this.#route());
     addEventListener("online", () => this.#wake());
     addEventListener("offline", () => this.#changed());
+    addEventListener("focus", () => this.conversation?.wake());
     let hidden;
     document.addEventListener("visibilitychange", () => {
       clearTimeout(hidden);

@@ -6,8 +6,11 @@
 
 import { Problem } from "../client.js";
 import { fold, newHistory } from "../fold.js";
+import { withLine } from "./lines.js";
 
 const PAGE = 100;
+/** Milliseconds between two looks at the session while the streams of other tabs leave none for this one. */
+const LOOK = 3000;
 const LIVE = ["queued", "streaming"];
 
 export class Conversation {
@@ -15,7 +18,8 @@ export class Conversation {
   #changed;
   #leave = new AbortController();
   #line = null;
-  #resting = false;
+  #resting = document.hidden;
+  #wanted = true; // whether somebody turned to this tab since it last had a stream, so that another's gives way
   #awaken = null;
   #loaded;
   #older = null; // the page of older messages that is being fetched
@@ -54,7 +58,7 @@ export class Conversation {
     this.#leave.abort();
   }
 
-  /** Lets go of the stream: a browser has six connections to one server, for all its tabs together. */
+  /** Lets go of the stream: nobody sees what it brings. */
   rest() {
     this.#resting = true;
     this.#line?.abort();
@@ -62,8 +66,8 @@ export class Conversation {
 
   /** Takes the stream up again, at once also where it was waiting before its next attempt. */
   wake() {
-    if (this.#resting || this.line === "waiting") this.#line?.abort();
-    this.#resting = false;
+    if (this.line === "waiting") this.#line?.abort();
+    [this.#resting, this.#wanted] = [false, true];
     this.#awaken?.();
   }
 
@@ -126,7 +130,7 @@ export class Conversation {
     const [page, session] = await Promise.all([this.#get(`/messages?before=end&limit=${PAGE}`), this.#get("")]);
     // Behind `as_of` the stream tells all; a session from before it has to be fetched again.
     const fresh = session.last_seq < page.as_of ? await this.#get("") : session;
-    this.#set({ history: newHistory(fresh, page.data, page.as_of), phase: "ready" });
+    this.#set({ history: newHistory(fresh, page.data, page.as_of), phase: "ready", line: "open" });
     this.#loaded();
   }
 
@@ -138,16 +142,42 @@ export class Conversation {
   /** Follows the session. Returns when the history is to be fetched again. */
   async #follow() {
     while (!this.#leave.signal.aborted) {
-      this.#line = new AbortController();
-      const signal = AbortSignal.any([this.#leave.signal, this.#line.signal]);
-      const onState = (line) => this.#set({ line });
-      for await (const event of this.#client.follow(this.id, { after: this.history.as_of, signal, onState })) {
-        this.history = this.#concerns(event) ? fold(this.history, event) : { ...this.history, as_of: event.seq };
-        this.#changed();
-        if (event.type === "session.updated" && !this.#holds(event.data.session.head)) return;
+      if (this.#resting) await this.#pause();
+      let stale = false;
+      const read = async (lost) => {
+        stale = await this.#read(lost);
+        if (lost.aborted) this.#wanted = false;
+      };
+      if (!(await withLine(this.#wanted, read))) {
+        await this.#pause(LOOK);
+        stale = !this.#resting && !this.#wanted;
       }
-      if (this.#resting) await new Promise((resolve) => (this.#awaken = resolve));
+      if (stale) return;
     }
+  }
+
+  /** Folds what the stream brings, until it is let go of. Returns whether the history is to be fetched again. */
+  async #read(lost) {
+    if (this.#resting) return false;
+    this.#line = new AbortController();
+    const signal = AbortSignal.any([this.#leave.signal, this.#line.signal, lost]);
+    const onState = (line) => this.#set({ line });
+    for await (const event of this.#client.follow(this.id, { after: this.history.as_of, signal, onState })) {
+      this.history = this.#concerns(event) ? fold(this.history, event) : { ...this.history, as_of: event.seq };
+      this.#changed();
+      if (event.type === "session.updated" && !this.#holds(event.data.session.head)) return true;
+    }
+    return false;
+  }
+
+  /** Until it is woken, or for so many milliseconds. */
+  async #pause(milliseconds) {
+    let timer;
+    await new Promise((resolve) => {
+      this.#awaken = resolve;
+      if (milliseconds) timer = setTimeout(resolve, milliseconds);
+    });
+    clearTimeout(timer);
   }
 
   /** A reply of another branch, which nobody looks at, may be written meanwhile. */

@@ -11,39 +11,44 @@ export class Overview {
   #told;
   #tabs = new BroadcastChannel(NAME);
   #writing = new Map(); // by session with open replies: their ids; what a tab that comes later is told first
-  #reads = false; // whether this tab holds the stream
+  #reads = null; // cuts the stream, where this tab holds it
 
   /** `told` hears each event, in every tab. */
   constructor(client, told) {
     [this.#client, this.#told] = [client, told];
     this.#tabs.onmessage = ({ data }) => {
-      if (data !== "new") this.#told(data);
-      else if (this.#reads) this.#pass(this.#snapshot());
+      if (data === "taken") this.#reads?.abort();
+      else if (data !== "new") this.#told(data);
+      else if (this.#reads) this.#tabs.postMessage(this.#snapshot());
     };
   }
 
   start() {
     this.#tabs.postMessage("new");
-    // Pages that are not served over TLS or loopback have no locks: there each tab reads for itself.
-    if (navigator.locks) navigator.locks.request(NAME, () => this.#read());
-    else this.#read();
+    if (navigator.locks) return navigator.locks.request(NAME, () => this.#read());
+    // Pages that are not served over TLS or loopback have no locks: there the tab reads that one turned to last.
+    addEventListener("focus", () => this.#take());
+    this.#take();
+  }
+
+  #take() {
+    if (this.#reads || document.hidden) return;
+    this.#tabs.postMessage("taken");
+    this.#read();
   }
 
   async #read() {
-    this.#reads = true;
+    const reads = (this.#reads = new AbortController());
     try {
-      for await (const event of this.#client.overview()) {
+      for await (const event of this.#client.overview({ signal: reads.signal })) {
         this.#count(event);
         this.#told(event);
-        this.#pass(event);
+        this.#tabs.postMessage(event);
       }
     } catch (problem) {
       console.warn("The list is not kept up to date:", problem);
     }
-  }
-
-  #pass(event) {
-    if (navigator.locks) this.#tabs.postMessage(event);
+    this.#reads = null;
   }
 
   #count({ type, data }) {

@@ -1,0 +1,112 @@
+"""Many tabs of one browser: it has six connections to a server for all of them, and none is left without."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Request, expect
+
+from chat_page import Chat
+from server_process import Server
+
+SHOWN = """
+  window.shown = %s;
+  Object.defineProperty(document, "hidden", { get: () => !shown });
+  Object.defineProperty(document, "visibilityState", { get: () => (shown ? "visible" : "hidden") });
+"""
+"""A tab that one sees, or not: a browser without a screen takes all of them to be seen."""
+
+LONG = "/script tokens=2000 pace=0.02"
+
+
+def show(page: Page, shown: bool) -> None:
+    page.evaluate(f"shown = {str(shown).lower()}; document.dispatchEvent(new Event('visibilitychange'))")
+
+
+@pytest.fixture
+def open_tab(context: BrowserContext, server: Server) -> Iterator[Callable[..., Chat]]:
+    opened: list[Chat] = []
+
+    def open_tab(session: str, *, shown: bool, script: str = "") -> Chat:
+        page = context.new_page()
+        page.add_init_script(SHOWN % str(shown).lower() + script)
+        tab = Chat(page, server.url)
+        opened.append(tab)
+        tab.open(session)
+        return tab
+
+    yield open_tab
+    for tab in opened:
+        if not tab.page.is_closed():
+            tab.check()
+
+
+def streams(context: BrowserContext, path: str) -> set[Request]:
+    """The requests of all tabs, from now on, whose stream is open."""
+    open_now: set[Request] = set()
+    context.on("request", lambda request: open_now.add(request) if request.url.endswith(path) else None)
+    for ended in ("requestfailed", "requestfinished"):
+        context.on(ended, lambda request: open_now.discard(request))  # noqa: PLW0108  # it wants a function of Python
+    return open_now
+
+
+def test_tabs_that_nobody_sees_leave_the_connections_to_the_others(
+    context: BrowserContext, open_tab: Callable[..., Chat], server: Server
+) -> None:
+    sessions = [server.session(f"chat {number}") for number in range(8)]
+    reading = streams(context, "/events")
+    tabs = [open_tab(session, shown=False) for session in sessions]
+    for number, tab in enumerate(tabs):
+        expect(tab.page.get_by_role("main")).to_contain_text(f"chat {number}")  # its history is there all the same
+    assert len(reading) == 1  # the overview
+    server.say(sessions[0], "said meanwhile")
+    show(tabs[0].page, True)
+    expect(tabs[0].reply).to_have_text("said meanwhile")
+    tabs[0].say("and now")
+    expect(tabs[0].reply).to_have_text("and now")
+    assert len(reading) == 2
+
+    show(tabs[0].page, False)  # and lets go of it again
+    tabs[0].page.wait_for_timeout(2000)
+    assert len(reading) == 2  # but not of what one turns back to at once
+    tabs[0].page.wait_for_timeout(4000)
+    assert len(reading) == 1
+
+
+def test_more_windows_than_connections_are_all_kept_up_to_date(
+    context: BrowserContext, open_tab: Callable[..., Chat], server: Server
+) -> None:
+    sid = server.session("hello")
+    reading = streams(context, "/events")
+    windows = [open_tab(sid, shown=True) for _ in range(7)]
+    for window in windows:
+        expect(window.reply).to_have_text("hello")
+    windows[0].say(LONG)
+    windows[0].page.evaluate("dispatchEvent(new Event('focus'))")
+    for window in windows:
+        expect(window.reply).to_contain_text("t9 ")  # some a little later than others
+    assert len(reading) <= 5
+    windows[0].stop()
+    for window in windows:
+        expect(window.end).to_contain_text("Stopped")
+    for window in (windows[2], windows[5], windows[6]):  # whichever one turns to reads at once
+        window.page.evaluate("dispatchEvent(new Event('focus'))")
+        window.say("/script tokens=60 pace=0.02")
+        window.expect_writing("t5")
+        expect(window.reply).to_contain_text("t59")
+
+
+def test_without_locks_the_tab_that_one_turned_to_last_keeps_the_list_for_all(
+    context: BrowserContext, open_tab: Callable[..., Chat], server: Server
+) -> None:
+    reading = streams(context, "/v1/events")
+    no_locks = "Object.defineProperty(navigator, 'locks', { value: undefined });"
+    tabs = [open_tab("", shown=True, script=no_locks) for _ in range(4)]
+    sid = server.session("Good evening")
+    for tab in tabs:
+        expect(tab.listed).to_have_text(["Good evening"])
+    assert len(reading) == 1
+    tabs.pop().page.close()
+    tabs[0].page.evaluate("dispatchEvent(new Event('focus'))")
+    server.change(sid, title="Lamps")
+    for tab in tabs:
+        expect(tab.listed).to_have_text(["Lamps"])
