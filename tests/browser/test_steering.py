@@ -128,13 +128,37 @@ def test_what_is_sent_meanwhile_waits_for_its_turn(chat: Chat, server: Server) -
     expect(chat.page.get_by_text("Waiting for its turn")).to_have_count(1)
     chat.say("never mind")
     expect(chat.page.get_by_text("Waiting for its turn")).to_have_count(2)
-    button(chat, "Take back")
-    expect(chat.end).to_contain_text("Stopped")
+    chat.say("and this")
+    expect(chat.page.get_by_text("Waiting for its turn")).to_have_count(3)
+    chat.replies.nth(2).get_by_role("button", name="Skip").click()  # something waits behind it
+    expect(chat.replies.nth(2)).to_contain_text("Stopped")
     chat.stop()  # what ends is the reply that is being written, and the next one's turn comes
     expect(chat.replies.nth(1)).to_contain_text("next")
-    expect(chat.replies.nth(1)).to_have_attribute("aria-busy", "false")
+    expect(chat.reply).to_contain_text("and this")
     replies = [message["status"] for message in server.messages(chat.session)[1::2]]
-    assert replies == ["stopped", "completed", "stopped"]
+    assert replies == ["stopped", "completed", "stopped", "completed"]
+
+
+def test_what_is_taken_back_is_a_draft_again(chat: Chat, open_chat: Callable[..., Chat], server: Server) -> None:
+    chat.say(LONG)
+    chat.expect_writing("t3")
+    chat.say("rather not")
+    expect(chat.page.get_by_text("Waiting for its turn")).to_be_visible()
+    other = open_chat(chat.session)
+    expect(other.said).to_have_count(2)
+    chat.field.fill("what I thought meanwhile")
+    button(chat, "Take back")
+    for tab in (chat, other):
+        expect(tab.said).to_have_count(1)
+        expect(tab.replies).to_have_count(1)
+    expect(chat.field).to_have_value("rather not\n\nwhat I thought meanwhile")
+    expect(chat.field).to_be_focused()
+    chat.stop()
+    chat.say("said in the end")
+    expect(chat.reply).to_have_text("said in the end")
+    reply = server.reply(chat.session)
+    sent = server.get(f"/v1/sessions/{chat.session}/messages/{reply['id']}/prompt")["data"][0]["request"]["messages"]
+    assert [one["content"] for one in sent if one["role"] == "user"] == [LONG, "said in the end"]
 
 
 def test_what_cannot_wait_interrupts(chat: Chat, server: Server) -> None:

@@ -127,12 +127,12 @@ export class Chat {
     this.steering.send(draft, busy);
   }
 
-  /** What was not taken is a draft again, unless there is another by now. */
-  giveBack(session, draft) {
+  /** What was not taken is a draft again, before what has been written since. */
+  giveBack(session, { text, pictures }) {
     const had = drafts.of(session);
-    if (had.text || had.pictures.length) return;
+    const draft = { text: [text, had.text].filter(Boolean).join("\n\n"), pictures: [...pictures, ...had.pictures] };
     drafts.keep(session, draft);
-    if (this.sessionId === session) this.draft = draft;
+    if (this.sessionId === session) this.set({ draft });
   }
 
   /** Adds the pictures among these files to the draft: that of the chat which is open now, also where another is once they are read. */

@@ -104,6 +104,11 @@ export class Conversation {
     return this.branch.some((message) => message.id === id);
   }
 
+  /** Whether the session ends at this message, and nothing that is held hangs below it. */
+  isLast(id) {
+    return this.history.session.head === id && this.history.messages.every(({ parent_id }) => parent_id !== id);
+  }
+
   /** Fetches a page of what came before. Returns whether there was one. */
   loadOlder() {
     this.#older ??= this.#fetchOlder().finally(() => (this.#older = null));

@@ -83,6 +83,22 @@ export class Steering {
     return reply ? this.#try(() => this.#client.stop(reply.session_id, reply.id)) : undefined;
   }
 
+  /** Takes back a message whose reply waits for its turn: its words are a draft again. Returns whether it could. */
+  async takeBack({ id, parent_id, session_id }) {
+    const { conversation } = this.#chat;
+    const said = conversation.history.messages.find((message) => message.id === parent_id);
+    let taken = false;
+    await this.#try(async () => {
+      const reply = await this.#client.stop(session_id, id);
+      // What was begun after all, or has something below it, stays as what it is.
+      if (reply.status !== "stopped" || reply.content || !conversation.isLast(id)) return;
+      await this.#client.request("PATCH", `/v1/sessions/${session_id}`, { body: { head: said.parent_id }, tries: 3 });
+      this.#chat.giveBack(session_id, draftOf(said.content));
+      taken = true;
+    });
+    return taken;
+  }
+
   #ask(ask) {
     this.#chat.tell(null);
     return this.#chat.outbox.send({ id: newId("msg"), ...ask });

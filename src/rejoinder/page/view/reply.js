@@ -13,7 +13,7 @@ export function Reply({ message, stopping, last, steering }) {
       ${reasoning && html`<${Reasoning} text=${reasoning} live=${live && !content} done=${!live} />`}
       <${Markdown} text=${content} done=${!live} />
       ${tool_calls.map((call, place) => html`<${ToolCall} key=${place} call=${call} live=${live && place === tool_calls.length - 1} />`)}
-      ${live && html`<${Writing} message=${message} stopping=${stopping} steering=${steering} />`}
+      ${live && html`<${Writing} message=${message} stopping=${stopping} last=${last} steering=${steering} />`}
       <${End} message=${message} last=${last} steering=${steering} />
       ${!live && html`<${Foot} message=${message} steering=${steering} />`}
     </article>
@@ -43,13 +43,19 @@ function readable(text) {
   }
 }
 
-function Writing({ message, stopping, steering }) {
+function Writing({ message, stopping, last, steering }) {
   const queued = message.status === "queued";
+  const takeBack = async ({ currentTarget }) => {
+    const field = currentTarget.closest("main").querySelector(".composer textarea");
+    if (await steering.takeBack(message)) field.focus({ preventScroll: true });
+  };
   return html`
     <p class="writing">
       <span class="dots" aria-hidden="true"><i /><i /><i /></span>
       ${stopping ? "Stopping…" : queued ? "Waiting for its turn" : ""}
-      ${queued && !stopping && html`<button type="button" class="small" onClick=${() => steering.stop(message)}>Take back</button>`}
+      ${queued && !stopping && (last
+        ? html`<button type="button" class="small" onClick=${takeBack}>Take back</button>`
+        : html`<button type="button" class="small" title="Go on without a reply to this" onClick=${() => steering.stop(message)}>Skip</button>`)}
     </p>
   `;
 }
