@@ -273,6 +273,71 @@ def test_the_keyboard_leads_everywhere(chat: Chat) -> None:
     expect(keys).to_be_visible()
 
 
+PRESS = """(field, [key, code, init]) => {
+  const event = new KeyboardEvent("keydown", { key, code, bubbles: true, cancelable: true, ...init });
+  field.dispatchEvent(event);
+  return event.defaultPrevented;
+}"""
+"""A key as another system or another layout would tell of it. Returns whether the page took it."""
+
+
+def test_signs_that_alt_writes_on_a_mac_are_written(chat: Chat) -> None:
+    chat.say("one")
+    chat.expect_written()
+    alt = {"altKey": True}
+    written = [
+        ("@", "KeyL"),
+        ("ł", "KeyL"),
+        ("ę", "KeyE"),
+        ("€", "KeyE"),
+        ("~", "KeyN"),
+        ("Dead", "KeyN"),
+        ("≤", "Comma"),
+    ]
+    for key, code in written:
+        assert not chat.field.evaluate(PRESS, [key, code, alt]), key
+    assert not chat.field.evaluate(PRESS, ["x", "KeyW", alt])  # a letter of another layout
+    assert not chat.field.evaluate(PRESS, ["n", "KeyN", {"altKey": True, "ctrlKey": True}])  # AltGr
+    expect(chat.words).to_have_text("one")
+
+    assert chat.page.locator("body").evaluate(PRESS, ["å", "KeyL", alt])  # where nothing is written it is the key
+    expect(chat.listed.first.get_by_role("link")).to_be_focused()
+    assert chat.field.evaluate(PRESS, ["ц", "KeyW", alt])  # and where Alt writes nothing
+    expect(chat.field).to_be_focused()
+    assert chat.field.evaluate(PRESS, ["l", "KeyP", alt])  # by its sign, wherever that lies
+    expect(chat.listed.first.get_by_role("link")).to_be_focused()
+
+
+def test_an_enter_that_an_input_method_takes_sends_nothing(chat: Chat) -> None:
+    chat.say(LONG)
+    chat.expect_writing("t3")
+    chat.field.fill("にほんご")
+    for init in ({"isComposing": True}, {"keyCode": 229}):  # Safari's last one is no longer composing
+        for key in ("Enter", "Escape"):
+            assert not chat.field.evaluate(PRESS, [key, key, init])
+    expect(chat.field).to_have_value("にほんご")
+    chat.field.fill("")
+    chat.field.press("ArrowUp")
+    area = chat.page.get_by_role("textbox", name="Edit the message")
+    chat.page.get_by_role("button", name="Rename").first.click()
+    name = chat.page.get_by_role("textbox", name="Name of the chat")
+    for field in (area, name):
+        for key in ("Enter", "Escape"):
+            assert not field.evaluate(PRESS, [key, key, {"keyCode": 229}])
+        expect(field).to_be_visible()
+    expect(chat.said).to_have_count(1)
+    expect(chat.replies.last).to_have_attribute("aria-busy", "true")
+
+
+def test_an_escape_from_a_name_stops_no_reply(chat: Chat) -> None:
+    chat.say(LONG)
+    chat.expect_writing("t3")
+    chat.page.get_by_role("button", name="Rename").click()
+    chat.page.get_by_role("textbox", name="Name of the chat").press("Escape")
+    expect(chat.page.get_by_role("textbox", name="Name of the chat")).to_be_hidden()
+    chat.expect_writing("t40")
+
+
 def test_a_regeneration_outlives_a_line_that_is_down(chat: Chat, server: Server) -> None:
     chat.say("one")
     chat.expect_written()

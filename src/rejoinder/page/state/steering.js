@@ -91,7 +91,7 @@ export class Steering {
     await this.#try(async () => {
       const reply = await this.#client.stop(session_id, id);
       // What was begun after all, or has something below it, stays as what it is.
-      if (reply.status !== "stopped" || reply.content || !conversation.isLast(id)) return;
+      if (reply.status !== "stopped" || reply.content || !said?.parent_id || !conversation.isLast(id)) return;
       await this.#client.request("PATCH", `/v1/sessions/${session_id}`, { body: { head: said.parent_id }, tries: 3 });
       this.#chat.giveBack(session_id, draftOf(said.content));
       taken = true;

@@ -7,6 +7,7 @@ import { KINDS, MOST } from "../state/limits.js";
 import { IconButton } from "./buttons.js";
 import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { icon } from "./icons.js";
+import { composes } from "./keys.js";
 
 export function Composer({ chat }) {
   const area = useRef();
@@ -32,7 +33,7 @@ export function Composer({ chat }) {
     area.current.focus({ preventScroll: true });
   };
   const onKeyDown = (event) => {
-    if (event.isComposing) return;
+    if (composes(event)) return;
     if (event.key === "ArrowUp" && !text && !event.altKey) editLast(chat, event);
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();

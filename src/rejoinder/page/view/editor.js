@@ -2,6 +2,7 @@
 
 import { contentOf, draftOf } from "../state/steering.js";
 import { html, useLayoutEffect, useRef, useState } from "./html.js";
+import { composes } from "./keys.js";
 
 export function Editor({ message, steering, onDone }) {
   const area = useRef();
@@ -21,7 +22,7 @@ export function Editor({ message, steering, onDone }) {
     steering.edit(message, contentOf({ ...draft, text }));
   };
   const onKeyDown = (event) => {
-    if (event.isComposing) return;
+    if (composes(event)) return;
     if (event.key === "Escape") {
       event.stopPropagation();
       onDone(null);

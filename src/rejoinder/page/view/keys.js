@@ -1,6 +1,6 @@
 /** What the keyboard does: one table, which the page obeys and the overlay of help shows. */
 
-/** `code` is the place of a key, so that Alt with a letter works where it writes another sign; `key` is the sign itself. */
+/** `code` is the place of a key with Alt, for where its sign is none of these; `key` is the sign itself. */
 export const KEYS = [
   { shown: "Enter", does: "Send; while a reply is written: send it next" },
   { shown: "Shift Enter", does: "A new line" },
@@ -26,7 +26,7 @@ export const KEYS = [
 ];
 
 export function onKeyDown(chat, event) {
-  if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
+  if (event.defaultPrevented || composes(event) || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") return chat.conversation?.running && chat.steering.stop();
   const key = KEYS.find((one) => one.run && matches(one, event));
   if (!key) return;
@@ -34,10 +34,24 @@ export function onKeyDown(chat, event) {
   key.run(chat);
 }
 
-function matches({ code, key }, event) {
+/** Whether a key belongs to an input method, which may want Enter and Escape for itself. Safari tells by 229 alone. */
+export const composes = ({ isComposing, keyCode }) => isComposing || keyCode === 229;
+
+function matches({ shown, code, key }, event) {
   if (key) return (event.key === key && !isField(event.target)) || (event.key === "/" && (event.ctrlKey || event.metaKey));
-  return event.code === code && event.altKey && !event.ctrlKey && !event.metaKey && !event.shiftKey;
+  if (!event.altKey || event.metaKey || event.shiftKey) return false;
+  const letter = shown.at(-1).toLowerCase();
+  if (!event.ctrlKey) {
+    if (event.key.toLowerCase() === letter) return true;
+    if (/^[a-z,.]$/i.test(event.key)) return false; // another letter of another layout
+    // Alt writes signs on a Mac (@, ł, ~, accents to come), and in a field they are meant. Letters of other scripts are no such signs.
+    if (isField(event.target) && /^(?:Dead|[^\p{L}]|\p{Script=Latin})$/u.test(event.key)) return false;
+  } else if (!MAC) return false; // AltGr
+  return event.code === code;
 }
+
+/** Where Alt writes signs in a field, so that there the keys go with Ctrl as well. */
+export const MAC = /^(Mac|iP)/.test(navigator.platform);
 
 const isField = ({ localName }) => ["input", "textarea", "select"].includes(localName);
 const field = () => document.querySelector(".composer textarea");

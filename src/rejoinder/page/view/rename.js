@@ -1,6 +1,7 @@
 /** The name of a session in a field. Enter and leaving the field keep it, Escape does not. The two keys give the focus back. */
 
 import { html, useEffect, useRef } from "./html.js";
+import { composes } from "./keys.js";
 
 export function Rename({ title, hint, onDone }) {
   const field = useRef();
@@ -11,10 +12,11 @@ export function Rename({ title, hint, onDone }) {
     over.current = true;
     onDone(name, byKey);
   };
-  const onKeyDown = ({ key, target, isComposing }) => {
-    if (isComposing) return;
-    if (key === "Enter") end(target.value, true);
-    if (key === "Escape") end(null, true);
+  const onKeyDown = (event) => {
+    const { key, target } = event;
+    if (composes(event) || !["Enter", "Escape"].includes(key)) return;
+    event.preventDefault(); // it stops no reply
+    end(key === "Enter" ? target.value : null, true);
   };
   return html`<input ref=${field} value=${title} placeholder=${hint} dir="auto" maxlength="512" aria-label="Name of the chat" onKeyDown=${onKeyDown} onBlur=${({ target }) => end(target.value, false)} />`;
 }
