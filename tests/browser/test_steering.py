@@ -223,6 +223,29 @@ def test_model_parameters_and_instructions_are_the_sessions(chat: Chat, server: 
     expect(chat.page.get_by_text("You are talking to scripted:echo.")).to_be_visible()
 
 
+def test_what_was_written_into_the_options_is_not_thrown_away(chat: Chat) -> None:
+    mouse = chat.page.mouse
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    dialog = chat.page.get_by_role("dialog", name="Model and instructions")
+    area = dialog.get_by_label("Instructions")
+    box = area.bounding_box()
+    assert box
+    mouse.move(box["x"] + 100, box["y"] + 10)
+    mouse.down()
+    mouse.move(20, 400, steps=5)  # as one marks a line up to its beginning
+    mouse.up()
+    expect(dialog).to_be_visible()
+    area.fill("Written for five minutes.")
+    mouse.click(20, 400)
+    expect(area).to_have_value("Written for five minutes.")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    expect(dialog).to_be_visible()
+    mouse.click(20, 400)  # where nothing was changed, a press beside it closes it
+    expect(dialog).to_be_hidden()
+
+
 def test_the_keyboard_steers_messages(chat: Chat) -> None:
     keyboard = chat.page.keyboard
     chat.say("one")

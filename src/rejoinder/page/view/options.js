@@ -16,6 +16,7 @@ export function Options({ chat, onClose }) {
   const [model, setModel] = useState(Array.isArray(had.model) ? had.model.join(", ") : (had.model ?? ""));
   const [prompt, setPrompt] = useState(had.system_prompt ?? "");
   const [params, setParams] = useState(had.params);
+  const [unsaved, setUnsaved] = useState(false);
   const set = (name, value) => setParams(({ [name]: _, ...others }) => (value === "" ? others : { ...others, [name]: value }));
   const save = (event) => {
     event.preventDefault();
@@ -24,8 +25,8 @@ export function Options({ chat, onClose }) {
     event.target.closest("dialog").close();
   };
   return html`
-    <${Dialog} title="Model and instructions" onClose=${onClose}>
-      <form onSubmit=${save}>
+    <${Dialog} title="Model and instructions" unsaved=${unsaved} onClose=${onClose}>
+      <form onSubmit=${save} onInput=${() => setUnsaved(true)}>
         <${Model} value=${model} models=${chat.models} onChange=${setModel} />
         <label>
           <span>Instructions</span>
