@@ -121,6 +121,53 @@ def test_long_lists_and_paragraphs_are_read_as_one(chat: Chat) -> None:
     assert (chat.reply.text_content() or "").count("word") == 3000
 
 
+GROWING = f"""
+| {" | ".join(f"a wide heading {number}" for number in range(12))} |
+|{"---|" * 12}
+""" + "".join(f"| {' | '.join(f'cell {row} {number}' for number in range(12))} |\n" for row in range(40))
+
+ITEMS = """
+1. See [the first](https://good.example/1) and $x^2$ there
+2. Then this:
+
+   ```python
+   print("a line that is so long that it has to be scrolled", "from one side to the other", "and back again", 1)
+   ```
+
+""" + "".join(f"{number}. item {number} with `code` and more words\n" for number in range(3, 39))
+
+
+def test_a_table_that_grows_stays_where_it_was_scrolled_to(chat: Chat) -> None:
+    chat.say(f"/script echo pace=0.02\n{GROWING}")
+    chat.expect_writing("cell 2 0")
+    table = chat.reply.locator(".table")
+    table.evaluate("place => { place.scrollLeft = 200; window.row = place.querySelector('tbody tr'); }")
+    chat.expect_writing("cell 6 0")
+    assert table.evaluate("place => [place.scrollLeft, row.isConnected]") == [200, True]
+
+
+def test_what_is_marked_or_has_the_focus_in_a_list_that_grows_keeps_it(chat: Chat) -> None:
+    chat.say(f"/script echo pace=0.02\n{ITEMS}")
+    chat.expect_writing("item 4")
+    expect(chat.reply.locator(".hljs-string").first).to_be_attached()  # it has its colours
+    chat.reply.get_by_role("link").focus()
+    scrolled = chat.reply.locator("pre").evaluate("place => (place.scrollLeft = 80, place.scrollLeft)")
+    chat.reply.locator("li").nth(2).evaluate("item => getSelection().selectAllChildren(item)")
+    chat.expect_writing("item 12")
+    expect(chat.reply.get_by_role("link")).to_be_focused()
+    assert chat.reply.locator("pre").evaluate("place => place.scrollLeft") == scrolled > 0
+    assert chat.page.evaluate("getSelection().toString()") == "item 3 with code and more words"
+    expect(chat.reply.locator(".katex")).to_have_count(1)
+
+    chat.say("/script tokens=2000 pace=0.01")
+    chat.stop()
+    chat.expect_writing("t40")
+    chat.reply.locator("p").evaluate("p => getSelection().setBaseAndExtent(p.firstChild, 0, p.firstChild, 20)")
+    chat.expect_writing("t80")
+    assert chat.page.evaluate("getSelection().toString()") == "t0 t1 t2 t3 t4 t5 t6"
+    chat.stop()
+
+
 def test_a_hundred_thousand_tokens_at_two_hundred_updates_a_second(chat: Chat) -> None:
     chat.page.evaluate(WATCH)
     began = time.monotonic()

@@ -9,10 +9,11 @@ import { stylesheet } from "./stylesheet.js";
 let highlight = null;
 let colours = null; // their stylesheet, on its way
 let math = null;
+const dressed = new WeakSet(); // code that has its colours: what stays while a text grows is dressed once
 
 export function dress(place) {
   if (place.querySelector("code.math")) typeset(place);
-  for (const code of place.querySelectorAll("pre code[class]")) colour(code, languageOf(code));
+  for (const code of place.querySelectorAll("pre code[class]")) if (!dressed.has(code)) colour(code, languageOf(code));
 }
 
 function typeset(place) {
@@ -26,7 +27,7 @@ function typeset(place) {
 /** Colours an element of code, at once where its language is here. */
 function colour(code, language) {
   const fragment = coloured(code.textContent, language);
-  if (fragment) return code.replaceChildren(fragment);
+  if (fragment) return dressed.add(code), code.replaceChildren(fragment);
   learn(language).then(
     (known) => known && code.isConnected && colour(code, language),
     (problem) => console.warn("Code stays without colours:", problem),

@@ -2,6 +2,7 @@
 
 import { Blocks, htmlOf } from "../text/blocks.js";
 import { dress } from "../text/dress.js";
+import { grow } from "../text/grow.js";
 import { safeFragment } from "../text/safe.js";
 import { Code } from "./code.js";
 import { Component, html, memo, useLayoutEffect, useRef } from "./html.js";
@@ -38,14 +39,21 @@ export class Markdown extends Component {
 function viewOf(block, place, growing) {
   if (block.token.type === "space") return null;
   if (block.token.type === "code") return html`<div key=${`code ${place}`}><${Code} block=${block} growing=${growing} /></div>`;
-  return html`<${Block} key=${place} block=${block} />`;
+  return html`<${Block} key=${place} block=${block} growing=${growing} />`;
 }
 
-const Block = memo(({ block }) => {
+const Block = memo(({ block, growing }) => {
   const place = useRef();
+  const had = useRef(null); // what is shown, before it was dressed, as long as it grows
   useLayoutEffect(() => {
-    place.current.replaceChildren(safeFragment(htmlOf(block)));
+    const fresh = safeFragment(htmlOf(block));
+    if (had.current) grow(place.current, had.current, fresh);
+    else place.current.replaceChildren(growing ? fresh.cloneNode(true) : fresh);
+    had.current = growing ? fresh : null;
     dress(place.current);
   }, [block]);
+  useLayoutEffect(() => {
+    if (!growing) had.current = null;
+  }, [growing]);
   return html`<div ref=${place} dir="auto" class=${block.more ? "more" : undefined}></div>`;
 });
