@@ -194,6 +194,7 @@ def test_a_session_that_is_deleted_elsewhere(chat: Chat, open_chat: Callable[...
     chat.delete("hello")
     expect(other.page.get_by_role("heading", name="This chat is not here")).to_be_visible()
     expect(other.listed).to_have_count(0)
+    expect(other.page.get_by_text("The connection is lost.")).to_be_hidden()
 
     gone = other.session
     other.say("said all the same")

@@ -45,8 +45,8 @@ export class Conversation {
         await this.#follow();
       } catch (problem) {
         if (this.#leave.signal.aborted) return;
-        if (problem instanceof Problem && problem.status === 404) return this.#set({ phase: "missing", history: null });
-        if (problem instanceof Problem) return this.#set({ phase: "failed", problem });
+        if (problem instanceof Problem && problem.status === 404) return this.#set({ phase: "missing", history: null, line: "open" });
+        if (problem instanceof Problem) return this.#set({ phase: "failed", problem, line: "open" });
         // An offset that does not agree, or an event of a message that is not here: what is fetched afresh is right.
         console.warn("The history is fetched again:", problem);
         await new Promise((resolve) => setTimeout(resolve, 1000));

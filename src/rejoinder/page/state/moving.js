@@ -9,5 +9,5 @@ export async function importFile(file) {
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;
   const [error] = body.errors ?? [];
-  throw new Problem(response.status, error ? { ...body, detail: `“${file.name}” cannot be imported: ${error.message}` } : body);
+  throw new Problem(response.status, error ? { ...body, errors: null, detail: `“${file.name}” cannot be imported: ${error.message}` } : body);
 }

@@ -5,7 +5,6 @@ import { Composer } from "./composer.js";
 import { Empty, isEmpty } from "./empty.js";
 import { html, useEffect } from "./html.js";
 import { icon } from "./icons.js";
-import { onKeyDown } from "./keys.js";
 import { Later } from "./later.js";
 import { Notices } from "./notices.js";
 import { Sidebar, useNarrow } from "./sidebar.js";
@@ -16,11 +15,6 @@ export function App({ chat }) {
   useEffect(() => {
     document.title = chat.title ? `${chat.title} – Rejoinder` : "Rejoinder";
   }, [chat.title]);
-  useEffect(() => {
-    const listener = (event) => onKeyDown(chat, event);
-    addEventListener("keydown", listener);
-    return () => removeEventListener("keydown", listener);
-  }, []);
   // A dialog tells that it is closed a moment later, and by then another may have been opened.
   const close = (name) => () => chat.over === name && chat.set({ over: null });
   return html`
@@ -38,6 +32,7 @@ export function App({ chat }) {
       ${chat.over === "options" && html`<${Later} name="Options" chat=${chat} onClose=${close("options")} />`}
       ${chat.over === "help" && html`<${Later} name="Help" onClose=${close("help")} />`}
       <${Later} name="Dropping" onFiles=${chat.take} />
+      <${Later} name="Keys" chat=${chat} />
     </div>
   `;
 }

@@ -5,9 +5,9 @@
 
 import { KINDS, MOST } from "../state/limits.js";
 import { IconButton } from "./buttons.js";
+import { composes } from "./composes.js";
 import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { icon } from "./icons.js";
-import { composes } from "./keys.js";
 
 export function Composer({ chat }) {
   const area = useRef();

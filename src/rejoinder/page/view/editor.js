@@ -1,8 +1,8 @@
 /** A message of one's own in a field, to ask the same in other words. Escape leaves all as it was. */
 
 import { contentOf, draftOf } from "../state/steering.js";
+import { composes } from "./composes.js";
 import { html, useLayoutEffect, useRef, useState } from "./html.js";
-import { composes } from "./keys.js";
 
 export function Editor({ message, steering, onDone }) {
   const area = useRef();
@@ -19,6 +19,8 @@ export function Editor({ message, steering, onDone }) {
   const send = () => {
     if (!text.trim() && !draft.pictures.length) return;
     onDone(null);
+    // On a phone the keyboard would come back.
+    if (matchMedia("(hover: hover)").matches) document.querySelector(".composer textarea").focus({ preventScroll: true });
     steering.edit(message, contentOf({ ...draft, text }));
   };
   const onKeyDown = (event) => {

@@ -1,5 +1,8 @@
 /** What the keyboard does: one table, which the page obeys and the overlay of help shows. */
 
+import { composes } from "./composes.js";
+import { useEffect } from "./html.js";
+
 /** `code` is the place of a key with Alt, for where its sign is none of these; `key` is the sign itself. */
 export const KEYS = [
   { shown: "Enter", does: "Send; while a reply is written: send it next" },
@@ -25,7 +28,16 @@ export const KEYS = [
   { shown: "?", key: "?", does: "This help (Ctrl / in the field)", run: (chat) => chat.set({ over: "help" }) },
 ];
 
-export function onKeyDown(chat, event) {
+/** Listens as long as it is a part of the page. */
+export function Keys({ chat }) {
+  useEffect(() => {
+    const listener = (event) => onKeyDown(chat, event);
+    addEventListener("keydown", listener);
+    return () => removeEventListener("keydown", listener);
+  }, []);
+}
+
+function onKeyDown(chat, event) {
   if (event.defaultPrevented || composes(event) || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") return chat.conversation?.running && chat.steering.stop();
   const key = KEYS.find((one) => one.run && matches(one, event));
@@ -33,9 +45,6 @@ export function onKeyDown(chat, event) {
   event.preventDefault();
   key.run(chat);
 }
-
-/** Whether a key belongs to an input method, which may want Enter and Escape for itself. Safari tells by 229 alone. */
-export const composes = ({ isComposing, keyCode }) => isComposing || keyCode === 229;
 
 function matches({ shown, code, key }, event) {
   if (key) return (event.key === key && !isField(event.target)) || (event.key === "/" && (event.ctrlKey || event.metaKey));

@@ -7,5 +7,7 @@ export { Editor } from "./editor.js";
 export { Enlarged } from "./enlarged.js";
 export { Found } from "./found.js";
 export { Help } from "./help.js";
+export { Keys } from "./keys.js";
+export { Notice } from "./notice.js";
 export { Options } from "./options.js";
 export { Rename } from "./rename.js";

@@ -1,11 +1,11 @@
 /** What has to be said between the conversation and the field: the line is down, something failed. */
 
-import { IconButton } from "./buttons.js";
 import { html } from "./html.js";
+import { Later } from "./later.js";
 
 export const Notices = ({ chat }) => html`
   <${Line} chat=${chat} />
-  ${chat.notice && html`<${Notice} problem=${chat.notice} onClose=${() => chat.tell(null)} />`}
+  ${chat.notice && html`<${Later} name="Notice" chat=${chat} />`}
 `;
 
 /** Says when the line is down, and that nothing is lost by it. */
@@ -15,17 +15,3 @@ function Line({ chat }) {
   if (conversation?.line !== "waiting") return null;
   return html`<p class="line" role="status">The connection is lost. Trying again…${conversation.running && " Nothing that was written is lost."}</p>`;
 }
-
-const HELP = {
-  session_busy: "A reply is still being written here, perhaps asked for in another tab.",
-  queue_full: "Too many messages are waiting here already. Yours is back in the field.",
-  payload_too_large: "The message is too long for this server.",
-  cannot_continue: "This model cannot go on from a text that broke off. Ask again instead.",
-};
-
-const Notice = ({ problem, onClose }) => html`
-  <div class="notice" role="alert">
-    <p>${HELP[problem.code] ?? problem.message}</p>
-    <${IconButton} icon="close" label="Close" onClick=${onClose} />
-  </div>
-`;

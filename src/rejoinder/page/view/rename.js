@@ -1,7 +1,7 @@
 /** The name of a session in a field. Enter and leaving the field keep it, Escape does not. The two keys give the focus back. */
 
+import { composes } from "./composes.js";
 import { html, useEffect, useRef } from "./html.js";
-import { composes } from "./keys.js";
 
 export function Rename({ title, hint, onDone }) {
   const field = useRef();
