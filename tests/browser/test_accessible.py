@@ -31,6 +31,10 @@ Text with `code`, a [link](https://good.example/) and $x^2$.
 |---|---|
 | 1 | 2 |
 
+$$
+a + b + c + d + e + f + g + h + i + j + k + l + m + n + o + p + q + r + s + t + u + v + w + x + y + z + a + b + c + d + e + f = 0
+$$
+
 ```python
 print("good evening")  # a comment
 ```
@@ -103,6 +107,49 @@ def listen(chat: Chat) -> None:
           new MutationObserver(() => heard.push(told.textContent)).observe(told, { characterData: true, childList: true, subtree: true });
         }"""
     )
+
+
+OPEN_AN_OLD_CHAT = """
+async () => {
+  const { html, render } = await import("/page/view/html.js");
+  const { Announcer } = await import("/page/view/announcer.js");
+  const reply = { id: "msg", role: "assistant", status: "completed", content: "An old reply." };
+  const conversation = { phase: "loading", branch: [], fresh: false, running: null };
+  const place = document.createElement("div");
+  const heard = [];
+  const draw = async (last) => {
+    render(html`<${Announcer} conversation=${conversation} last=${last} />`, place);
+    await new Promise((done) => setTimeout(done, 50));
+    heard.push(place.textContent);
+  };
+  await draw(undefined);
+  // The history is here, and something is drawn once more with what was known before it.
+  Object.assign(conversation, { phase: "ready", branch: [reply] });
+  await draw(null);
+  await draw(reply);
+  const next = { ...reply, id: "next", content: "A new reply." };
+  conversation.branch = [reply, next];
+  await draw(next);
+  return heard;
+}
+"""
+
+
+def test_a_screen_reader_is_not_read_an_old_reply_when_a_chat_is_opened(chat: Chat) -> None:
+    assert chat.page.evaluate(OPEN_AN_OLD_CHAT) == ["", "", "", "The reply: A new reply."]
+
+
+def test_fields_are_large_enough_on_a_phone_that_it_does_not_zoom_in(browser: Browser, server: Server) -> None:
+    sid = server.session("hello")
+    with browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 780}) as context:
+        chat = Chat(context.new_page(), server.url)
+        chat.open(sid)
+        chat.page.get_by_role("button", name="Model and instructions").tap()
+        expect(chat.page.get_by_role("dialog")).to_be_visible()
+        sizes = "fields => fields.map((field) => parseFloat(getComputedStyle(field).fontSize))"
+        found = chat.page.locator("input, select, textarea").evaluate_all(sizes)
+        assert len(found) > 5
+        assert min(found) >= 16
 
 
 SENTENCES = " ".join(f"This is sentence number {number}, and it is said." for number in range(10))

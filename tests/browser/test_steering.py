@@ -60,6 +60,7 @@ def test_an_edit_is_a_branch_and_the_old_one_is_kept(chat: Chat, server: Server)
     edit(chat, 1, "zwei")
     expect(chat.reply).to_have_text("zwei")
     expect(chat.words).to_have_text(["one", "zwei"])
+    expect(chat.field).to_be_focused()
     expect(chat.versions(chat.said.last)).to_have_text("2/2")
     assert texts(server, chat.session) == ["one", "one", "zwei", "zwei"]
 

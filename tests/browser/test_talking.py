@@ -118,6 +118,28 @@ def test_a_send_that_is_refused_comes_back_into_the_field(chat: Chat) -> None:
     expect(chat.said).to_have_count(1)
 
 
+def test_a_message_that_is_too_long_says_by_how_much(chat: Chat) -> None:
+    chat.say("word " * 60_000)
+    expect(chat.page.get_by_role("alert")).to_contain_text("The text may have 262144 bytes of UTF-8.")
+    expect(chat.page.get_by_role("alert")).to_contain_text("This one has 300000.")
+    assert len(chat.field.input_value()) == 300_000
+
+
+def test_a_copy_that_is_refused_is_told(chat: Chat) -> None:
+    chat.say("```python\nx = 1\n```")
+    chat.expect_written()
+    chat.page.evaluate(
+        "() => { document.execCommand = () => false; navigator.clipboard.writeText = () => Promise.reject(new Error('denied')); }"
+    )
+    told = chat.page.get_by_role("alert").get_by_text("The browser did not let it be copied.")
+    for button in (chat.reply.get_by_role("button"), chat.replies.last.locator(".copy-message")):
+        button.click()
+        expect(told).to_be_visible()
+        expect(chat.page.get_by_text("Copied", exact=True)).to_be_hidden()
+        chat.page.get_by_role("alert").get_by_role("button", name="Close").click()
+        expect(told).to_be_hidden()
+
+
 def test_sessions_are_listed_renamed_and_deleted(chat: Chat, server: Server) -> None:
     for title in ("first", "second"):
         chat.page.get_by_role("link", name="New chat").click()

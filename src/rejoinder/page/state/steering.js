@@ -44,24 +44,24 @@ export class Steering {
   edit({ parent_id, session_id }, content) {
     // What runs below the old words runs on; what runs above has to end first.
     const fields = { content, parent_id, if_busy: "queue" };
-    return this.#try(() => this.#ask({ session: session_id, how: "messages", at: parent_id, fields }));
+    return this.attempt(() => this.#ask({ session: session_id, how: "messages", at: parent_id, fields }));
   }
 
   /** Asks for another reply beside this one. */
   again = ({ parent_id, session_id, status }) => {
     const live = status === "streaming" || status === "queued";
     const fields = { if_busy: live ? "interrupt" : "queue" };
-    return this.#try(() => this.#ask({ session: session_id, how: "replies", to: parent_id, at: parent_id, fields }));
+    return this.attempt(() => this.#ask({ session: session_id, how: "replies", to: parent_id, at: parent_id, fields }));
   };
 
   /** Goes on with a reply that broke off. */
   goOn = ({ id, parent_id, session_id }) =>
-    this.#try(() => this.#ask({ session: session_id, how: "continue", to: id, at: parent_id, fields: {} }));
+    this.attempt(() => this.#ask({ session: session_id, how: "continue", to: id, at: parent_id, fields: {} }));
 
   /** Shows another branch: the one through this message that was written to last. */
   show(id) {
     const { conversation, sessionId } = this.#chat;
-    return this.#try(async () => {
+    return this.attempt(async () => {
       const head = await conversation.newestBelow(id);
       await this.#client.request("PATCH", `/v1/sessions/${sessionId}`, { body: { head }, tries: 3 });
     });
@@ -69,7 +69,7 @@ export class Steering {
 
   /** Begins a new session with everything up to this message, and opens it. */
   fork({ id, session_id }) {
-    return this.#try(async () => {
+    return this.attempt(async () => {
       const body = { at: id, id: newId("ses") };
       const fork = await this.#client.request("POST", `/v1/sessions/${session_id}/fork`, { body, tries: 3 });
       this.#chat.sessions.put(fork);
@@ -80,7 +80,7 @@ export class Steering {
 
   /** Ends a reply: the one that is being written, where none is named. */
   stop(reply = this.#chat.conversation?.running) {
-    return reply ? this.#try(() => this.#client.stop(reply.session_id, reply.id)) : undefined;
+    return reply ? this.attempt(() => this.#client.stop(reply.session_id, reply.id)) : undefined;
   }
 
   /** Takes back a message whose reply waits for its turn: its words are a draft again. Returns whether it could. */
@@ -88,7 +88,7 @@ export class Steering {
     const { conversation } = this.#chat;
     const said = conversation.history.messages.find((message) => message.id === parent_id);
     let taken = false;
-    await this.#try(async () => {
+    await this.attempt(async () => {
       const reply = await this.#client.stop(session_id, id);
       // What was begun after all, or has something below it, stays as what it is.
       if (reply.status !== "stopped" || reply.content || !said?.parent_id || !conversation.isLast(id)) return;
@@ -104,9 +104,8 @@ export class Steering {
     return this.#chat.outbox.send({ id: newId("msg"), ...ask });
   }
 
-  #try(action) {
-    return this.#chat.try(action);
-  }
+  /** Does something that was asked for. Returns whether it was done: what came of it is told only where it was not. */
+  attempt = (action) => this.#chat.try(action);
 }
 
 /** Whether a reply broke off where it can be gone on with. */

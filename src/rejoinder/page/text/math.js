@@ -45,6 +45,7 @@ function build(text, shown) {
       styled.style.cssText = styled.dataset.style;
       styled.removeAttribute("data-style");
     }
+    if (shown) Object.assign(element, { tabIndex: 0, role: "group", ariaLabel: "Formula" }); // it may be so wide that it scrolls
     return element;
   } catch {
     return null;

@@ -36,8 +36,9 @@ export class Announcer extends Component {
   }
 
   #listen() {
-    const { conversation, last } = this.props;
+    const { conversation } = this.props;
     if (conversation?.phase !== "ready") return;
+    const last = conversation.branch.at(-1); // what was drawn may be older than what the conversation holds by now
     const old = this.#opening && !conversation.fresh && !conversation.running;
     this.#opening = false;
     if (last?.role !== "assistant") return;
@@ -45,7 +46,7 @@ export class Announcer extends Component {
     const ended = !["streaming", "queued"].includes(last.status);
     if (old) this.#status = last.status;
     if (ended && this.#status !== last.status) this.#end(last);
-    else if (!ended && !this.#timer) this.#sayMore();
+    else if (!ended && !this.#timer) this.#sayMore(last);
     this.#status = last.status;
   }
 
@@ -55,8 +56,7 @@ export class Announcer extends Component {
   }
 
   /** Says the sentences that are whole by now, and listens again when they have been heard. */
-  #sayMore() {
-    const { last } = this.props;
+  #sayMore(last) {
     const text = spoken(last.content.slice(0, 2 * MOST));
     const length = Math.min(lengthOfSentences(text), MOST);
     const fresh = text.slice(this.#heard, length).trim();

@@ -7,10 +7,11 @@ import { icon } from "./icons.js";
 export const IconButton = ({ icon: name, label, class: classes = "", ...rest }) =>
   html`<button type="button" class=${`quiet ${classes}`} aria-label=${label} title=${label} ...${rest}>${icon(name)}</button>`;
 
-export function CopyButton({ text }) {
+/** `attempt` does what may fail, and tells of it then. */
+export function CopyButton({ text, attempt }) {
   const [copied, setCopied] = useState(false);
   const press = async () => {
-    await copy(text);
+    if (!(await attempt(() => copy(text)))) return;
     setCopied(true);
     setTimeout(() => setCopied(false), 1500);
   };

@@ -97,7 +97,7 @@ function Foot({ message, steering }) {
   return html`
     <footer>
       <${Siblings} message=${message} onShow=${(id) => steering.show(id)} />
-      ${content && html`<${CopyButton} text=${content} />`}
+      ${content && html`<${CopyButton} text=${content} attempt=${steering.attempt} />`}
       <${IconButton} icon="again" label="Ask again" onClick=${() => steering.again(message)} />
       <${IconButton} icon="fork" label="Fork the chat here" onClick=${() => steering.fork(message)} />
       <span class="about" title=${new Date(created_at).toLocaleString()}>${model}${usage && tokensOf(usage)}</span>

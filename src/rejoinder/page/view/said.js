@@ -16,7 +16,7 @@ export function Said({ message, note, steering, onEdit }) {
         ? html`<p class="note">${note}</p>`
         : html`<footer>
             <${Siblings} message=${message} onShow=${(id) => steering.show(id)} />
-            ${text && html`<${CopyButton} text=${text} />`}
+            ${text && html`<${CopyButton} text=${text} attempt=${steering.attempt} />`}
             <${IconButton} icon="pencil" label="Edit" onClick=${() => onEdit(message.id)} />
           </footer>`}
     </article>

@@ -8,6 +8,8 @@ import { Message, Pending } from "./message.js";
 /** Pixels from the end within which a reader is taken to be reading along, and from the top to fetch what is older. */
 const NEAR_END = 48;
 const NEAR_TOP = 600;
+/** Milliseconds for which a message that was looked for is marked. */
+const SOUGHT = 2500;
 
 export class Thread extends Component {
   state = { away: false };
@@ -54,6 +56,8 @@ export class Thread extends Component {
     this.#top = this.scroller.scrollTop;
     this.#read(this.#left < NEAR_END);
     message.focus({ preventScroll: true });
+    message.classList.add("sought");
+    setTimeout(() => message.classList.remove("sought"), SOUGHT);
     this.props.onTarget();
   }
 
@@ -121,7 +125,7 @@ export class Thread extends Component {
   render({ messages, pending, stopping, loadingOlder, steering, editing, onEdit }, { away }) {
     const last = pending.length ? null : messages.at(-1);
     return html`
-      <div class="scroll" ref=${(place) => (this.scroller = place)} onScroll=${this.#scrolled} onClick=${copyCode}>
+      <div class="scroll" ref=${(place) => (this.scroller = place)} onScroll=${this.#scrolled} onClick=${(event) => steering.attempt(() => copyCode(event))}>
         <div class="messages">
           ${loadingOlder && html`<p class="note">Fetching what came before…</p>`}
           ${messages.map((message, place) => html`<${Message} key=${message.id} message=${message} stopping=${stopping.includes(message.id)} last=${message === last}
