@@ -178,11 +178,22 @@ def test_messages_are_found_by_their_words(chat: Chat, server: Server) -> None:
     # It is opened where it was said, far above the newest.
     there = chat.words.get_by_text("The lamplighter of Quay Street")
     expect(there).to_be_in_viewport()
+    expect(chat.page.locator(".sought").get_by_text("The lamplighter of Quay Street")).to_be_visible()
+    expect(chat.page.locator(".sought")).to_have_count(0)  # marked for a moment
     assert chat.session == long
     chat.page.get_by_role("searchbox").fill("nowhere")
     expect(chat.page.get_by_text("No chat has these words.")).to_be_visible()
     chat.page.get_by_role("searchbox").press("Escape")
     expect(chat.listed).to_have_count(2)
+
+
+def test_what_was_found_is_called_as_in_the_list(chat: Chat, server: Server) -> None:
+    server.session("Where do swallows sleep in winter?", "In Africa, I suppose")
+    for number in range(60):  # so that the list has not come to it
+        server.session(f"chat {number}")
+    chat.page.get_by_role("searchbox").fill("africa")
+    found = chat.page.locator(".found").get_by_role("link")
+    expect(found.locator("strong")).to_have_text(["Where do swallows sleep in winter?"] * 2)
 
 
 def test_a_chat_is_found_by_its_title(chat: Chat, server: Server) -> None:

@@ -1,9 +1,12 @@
 /** What a search found: chats that are called so, and messages with the words around those that were looked for. */
 
-import { html } from "./html.js";
+import { html, useEffect } from "./html.js";
 
 export function Found({ chat }) {
   const { found, sessions, problem } = chat.search;
+  useEffect(() => {
+    chat.sessions.show([...sessions, ...(found ?? []).map(({ session_id: id, session_title: title, message }) => ({ id, title, head: message.id }))]);
+  }, [found, sessions]);
   if (problem) return html`<p class="note" role="alert">The search failed: ${problem.message}</p>`;
   if (!found) return html`<p class="note" role="status">Searching…</p>`;
   return html`
@@ -17,7 +20,7 @@ export function Found({ chat }) {
       ${found.map(({ session_id, session_title, message, snippet, matches }) => html`
         <li key=${message.id}>
           <a href=${`#${session_id}`} onClick=${() => chat.open(session_id, message.id)}>
-            <strong dir="auto">${session_title || "Untitled chat"}</strong>
+            <strong dir="auto">${chat.sessions.titleOf({ id: session_id, title: session_title }) || "…"}</strong>
             <span dir="auto">${marked(snippet, matches)}</span>
           </a>
         </li>`)}
