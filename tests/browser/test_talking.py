@@ -93,6 +93,20 @@ def test_stop_keeps_what_was_written(chat: Chat, server: Server) -> None:
     expect(chat.reply).to_have_text("and on")
 
 
+def test_a_reply_that_waits_says_for_what(chat: Chat) -> None:
+    chat.say("/script tokens=20 stall@0")
+    expect(chat.replies.last).to_contain_text(re.compile(r"Waiting for the model…\s*\d+ s"))
+    chat.stop()
+    chat.say("/script tokens=20 fail=429 retry_after=1")
+    expect(chat.replies.last).to_contain_text("The model is busy. Trying again…")
+    chat.stop()
+    expect(chat.end).to_contain_text("Stopped")
+    chat.say("/script tokens=20 stall@10")
+    chat.expect_writing("t9")
+    expect(chat.replies.last).to_contain_text(re.compile(r"Waiting for the model…\s*\d+ s"))
+    chat.stop()
+
+
 def test_a_reply_that_fails_says_so_keeps_its_text_and_can_be_asked_for_again(chat: Chat) -> None:
     chat.say("/script tokens=50 fail=upstream_rate_limited@20")
     expect(chat.end).to_contain_text("Failed")

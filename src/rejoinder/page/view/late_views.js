@@ -10,4 +10,5 @@ export { Help } from "./help.js";
 export { Keys } from "./keys.js";
 export { Notice } from "./notice.js";
 export { Options } from "./options.js";
+export { Progress } from "./progress.js";
 export { Rename } from "./rename.js";

@@ -3,6 +3,7 @@
 import { brokeOff } from "../state/steering.js";
 import { CopyButton, IconButton, Siblings } from "./buttons.js";
 import { html } from "./html.js";
+import { Later } from "./later.js";
 import { Markdown } from "./markdown.js";
 
 export function Reply({ message, stopping, last, steering }) {
@@ -43,22 +44,12 @@ function readable(text) {
   }
 }
 
-function Writing({ message, stopping, last, steering }) {
-  const queued = message.status === "queued";
-  const takeBack = async ({ currentTarget }) => {
-    const field = currentTarget.closest("main").querySelector(".composer textarea");
-    if (await steering.takeBack(message)) field.focus({ preventScroll: true });
-  };
-  return html`
-    <p class="writing">
-      <span class="dots" aria-hidden="true"><i /><i /><i /></span>
-      ${stopping ? "Stopping…" : queued ? "Waiting for its turn" : ""}
-      ${queued && !stopping && (last
-        ? html`<button type="button" class="small" onClick=${takeBack}>Take back</button>`
-        : html`<button type="button" class="small" title="Go on without a reply to this" onClick=${() => steering.stop(message)}>Skip</button>`)}
-    </p>
-  `;
-}
+const Writing = (properties) => html`
+  <p class="writing">
+    <span class="dots" aria-hidden="true"><i /><i /><i /></span>
+    <${Later} name="Progress" ...${properties} />
+  </p>
+`;
 
 const ENDS = {
   stopped: { name: "Stopped", kept: "What was written until then is kept." },
