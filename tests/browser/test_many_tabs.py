@@ -72,6 +72,29 @@ def test_tabs_that_nobody_sees_leave_the_connections_to_the_others(
     assert len(reading) == 1
 
 
+def test_what_ended_unseen_is_marked_until_somebody_looks(open_tab: Callable[..., Chat], server: Server) -> None:
+    read, unread = (server.session(text) for text in ("this is read", "this is not"))
+    tab = open_tab(read, shown=True)
+    hidden = open_tab(unread, shown=False)
+    for one in (tab, hidden):
+        expect(one.listed).to_have_text(["this is not", "this is read"])
+        expect(one.page.locator("main > .unseen")).to_be_attached()  # what comes late is here
+    marks = [one.page.get_by_role("img", name="A new reply") for one in (tab, hidden)]
+    for sid in (unread, read):
+        server.say(sid, "and on")
+    expect(hidden.page).to_have_title("● this is not – Rejoinder")
+    expect(tab.page).to_have_title("this is read – Rejoinder")
+    for mark in marks:
+        expect(mark).to_have_count(1)
+    expect(tab.listed.filter(has=marks[0])).to_have_text("this is not")
+    tab.page.reload()
+    expect(marks[0]).to_have_count(1)
+    show(hidden.page, True)
+    expect(hidden.page).to_have_title("this is not – Rejoinder")
+    for mark in marks:
+        expect(mark).to_have_count(0)  # in the other tab as well
+
+
 def test_more_windows_than_connections_are_all_kept_up_to_date(
     context: BrowserContext, open_tab: Callable[..., Chat], server: Server
 ) -> None:

@@ -33,13 +33,17 @@ export class Chat {
   editing = null; // the id of the message that is being edited
   target = null; // the id of the message to go to
   models = [];
+  unread = null; // which chats are, once what knows it is here
 
   constructor(client, changed) {
     [this.#client, this.#changed] = [client, changed];
     this.outbox = new Outbox(client, changed);
     this.sessions = new Sessions(client, changed);
     this.search = new Search(client, changed);
-    this.overview = new Overview(client, (event) => this.sessions.apply(event));
+    this.overview = new Overview(client, (event) => {
+      this.sessions.apply(event);
+      this.unread?.apply(event);
+    });
     this.steering = new Steering(client, this);
     this.deletions = new Deletions(client, changed, (id, problem) => this.#deleted(id, problem));
   }

@@ -67,5 +67,8 @@ export const newOptions = {
 
 /** What is on its way to the server, see `outbox`. Its ids sort by time. */
 export const asks = new Shelf("ask");
+/** By session, the seq of the last reply that ended, and of the last whose end was seen, see `unread`. */
+export const ends = new Shelf("ended");
+export const seen = new Shelf("seen");
 /** Sessions that are about to be deleted, see `deletions`. */
 export const doomed = new Shelf("doomed");

@@ -12,9 +12,10 @@ import { Thread } from "./thread.js";
 
 export function App({ chat }) {
   const narrow = useNarrow();
+  const sign = chat.unread?.sign ?? "";
   useEffect(() => {
-    document.title = chat.title ? `${chat.title} – Rejoinder` : "Rejoinder";
-  }, [chat.title]);
+    document.title = sign + (chat.title ? `${chat.title} – Rejoinder` : "Rejoinder");
+  }, [chat.title, sign]);
   // A dialog tells that it is closed a moment later, and by then another may have been opened.
   const close = (name) => () => chat.over === name && chat.set({ over: null });
   return html`
@@ -33,6 +34,7 @@ export function App({ chat }) {
       ${chat.over === "help" && html`<${Later} name="Help" onClose=${close("help")} />`}
       <${Later} name="Dropping" onFiles=${chat.take} />
       <${Later} name="Keys" chat=${chat} />
+      <${Later} name="Marks" chat=${chat} />
     </div>
   `;
 }

@@ -5,7 +5,7 @@ import { icon } from "./icons.js";
 import { Later } from "./later.js";
 
 /** `title` is empty where nobody has named it and its first message is not here; `place` is its place among the `of` sessions of its day. */
-export const Item = memo(({ session, title: given, open, writing, place, of, chat }) => {
+export const Item = memo(({ session, title: given, open, writing, unread, place, of, chat }) => {
   const title = given || (session.head ? "…" : "Untitled chat"); // until it is known how it begins
   const [renaming, setRenaming] = useState(false);
   const link = useRef();
@@ -30,7 +30,7 @@ export const Item = memo(({ session, title: given, open, writing, place, of, cha
       ${renaming
         ? html`<${Later} name="Rename" title=${session.title ?? ""} hint=${title} onDone=${done} />`
         : html`
-          <a ref=${link} href=${`#${session.id}`} title=${title} dir="auto" aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}${writing && html`<span class="mark" role="img" aria-label="A reply is being written" />`}</a>
+          <a ref=${link} href=${`#${session.id}`} title=${title} dir="auto" aria-current=${open ? "page" : undefined} onClick=${() => chat.setMenu(false)}>${title}${writing && html`<span class="mark" role="img" aria-label="A reply is being written" />`}${unread && !writing && html`<span class="mark still" role="img" aria-label="A new reply" />`}</a>
           <button type="button" class="quiet" aria-label=${`Rename ${title}`} title="Rename" onClick=${() => setRenaming(true)}>${icon("pencil")}</button>
           <button type="button" class="quiet" aria-label=${`Delete ${title}`} title="Delete" onClick=${remove}>${icon("trash")}</button>`}
     </li>

@@ -8,6 +8,7 @@ export { Enlarged } from "./enlarged.js";
 export { Found } from "./found.js";
 export { Help } from "./help.js";
 export { Keys } from "./keys.js";
+export { Marks } from "./marks.js";
 export { Notice } from "./notice.js";
 export { Options } from "./options.js";
 export { Progress } from "./progress.js";

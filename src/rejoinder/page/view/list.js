@@ -25,10 +25,10 @@ export class List extends Component {
     removeEventListener("resize", this.#look);
   }
 
-  /** `version` tells that something in the list changed, `row` is the height of a row in rem. */
-  shouldComponentUpdate({ version, open, row }, { screen, height }) {
+  /** `version` and `unread` tell that something in the list changed, `row` is the height of a row in rem. */
+  shouldComponentUpdate({ version, unread, open, row }, { screen, height }) {
     const { props, state } = this;
-    return version !== props.version || open !== props.open || row !== props.row || screen !== state.screen || height !== state.height;
+    return version !== props.version || unread !== props.unread || open !== props.open || row !== props.row || screen !== state.screen || height !== state.height;
   }
 
   /** The first and the last row that can be seen, for whoever has scrolled to them. */
@@ -92,7 +92,7 @@ export class List extends Component {
       if ((place < from - 1 || place > to) && id !== open && id !== focused) return;
       this.#drawn.push(session);
       const title = chat.sessions.titleOf(session);
-      rows.push(html`<${Item} key=${id} session=${session} title=${title} open=${id === open} writing=${chat.sessions.writes(id)} place=${place} of=${items.length} chat=${chat} />`);
+      rows.push(html`<${Item} key=${id} session=${session} title=${title} open=${id === open} writing=${chat.sessions.writes(id)} unread=${chat.unread?.has(id)} place=${place} of=${items.length} chat=${chat} />`);
     });
     return rows;
   }

@@ -21,5 +21,5 @@ export const Notice = ({ chat }) => html`
 function pastLimit({ notice, draft }) {
   const [error] = notice.body?.errors ?? [];
   if (error?.loc !== "body.content" || !draft.text) return error?.message;
-  return `${error.message} This one has ${new TextEncoder().encode(draft.text).length}.`;
+  return `${error.message} It has ${new TextEncoder().encode(draft.text).length} now.`;
 }
