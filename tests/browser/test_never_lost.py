@@ -142,6 +142,30 @@ def test_a_message_for_a_server_that_is_away_is_sent_when_it_is_back(chat: Chat,
     assert [message["content"] for message in server.messages(chat.session)] == ["first", "first", "second", "second"]
 
 
+def test_a_message_that_the_server_does_not_take_can_be_cancelled(chat: Chat, server: Server) -> None:
+    busy = {"title": "Service Unavailable", "status": 503, "code": "overloaded"}
+    chat.page.route(re.compile(r"/messages$"), lambda route: route.fulfill(status=503, json=busy))
+    chat.say("in a new chat")
+    chat.page.get_by_role("button", name="Cancel").click()
+    expect(chat.said).to_have_count(0)
+    expect(chat.field).to_have_value("in a new chat")
+    chat.page.unroute_all()
+    chat.field.press("Enter")
+    chat.expect_written()
+    chat.page.route(re.compile(r"/messages$"), lambda route: route.fulfill(status=503, json=busy))
+    chat.say("and then")
+    expect(chat.page.get_by_role("button", name="Cancel")).to_be_visible()
+    chat.page.reload()
+    chat.page.get_by_role("button", name="Cancel").click()
+    expect(chat.said).to_have_count(1)
+    expect(chat.field).to_have_value("and then")
+    chat.page.unroute_all()
+    chat.page.reload()
+    expect(chat.field).to_have_value("and then")
+    expect(chat.said).to_have_count(1)  # nothing of it is on its way any more
+    assert len(server.messages(chat.session)) == 2
+
+
 def test_a_send_whose_answer_was_lost_is_sent_again_under_its_id(chat: Chat, server: Server) -> None:
     asked: list[str] = []
 

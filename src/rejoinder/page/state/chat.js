@@ -220,6 +220,7 @@ export class Chat {
   }
 
   tell(problem) {
+    if (problem?.name === "AbortError") return; // it was cancelled
     this.set({ notice: problem });
   }
 

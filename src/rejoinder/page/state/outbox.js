@@ -34,6 +34,12 @@ export class Outbox {
     return this.#deliver({ ...ask });
   }
 
+  /** Gives an attempt up. Where the server took it and nobody heard of that, it comes by the session's stream all the same. */
+  cancel(id) {
+    asks.drop(id);
+    this.items.find((item) => item.id === id)?.leave.abort();
+  }
+
   of(session) {
     return this.items.filter((item) => item.session === session);
   }
@@ -44,6 +50,7 @@ export class Outbox {
   }
 
   async #deliver(item) {
+    item.leave = new AbortController();
     this.items = [...this.items, item];
     this.#changed();
     const onRetry = (problem) => Object.assign(item, { problem }) && this.#changed();
@@ -62,14 +69,14 @@ export class Outbox {
     }
   }
 
-  #ask({ session, id, how, to, fields }, onRetry) {
-    if (how !== "messages") return this.#client.further(session, to, how, { id, onRetry, ...fields });
+  #ask({ session, id, how, to, fields, leave: { signal } }, onRetry) {
+    if (how !== "messages") return this.#client.further(session, to, how, { id, signal, onRetry, ...fields });
     const { content, ...others } = fields;
-    return this.#client.start(session, content, { id, onRetry, ...others });
+    return this.#client.start(session, content, { id, signal, onRetry, ...others });
   }
 
-  async #create({ session, create }, onRetry) {
-    const created = this.#client.createSession({ id: session, ...create }, { onRetry });
+  async #create({ session, create, leave: { signal } }, onRetry) {
+    const created = this.#client.createSession({ id: session, ...create }, { signal, onRetry });
     this.#created.set(session, created.catch(() => {}));
     await created;
     this.#created.delete(session);

@@ -35,9 +35,17 @@ export class Steering {
       await sent;
       chat.sessions.tell();
     } catch (problem) {
+      if (problem.name === "AbortError") return; // it was cancelled
       chat.giveBack(session, draft);
       chat.tell(problem);
     }
+  }
+
+  /** Gives up a message that the server has not taken: its words are a draft again. */
+  cancel({ id, session, create, fields }) {
+    this.#chat.outbox.cancel(id);
+    this.#chat.giveBack(create ? null : session, draftOf(fields.content));
+    if (create && this.#chat.sessionId === session) location.hash = "";
   }
 
   /** Asks the same again in other words: a branch beside the message. */

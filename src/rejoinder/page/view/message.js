@@ -23,8 +23,9 @@ const Aside = ({ message: { id, role, content }, called }) => html`
 `;
 
 /** What the server has not taken yet. */
-export const Pending = ({ ask: { how, fields, problem } }) => {
+export const Pending = ({ ask, steering }) => {
+  const { how, fields, problem } = ask;
   const note = problem ? "The server cannot be reached. It will be sent again…" : how === "messages" ? "Sending…" : "Asking…";
   if (how !== "messages") return html`<article class="message reply pending" aria-label="Reply" aria-busy="true"><p class="note">${note}</p></article>`;
-  return html`<${Said} message=${{ content: fields.content, siblings: [] }} note=${note} />`;
+  return html`<${Said} message=${{ content: fields.content, siblings: [] }} note=${note} onCancel=${problem && (() => steering.cancel(ask))} />`;
 };

@@ -5,15 +5,15 @@ import { CopyButton, IconButton, Siblings } from "./buttons.js";
 import { html, useState } from "./html.js";
 import { Later } from "./later.js";
 
-/** `note` stands under a message that is on its way. */
-export function Said({ message, note, steering, onEdit }) {
+/** `note` stands under a message that is on its way, which `onCancel` gives up. */
+export function Said({ message, note, steering, onEdit, onCancel }) {
   const { text, pictures } = draftOf(message.content);
   return html`
     <article class=${note ? "message user pending" : "message user"} data-message=${message.id} aria-label="You" tabindex="-1">
       ${pictures.length > 0 && html`<div class="pictures">${pictures.map((url) => html`<${Picture} url=${url} />`)}</div>`}
       ${text && html`<div class="said" dir="auto">${text}</div>`}
       ${note
-        ? html`<p class="note">${note}</p>`
+        ? html`<p class="note">${note}${onCancel && html` <button type="button" class="link" onClick=${onCancel}>Cancel</button>`}</p>`
         : html`<footer>
             <${Siblings} message=${message} onShow=${(id) => steering.show(id)} />
             ${text && html`<${CopyButton} text=${text} attempt=${steering.attempt} />`}

@@ -130,7 +130,7 @@ export class Thread extends Component {
           ${loadingOlder && html`<p class="note">Fetching what came before…</p>`}
           ${messages.map((message, place) => html`<${Message} key=${message.id} message=${message} stopping=${stopping.includes(message.id)} last=${message === last}
             steering=${steering} editing=${editing === message.id} onEdit=${onEdit} called=${message.role === "tool" ? calledOf(messages, place) : null} />`)}
-          ${pending.map((ask) => html`<${Pending} key=${ask.id} ask=${ask} />`)}
+          ${pending.map((ask) => html`<${Pending} key=${ask.id} ask=${ask} steering=${steering} />`)}
         </div>
       </div>
       ${away && html`<button type="button" class="to-end" onClick=${this.#follow} aria-label="To the newest" title="To the newest">${icon("down")}</button>`}
