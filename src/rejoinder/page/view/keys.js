@@ -10,6 +10,7 @@ export const KEYS = [
   { shown: "Ctrl Enter", does: "Interrupt the reply and send" },
   { shown: "Esc", does: "Stop the reply" },
   { shown: "↑", does: "In an empty field: edit what you said last" },
+  { shown: "PgUp PgDn", does: "In the field: scroll the conversation" },
   { shown: "Alt N", code: "KeyN", does: "New chat", run: () => (location.hash = "") },
   { shown: "Alt W", code: "KeyW", does: "Write: into the field", run: () => field().focus() },
   { shown: "Alt R", code: "KeyR", does: "Ask again", run: (chat) => on(chat, "assistant", chat.steering.again) },
@@ -40,10 +41,20 @@ export function Keys({ chat }) {
 function onKeyDown(chat, event) {
   if (event.defaultPrevented || composes(event) || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") return chat.conversation?.running && chat.steering.stop();
+  if (scrolls(event)) return event.preventDefault();
   const key = KEYS.find((one) => one.run && matches(one, event));
   if (!key) return;
   event.preventDefault();
   key.run(chat);
+}
+
+/** Whether a key in a field that has nowhere to scroll itself has scrolled the conversation. */
+function scrolls({ key, target }) {
+  const direction = { PageUp: -1, PageDown: 1 }[key];
+  const place = document.querySelector(".scroll");
+  if (!direction || !place || target !== field() || target.scrollHeight > target.clientHeight) return false;
+  place.scrollBy(0, 0.9 * direction * place.clientHeight);
+  return true;
 }
 
 function matches({ shown, code, key }, event) {

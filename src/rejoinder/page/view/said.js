@@ -11,7 +11,7 @@ export function Said({ message, note, steering, onEdit, onCancel }) {
   return html`
     <article class=${note ? "message user pending" : "message user"} data-message=${message.id} aria-label="You" tabindex="-1">
       ${pictures.length > 0 && html`<div class="pictures">${pictures.map((url) => html`<${Picture} url=${url} />`)}</div>`}
-      ${text && html`<div class="said" dir="auto">${text}</div>`}
+      ${text && html`<${Words} text=${text} />`}
       ${note
         ? html`<p class="note">${note}${onCancel && html` <button type="button" class="link" onClick=${onCancel}>Cancel</button>`}</p>`
         : html`<footer>
@@ -20,6 +20,19 @@ export function Said({ message, note, steering, onEdit, onCancel }) {
             <${IconButton} icon="pencil" label="Edit" onClick=${() => onEdit(message.id)} />
           </footer>`}
     </article>
+  `;
+}
+
+/** Characters and lines above which only a beginning is shown at first, of some twelve lines. */
+const LONG = 1200;
+const LINES = 14;
+
+function Words({ text }) {
+  const [all, setAll] = useState(false);
+  const long = text.length > LONG || text.split("\n", LINES + 1).length > LINES;
+  return html`
+    <div class=${long && !all ? "said beginning" : "said"} dir="auto">${text}</div>
+    ${long && html`<button type="button" class="link" aria-expanded=${all} onClick=${() => setAll(!all)}>${all ? "Show less" : "Show all"}</button>`}
   `;
 }
 
