@@ -260,8 +260,12 @@ def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: P
             chat.page.get_by_role("button", name="Import a chat").click()
         chooser.value.set_files(file)
 
-    bring()
-    expect(chat.page.get_by_role("alert")).to_contain_text("There is a session")
+    chat.page.get_by_role("link", name="New chat").click()
+    expect(chat.said).to_have_count(0)
+    bring()  # it is here, and is shown
+    expect(chat.reply).to_have_text("to be carried elsewhere")
+    expect(chat.page.get_by_role("alert")).to_be_hidden()
+    assert chat.session == sid
     chat.delete("to be carried elsewhere")
     expect(chat.listed).to_have_count(0)
     bring()

@@ -30,6 +30,47 @@ def test_a_first_chat(chat: Chat) -> None:
     assert chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_long_message_of_ones_own_is_shown_by_its_beginning(chat: Chat) -> None:
+    chat.say("\n".join(f"line {number}" for number in range(60)))
+    chat.expect_written()
+    height = "words => words.getBoundingClientRect().height"
+    assert chat.words.evaluate(height) < 400
+    chat.said.get_by_role("button", name="Show all").click()
+    assert chat.words.evaluate(height) > 1200
+    chat.said.get_by_role("button", name="Show less").click()
+    assert chat.words.evaluate(height) < 400
+    chat.say("line\n" * 10)
+    chat.expect_written(2)
+    expect(chat.said.last.get_by_role("button", name="Show all")).to_have_count(0)
+
+
+def test_pages_are_turned_from_the_field(chat: Chat) -> None:
+    chat.say("/script tokens=2000")
+    chat.expect_written()
+    chat.field.press("PageUp")
+    expect(chat.page.get_by_role("button", name="To the newest")).to_be_visible()
+    assert left(chat.page) > 400
+    chat.field.press("PageDown")
+    expect(chat.page.get_by_role("button", name="To the newest")).to_be_hidden()
+    expect(chat.field).to_be_focused()
+
+
+def test_on_paper_there_is_all_of_the_conversation(chat: Chat) -> None:
+    chat.page.set_viewport_size({"width": 780, "height": 1100})
+    chat.say("line\n" * 40)
+    chat.expect_written()
+    chat.say("/script tokens=2000")
+    chat.expect_written(2)
+    expect(chat.page.locator("main > .unseen")).to_be_attached()  # what comes late is here
+    chat.page.emulate_media(media="print")
+    for place in (".sidebar", ".composer", ".top a", ".top .menu", ".message footer", ".message > .link"):
+        expect(chat.page.locator(place).first).to_be_hidden()
+    assert chat.words.first.evaluate("words => words.getBoundingClientRect().height") > 900
+    assert chat.page.locator(".scroll").evaluate("place => place.clientHeight === place.scrollHeight")
+    assert chat.page.evaluate("getComputedStyle(document.body).overflow") == "visible"
+    assert chat.reply.evaluate("reply => reply.getBoundingClientRect().height") > 800
+
+
 def test_shift_and_enter_make_a_new_line(chat: Chat) -> None:
     chat.field.press_sequentially("one")
     chat.field.press("Shift+Enter")

@@ -165,7 +165,7 @@ export class Chat {
       for (const file of sessions) {
         const { importFile } = await import("./moving.js");
         const session = await importFile(file);
-        this.sessions.put(session);
+        if (session.last_seq) this.sessions.put(session); // else it was there, and is opened
         location.hash = session.id;
       }
     });
