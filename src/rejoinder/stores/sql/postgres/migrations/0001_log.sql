@@ -79,13 +79,6 @@ CREATE TABLE leases (
     results    bigint[] NOT NULL DEFAULT '{}' -- of the last batch
 ) WITH (fillfactor = 20);
 
--- Numbers under which the bulk of a session's first append is put away ahead of its commit. While there is no row in sessions
--- with that number, nothing of it is seen. Without an epoch it is to be dropped.
-CREATE TABLE staged (
-    n     bigint PRIMARY KEY,
-    epoch bigint
-);
-
 -- One row that is written to learn whether the store can be written.
 CREATE TABLE health (
     one   integer PRIMARY KEY CHECK (one = 1),
@@ -98,20 +91,15 @@ INSERT INTO health VALUES (1, 0);
 -- k the sessions, in ascending order of key; a the appends, with the place of their session in k; and by the place of
 -- their append in a: h headers, e events, m new messages, d ended messages, o open replies, t texts.
 --
--- What has been staged of an append is not among its lists: a_staged has its number, which becomes that of the session.
---
 -- Returns a number for each append: the first seq, or -1 (another version), -2 (missing), -3 (exists); NULL where the lease
 -- is gone. RJ001: the number of the batch is over. RJ002: another transaction made one of the sessions just now; ask again.
--- RJ003: what was staged is not there.
---
--- While a batch of many seconds runs nobody can renew the lease, so its time stands still.
 --
 -- Locks are taken in one order: the lease, then places in order of key, then new sessions in order of key. So two batches
 -- never wait for each other, and that is why RJ002 does not go on and lock what it has found.
 CREATE FUNCTION append_batch(
     of_epoch bigint, of_worker text, of_number bigint,
     k_owner text[], k_id text[],
-    a_key integer[], a_expect bigint[], a_version bigint[], a_drafts integer[], a_staged bigint[],
+    a_key integer[], a_expect bigint[], a_version bigint[], a_drafts integer[],
     h_append integer[], h_updated_at text[], h_header bytea[],
     e_append integer[], e_at integer[], e_type text[], e_message_id text[], e_data bytea[],
     m_append integer[], m_at integer[], m_id text[], m_parent_id text[], m_lane text[], m_depth bigint[], m_ended boolean[],
@@ -124,7 +112,6 @@ DECLARE
     ns bigint[];                            -- of each k: the session's number, NULL where there is none
     versions bigint[];
     lasts bigint[];
-    numbers bigint[];                       -- of each k: that under which its first append is staged
     shown integer[] := array_fill(0, ARRAY[cardinality(k_id)]);   -- of each k: the append whose header stays
     touched boolean[] := array_fill(false, ARRAY[cardinality(k_id)]);
     said bigint[] := array_fill(0::bigint, ARRAY[cardinality(a_key)]);
@@ -158,10 +145,8 @@ BEGIN
         IF a_expect[a] = 0 THEN
             IF versions[k] IS NOT NULL THEN
                 said[a] := -3;
-                UPDATE staged SET epoch = NULL WHERE n = a_staged[a];
                 CONTINUE;
             END IF;
-            numbers[k] := a_staged[a];
         ELSIF versions[k] IS NULL THEN
             said[a] := -2;
             CONTINUE;
@@ -185,14 +170,8 @@ BEGIN
         WHERE shown[a_key[h.a]] = h.a AND s.n = ns[a_key[h.a]];
         FOR k IN 1 .. cardinality(k_id) LOOP
             IF ns[k] IS NULL AND shown[k] > 0 THEN
-                IF numbers[k] IS NOT NULL THEN
-                    DELETE FROM staged WHERE n = numbers[k] AND epoch = of_epoch;
-                    IF NOT FOUND THEN
-                        RAISE EXCEPTION 'what was staged of session % is gone', k_id[k] USING ERRCODE = 'RJ003';
-                    END IF;
-                END IF;
-                INSERT INTO sessions (n, owner, id, updated_at, header) OVERRIDING SYSTEM VALUE
-                SELECT coalesce(numbers[k], nextval('sessions_n_seq')), k_owner[k], k_id[k], h.updated_at, h.header
+                INSERT INTO sessions (owner, id, updated_at, header)
+                SELECT k_owner[k], k_id[k], h.updated_at, h.header
                 FROM unnest(h_append, h_updated_at, h_header) AS h (a, updated_at, header)
                 WHERE h.a = shown[k]
                 ON CONFLICT DO NOTHING
@@ -257,47 +236,8 @@ BEGIN
         ON CONFLICT (session, message_id) DO UPDATE SET at = excluded.at, words = excluded.words;
     END IF;
 
-    UPDATE leases SET number = of_number, results = said,
-        expires_at = expires_at + greatest(clock_timestamp() - now() - interval '1 second', interval '0')
-    WHERE epoch = of_epoch;
+    UPDATE leases SET number = of_number, results = said WHERE epoch = of_epoch;
     RETURN said;
-END
-$$;
-
-
--- Drops some of what was staged and never committed. Returns whether there may be more.
-CREATE FUNCTION drop_staged(most bigint) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE
-    dead bigint;
-    dropped bigint;
-BEGIN
-    UPDATE staged SET epoch = NULL
-    WHERE n IN (
-        SELECT n FROM staged AS s
-        WHERE s.epoch IS NOT NULL AND NOT EXISTS (SELECT FROM leases AS l WHERE l.epoch = s.epoch)
-        FOR UPDATE OF s SKIP LOCKED
-    );
-    SELECT n INTO dead FROM staged WHERE epoch IS NULL LIMIT 1 FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    DELETE FROM events WHERE session = dead
-        AND seq IN (SELECT seq FROM events WHERE session = dead ORDER BY seq LIMIT most);
-    GET DIAGNOSTICS dropped = ROW_COUNT;
-    IF dropped = 0 THEN
-        DELETE FROM messages WHERE session = dead
-            AND created IN (SELECT created FROM messages WHERE session = dead ORDER BY created LIMIT most);
-        GET DIAGNOSTICS dropped = ROW_COUNT;
-    END IF;
-    IF dropped = 0 THEN
-        DELETE FROM texts WHERE session = dead
-            AND message_id IN (SELECT message_id FROM texts WHERE session = dead ORDER BY message_id LIMIT most);
-        GET DIAGNOSTICS dropped = ROW_COUNT;
-    END IF;
-    IF dropped = 0 THEN
-        DELETE FROM staged WHERE n = dead;
-    END IF;
-    RETURN true;
 END
 $$;
 
