@@ -12,7 +12,9 @@ import pytest
 from pens import KEY, Pen, create, log
 from postgres_server import PASSWORD, Databases, databases, postgres_server
 from rejoinder.errors import Misconfigured, RejoinderError, StoreUnavailable
-from rejoinder.stores import open_store
+from rejoinder.postgres_link import parse
+from rejoinder.stores import open_store, postgres_schema
+from rejoinder.stores.sql import migrations
 
 CHILDREN = Path(__file__).with_name("postgres_children.py")
 
@@ -143,7 +145,7 @@ def test_many_processes_make_the_schema_at_once(own: Databases) -> None:
     command = [sys.executable, str(CHILDREN), "open_once", url]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     assert [child.communicate(timeout=50)[0] for child in children] == ["opened\n"] * 4
-    assert own.run("SELECT * FROM schema_version", url=url) == [(1, 2)]
+    assert own.run("SELECT * FROM schema_version", url=url) == [(1, len(migrations("postgres")))]
 
 
 async def test_many_stores_make_the_schema_at_once(own: Databases) -> None:
@@ -154,7 +156,23 @@ async def test_many_stores_make_the_schema_at_once(own: Databases) -> None:
             await store.ping()
 
     await asyncio.gather(*(opened() for _ in range(8)))
-    assert own.run("SELECT * FROM schema_version", url=url) == [(1, 2)]
+    assert own.run("SELECT * FROM schema_version", url=url) == [(1, len(migrations("postgres")))]
+
+
+async def test_a_store_of_the_first_schema_is_brought_up_to_date_and_keeps_its_words(
+    own: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = own.new()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(postgres_schema, "migrations", lambda kind: migrations(kind)[:1])
+        await postgres_schema.bring_up_to_date(parse(url))
+    of_the_first = "INSERT INTO sessions (owner, id, updated_at, header) VALUES ('ann', 'ses_old', '', '')"
+    own.run(of_the_first, url=url)
+    async with open_store(url) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(KEY))
+        assert len(await log(store)) == 1
+    assert own.run("SELECT count(*) FROM sessions", url=url)[0][0] == 2
 
 
 async def test_settings_that_break_the_promise_are_told(own: Databases, caplog: pytest.LogCaptureFixture) -> None:

@@ -64,7 +64,7 @@ def files(folder: Path) -> tuple[str, Callable[[], object]]:
 def postgres(folder: Path) -> tuple[str, Callable[[], object]]:
     own = databases()
     url = own.new()
-    return url, lambda: own.run("UPDATE schema_version SET version = 1", url=url)
+    return url, lambda: own.run("UPDATE schema_version SET version = 2", url=url)
 
 
 def redis(folder: Path) -> tuple[str, Callable[[], object]]:

@@ -89,7 +89,7 @@ async def _migrate(connection: Connection, place: Place) -> None:
         await connection.execute("UPDATE schema_version SET version = $1", len(migrations("postgres")))
 
 
-_MARKS = 2
+_MARKS = 3
 """The schema in which words have their marks."""
 
 _AT_ONCE = 500
