@@ -18,7 +18,7 @@ async ([base, mode]) => {
   await new Promise((done) => {
     const image = new Image();
     image.onerror = image.onload = done;
-    image.src = base + "/page/icon.svg";
+    image.src = `${base}/page/icon.svg?${Math.random()}`;  // one that was kept would be a 304
     document.body.append(image);
     window.image = image;
   });

@@ -172,11 +172,16 @@ class StrictRequest(Request):
             chunks: list[bytes] = []
             size = int(declared) if declared.isdecimal() and int(declared) > limit else 0
             if not size:
-                async for chunk in self.stream():
-                    size += len(chunk)
-                    if size > limit:
-                        break
-                    chunks.append(chunk)
+                try:
+                    async for chunk in self.stream():
+                        size += len(chunk)
+                        if size > limit:
+                            break
+                        chunks.append(chunk)
+                except BaseException:
+                    # The traceback of what is raised is part of a cycle, and would hold all of it until somebody looks for cycles.
+                    chunks.clear()
+                    raise
             if size > limit:
                 raise EdgeError(413, "payload_too_large", f"A body may have {limit} bytes.")
             self._body = b"".join(chunks)

@@ -34,7 +34,7 @@ export function Composer({ chat }) {
   };
   const onKeyDown = (event) => {
     if (composes(event)) return;
-    if (event.key === "ArrowUp" && !text && !event.altKey) editLast(chat, event);
+    if (event.key === "ArrowUp" && !event.currentTarget.value && !event.altKey) editLast(chat, event);
     if (event.key !== "Enter" || event.shiftKey) return;
     event.preventDefault();
     send(event.ctrlKey || event.metaKey ? "interrupt" : "queue");
