@@ -134,7 +134,7 @@ def noting(left: asyncio.Event) -> Talk:
 
 
 async def test_a_line_that_nobody_uses_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rejoinder.llm.http_client.KEPT_PLAIN", 0.02)
+    monkeypatch.setattr("rejoinder.llm.http_client.KEPT", 0.02)
     left = asyncio.Event()
     async with serving(noting(left)) as server, client_of(server.url) as client:
         for _ in range(2):
@@ -146,7 +146,7 @@ async def test_a_line_that_nobody_uses_is_closed_in_time(monkeypatch: pytest.Mon
 async def test_the_line_that_was_let_go_last_is_taken_first_and_the_others_are_closed_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rejoinder.llm.http_client.KEPT_PLAIN", 0.1)
+    monkeypatch.setattr("rejoinder.llm.http_client.KEPT", 0.1)
     async with serving(always(HI)) as server, client_of(server.url) as client:
         async with client.ask("GET", "/x") as answer:
             await get(client)
@@ -172,6 +172,16 @@ async def test_a_line_is_left_before_its_server_would_close_it(told: str, connec
         for _ in range(2):
             await get(client)
     assert len(server.connections) == connections
+
+
+async def test_a_line_is_not_used_at_the_time_at_which_many_servers_close_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rejoinder.llm.http_client.CLOSING", (0.05, 0.3))
+    async with serving(always(HI)) as server, client_of(server.url) as client:
+        for pause in (0.0, 0.1, 0.4):
+            await get(client)
+            await asyncio.sleep(pause)
+        await get(client)
+    assert [len(connection.requests) for connection in server.connections] == [2, 2]
 
 
 async def test_closing_closes_the_lines_that_are_kept_and_lets_answers_end() -> None:

@@ -22,10 +22,13 @@ from rejoinder.llm.http_answer import Answer
 from rejoinder.llm.http_line import Line, connect, secured
 from rejoinder.llm.upstream_errors import Way, error_on_the_way
 
-KEPT, KEPT_PLAIN, EARLY = 30.0, 4.0, 1.0
-"""Seconds for which a line that is not in use is kept: chats pause for so long, and proxies forget after a minute. One without TLS
-is soon made, and often leads to a server that closes it after five (uvicorn, vLLM, Node): a request that meets the close on its way is
-lost, and may not be sent again. Where a server tells its time, it is left so much earlier."""
+KEPT, EARLY = 30.0, 1.0
+"""Seconds for which a line that is not in use is kept: chats pause for so long, and proxies forget after a minute. Where a server tells
+its own time, the line is left so much earlier."""
+
+CLOSING = (4.5, 5.5)
+"""Between so many seconds out of use a line is not used: many servers (uvicorn, vLLM) then close it without a word before, and a request
+that meets the close on its way is lost and may not be sent again."""
 
 PORTS = {"http": 80, "https": 443}
 
@@ -90,7 +93,7 @@ class HttpClient:
         self._silence = silence
         self._keep = keep
         self._addresses = Addresses()
-        self._kept: list[tuple[float, Line]] = []
+        self._kept: list[_Kept] = []
         """Lines not in use, and until when. The one that was let go last is taken first."""
         self._timer: asyncio.TimerHandle | None = None
         self._trusted: ssl.SSLContext | None = None
@@ -134,24 +137,22 @@ class HttpClient:
     def _take(self) -> Line | None:
         now = asyncio.get_running_loop().time()
         while self._kept:
-            until, line = self._kept.pop()
+            kept = self._kept.pop()
             with contextlib.suppress(OSError):
-                if now < until and line.receive() is None:
-                    return line
-            line.close()  # its server has closed it or soon will, or said what nobody asked
+                if kept.fit(now) and kept.line.receive() is None:
+                    return kept.line
+            kept.line.close()  # its server has closed it or soon will, or said what nobody asked
         return None
 
     def _let_go(self, answer: Answer) -> None:
         if self._keep and answer.leaves_line:
-            self._give_back(
-                answer.line, _kept_for(answer.headers, KEPT if self._url.startswith("https:") else KEPT_PLAIN)
-            )
+            self._give_back(answer.line, _kept_for(answer.headers))
         else:
             answer.line.close()
 
     def _give_back(self, line: Line, seconds: float) -> None:
         loop = asyncio.get_running_loop()
-        self._kept.append((loop.time() + seconds, line))
+        self._kept.append(_Kept(line, loop.time(), loop.time() + seconds))
         if self._timer is None:
             self._timer = loop.call_later(seconds, self._tidy)
 
@@ -162,13 +163,13 @@ class HttpClient:
             self._timer.cancel()
             self._timer = None
         kept, self._kept = self._kept, []
-        for until, line in kept:
-            if self._keep and until > loop.time():
-                self._kept.append((until, line))
+        for each in kept:
+            if self._keep and each.until > loop.time():
+                self._kept.append(each)
             else:
-                line.close()
+                each.line.close()
         if self._kept:
-            self._timer = loop.call_at(min(until for until, _ in self._kept), self._tidy)
+            self._timer = loop.call_at(min(each.until for each in self._kept), self._tidy)
 
     async def _connected(self, to: Place, proxy: Place | None) -> Line:
         try:
@@ -240,10 +241,22 @@ class Request:
         self._let_go(self._answer)
 
 
-def _kept_for(headers: Mapping[str, str], at_most: float) -> float:
+class _Kept(Struct, frozen=True):
+    """A line that is not in use, since when, and until when it is kept, in seconds of the event loop."""
+
+    line: Line
+    since: float
+    until: float
+
+    def fit(self, now: float) -> bool:
+        low, high = CLOSING
+        return now < self.until and not low < now - self.since < high
+
+
+def _kept_for(headers: Mapping[str, str]) -> float:
     """Seconds for which a line can be kept, by what its server says of that."""
     told = re.search(r"timeout\s*=\s*(\d+)", headers.get("keep-alive", ""))
-    return at_most if told is None else max(0.0, min(at_most, int(told[1]) - EARLY))
+    return KEPT if told is None else max(0.0, min(KEPT, int(told[1]) - EARLY))
 
 
 def _place_of(url: str, fault: Way) -> Place:
