@@ -17,7 +17,7 @@ INTRODUCTION = """\
 
 `pip install .` brings the command `rejoinder`; `python -m rejoinder` is the same, and `./dev run` is `rejoinder serve` in an
 environment of its own. `rejoinder --version` tells the version. Made from `src/rejoinder/cli/` by
-`python tests/cli/test_cli_docs.py`, and a test compares.
+`.venv/bin/python tests/cli/test_cli_docs.py` (after `./dev check`), and a test compares.
 
 Options win over the environment, and that over `.env`, which `serve` and `migrate` alone read; [settings](settings.md) lists all
 that they and `ask` read there.

@@ -4,8 +4,6 @@ from rejoinder.abc import Provider
 from rejoinder.errors import Misconfigured
 from rejoinder.settings import Settings
 
-NAMES = ("openai", "local", "scripted")
-
 
 def open_provider(name: str, settings: Settings) -> Provider:
     """The provider of a model (`openai:NAME`, `openai`, `local`, `scripted:SCRIPT`), for its `async with` to open.
