@@ -50,8 +50,9 @@ class Settings(BaseSettings):
     )
     model: str = Field(
         "",
-        description="The default model: `openai:NAME`, `local`, or `scripted:NAME`; further models that a session may name "
-        "follow after commas. Empty: `openai` where a key or a base URL is set, else `local`.",
+        description="The default model: `openai:NAME`, `local`, or `scripted:NAME`; further models follow after commas. "
+        "A session may name these, and any other model of the same providers: it is no list of what is allowed. "
+        "Empty: `openai` where a key or a base URL is set, else `local`.",
     )
 
     # the upstream
@@ -72,7 +73,9 @@ class Settings(BaseSettings):
         description="Organisation of the key.",
     )
     connect_timeout: float = Field(10, gt=0, description="Seconds to reach the upstream.")
-    first_token_timeout: float = Field(120, gt=0, description="Seconds of silence before the first piece of a reply.")
+    first_token_timeout: float = Field(
+        120, gt=0, description="Seconds of silence before the first piece of a reply; pings are no silence."
+    )
     stall_timeout: float = Field(60, gt=0, description="Seconds of silence in the middle of a reply.")
     retries: int = Field(
         3,
