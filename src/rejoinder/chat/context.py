@@ -20,6 +20,10 @@ EACH = 4
 REPLY_SHARE, MOST_FOR_REPLY = 4, 4096
 """Of a window a quarter is kept free for the reply, and no more than so many tokens, where no limit of the reply was set."""
 
+PROMPT_SHARE = 8
+"""Of a window an eighth is left for the prompt, whatever limit of the reply was set. More is not: upstreams refuse a prompt that leaves
+too little room for that limit."""
+
 
 def estimated(said: JsonObject) -> int:
     """Tokens of one Chat Completions message."""
@@ -46,11 +50,6 @@ def for_reply(window: int, params: JsonObject) -> int:
     """Tokens of a window that are kept free for the reply."""
     wanted = params.get("max_completion_tokens") or params.get("max_tokens") or MOST_FOR_REPLY
     return min(wanted, window // REPLY_SHARE if wanted == MOST_FOR_REPLY else window - window // PROMPT_SHARE)
-
-
-PROMPT_SHARE = 8
-"""Of a window an eighth is left for the prompt, whatever limit of the reply was set. More is not: upstreams refuse a prompt that leaves
-too little room for that limit."""
 
 
 class Kept(Struct, frozen=True):

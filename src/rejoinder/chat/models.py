@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from rejoinder.abc import Provider
-from rejoinder.errors import ProviderError, wrong
+from rejoinder.errors import Invalid, ProviderError, wrong
 
 
 class Models:
@@ -32,8 +32,8 @@ class Models:
         prefix, colon, rest = name.partition(":")
         if prefix in self._providers:
             return self._providers[prefix], rest if colon else ""
-        provider = self._providers[self.default.partition(":")[0]]
-        if not provider.accepts(name):
+        provider = self._providers.get(self.default.partition(":")[0])
+        if provider is None or not provider.accepts(name):
             raise wrong("body.model", f"There is no model {name!r} here; GET /v1/models lists them.")
         return provider, name
 
@@ -51,8 +51,11 @@ class Models:
 
     def window(self, name: str) -> int | None:
         """Tokens that a model takes, prompt and reply together: by the settings, by what it said when it was asked too much, or
-        as its provider knows it."""
-        provider, own = self.resolve(name)
+        as its provider knows it. None where nobody knows, as of a model that there is not here (any more)."""
+        try:
+            provider, own = self.resolve(name)
+        except Invalid:
+            return None
         for known in _names(name, provider, own):
             if known in self._windows:
                 return self._windows[known]

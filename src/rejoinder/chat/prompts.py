@@ -7,7 +7,7 @@ it began, the text to go on from) and a digest of the very bytes, and the whole 
 import logging
 from typing import Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from rejoinder.abc import Row
 from rejoinder.chat import context, wording
@@ -121,6 +121,8 @@ class Prompts:
         if sent is not None:
             messages, _ = await self.again(key, reply, sent)
         else:
+            if asking.policy == "error":  # which is for who asks an upstream
+                asking = structs.replace(asking, params={**asking.params, "context": None})
             messages = (await self.compose(key, reply, asking, summarise=False)).messages
         return context.estimated_usage(messages, text, asking.params)
 

@@ -8,19 +8,19 @@ it goes on from its text where the model can.
 import logging
 from typing import Literal, TypeAlias
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from rejoinder.chat.decisions import Decision, Decisions, change
-from rejoinder.chat.endings import NOTHING, Ending, Endings, Outcome, ended_reply, interrupted, stopped
+from rejoinder.chat.endings import Ending, Endings, Outcome, ended_reply, interrupted, stopped
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
-from rejoinder.chat.prompts import Asking, Prompts
 from rejoinder.chat.queue import due
 from rejoinder.chat.starting import Start, Starting, goes_on
-from rejoinder.entities import Header, Key, Message, OpenReply, Status, Usage
+from rejoinder.chat.unfinished import Unfinished
+from rejoinder.entities import Header, Key, OpenReply, Status
 from rejoinder.errors import LeaseLost, MessageNotFound, SessionNotFound, StoreUnavailable
-from rejoinder.events import MessageDelta, MessageEnded, MessageStarted, PromptSent, draft, fact, note
-from rejoinder.fold import BrokenLog, ReplyText
+from rejoinder.events import MessageEnded, draft
+from rejoinder.fold import BrokenLog
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Recovery:
         history: History,
         models: Models,
         starting: Starting,
-        prompts: Prompts,
+        unfinished: Unfinished,
         endings: Endings,
         after_crash: AfterCrash,
     ) -> None:
@@ -48,7 +48,7 @@ class Recovery:
         self._history = history
         self._models = models
         self._starting = starting
-        self._prompts = prompts
+        self._unfinished = unfinished
         self._endings = endings
         self._after_crash = after_crash
 
@@ -100,10 +100,11 @@ class Recovery:
         async def plan(header: Header, reply: OpenReply) -> Ending | None:
             if reply.epoch != orphan.epoch:
                 return None
-            written = await self._history.folded(key, await self._history.row(key, orphan.id), strict=False)
+            row = await self._history.row(key, orphan.id)
+            written = await self._history.folded(key, row, strict=False)
             said = stopped() if reply.stopping else outcome or interrupted()
             now = self._decisions.now(header.session)
-            ended = ended_reply(written, said, await self._usage(key, written, header), now)
+            ended = ended_reply(written, said, await self._unfinished.spent(key, written, row, header.session), now)
             return Ending(drafts=(draft(MessageEnded(message=ended)),), now=now)
 
         if not await self._endings.end(key, orphan.id, plan):
@@ -141,8 +142,9 @@ class Recovery:
         return Decision((True, starts), append)
 
     async def _anew(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool, list[Start]]]:
+        row = await self._history.row(key, reply.id)
         try:
-            written = await self._history.folded(key, await self._history.row(key, reply.id))
+            written = await self._history.folded(key, row)
         except BrokenLog:
             log.exception("the log of reply %s does not fold: it is not gone on with", reply.id)
             return Decision((False, []))
@@ -155,7 +157,7 @@ class Recovery:
         kept = goes_on(written, wanted and self._models.prefills(models[0]))
         if not kept and self._after_crash == "continue":
             return Decision((False, []))
-        spent = await self._usage(key, written, header)
+        spent = await self._unfinished.spent(key, written, row, header.session)
         *earlier, last = written.attempts
         left = structs.replace(written, attempts=(*earlier, structs.replace(last, error=interrupted().error)))
         start, drafts = self._starting.begin(left, models, asked.params, None if kept else "server_restarted")
@@ -163,49 +165,6 @@ class Recovery:
         open_replies = tuple(start.mine if other.id == reply.id else other for other in header.open)
         append = change(key, header, header.session, drafts, open_replies=open_replies)
         return Decision((True, [start]), append)
-
-    async def _usage(self, key: Key, written: Message, header: Header) -> Usage:
-        """An estimate of the attempts that have said something, and of the last: nobody knows any more what upstreams counted."""
-        asked = await self._starting.created(key, written.id)
-        used = NOTHING
-        attempts = await self._attempts(key, written)
-        for attempt in attempts:
-            if attempt.size or attempt is attempts[-1]:
-                asking = Asking(model=attempt.model, params=asked.params, system_prompt=header.session.system_prompt)
-                more = await self._prompts.estimated_usage(key, written, attempt.sent, asking, attempt.size)
-                used = structs.replace(
-                    used,
-                    input_tokens=used.input_tokens + more.input_tokens,
-                    output_tokens=used.output_tokens + more.output_tokens,
-                )
-        return used
-
-    async def _attempts(self, key: Key, written: Message) -> list["_Told"]:
-        """What the log tells of each attempt at a reply."""
-        told: list[_Told] = []
-        async for event in self._history.events_of(key, await self._history.row(key, written.id)):
-            if isinstance(sent := note(event), PromptSent) and told:
-                told[-1].sent = sent
-                continue
-            match fact(event):
-                case MessageStarted(model=model):
-                    told.append(_Told(model))
-                case MessageDelta(text=text) if told:
-                    told[-1].size += len(text)
-        if (
-            told and written.continues is not None
-        ):  # the first one begins with the text of the reply that it goes on from
-            source = await self._history.message(key, written.continues)
-            told[0].size = max(0, told[0].size - ReplyText.of(source).size)
-        return told
-
-
-class _Told(Struct):
-    """An attempt as the log tells it: with what it was asked, if that is known, and the code points that it said."""
-
-    model: str
-    sent: PromptSent | None = None
-    size: int = 0
 
 
 def _remaining(models: tuple[str, ...], current: str) -> tuple[str, ...]:

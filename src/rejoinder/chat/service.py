@@ -84,7 +84,7 @@ class Chat:
         self.importing = Importing(decisions)
         self.usage = UsageReader(decisions, self.history)
         self.search = Search(store)
-        recovery = Recovery(decisions, self.history, models, self._starting, prompts, endings, rules.after_crash)
+        recovery = Recovery(decisions, self.history, models, self._starting, unfinished, endings, rules.after_crash)
         self.asked_prompts = AskedPromptsReader(decisions, self.history, models, self._starting, prompts)
         self._titles = Titles(decisions, self.history, models, rules.title_model)
         tools = Tools(decisions, prompts, models, endings, rules.limits, rules.retrying)

@@ -32,9 +32,14 @@ class Spending:
         self._asked = self._told = None
 
     def usage(self) -> Usage:
-        told = bool(self._spent) and all(usage.source == "provider" for usage in self._spent)
-        return Usage(
-            input_tokens=sum(usage.input_tokens for usage in self._spent),
-            output_tokens=sum(usage.output_tokens for usage in self._spent),
-            source="provider" if told else "estimated",
-        )
+        return total(self._spent)
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """What several attempts cost together: told by the provider only where all of it was."""
+    told = bool(usages) and all(usage.source == "provider" for usage in usages)
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        source="provider" if told else "estimated",
+    )

@@ -1,12 +1,22 @@
-"""A reply that has not ended, as a copy of its session has it: interrupted where it is, with what it has cost by estimate."""
+"""A reply that has not ended: what it has cost by estimate, for whoever ends it in the place of its worker or copies its session."""
+
+from msgspec import Struct
 
 from rejoinder.abc import Row
-from rejoinder.chat import context, wording
-from rejoinder.chat.endings import NOTHING, Outcome, ended_reply
+from rejoinder.chat.endings import Outcome, ended_reply
 from rejoinder.chat.history import NEVER, History
-from rejoinder.chat.prompts import Prompts
-from rejoinder.entities import Key, Message, ReplyError, Session, Status, Usage
-from rejoinder.events import MessageDelta, PromptSent, fact, note
+from rejoinder.chat.prompts import Asking, Prompts
+from rejoinder.chat.spending import total
+from rejoinder.entities import JsonObject, Key, Message, ReplyError, Session, Status, Usage
+from rejoinder.events import MessageCreated, MessageDelta, MessageStarted, PromptSent, fact, note
+
+
+class _Attempt(Struct):
+    """An attempt as the log tells it: with what it was asked, if that is known, and the code points that it said."""
+
+    model: str
+    sent: PromptSent | None = None
+    size: int = 0
 
 
 class Unfinished:
@@ -18,24 +28,28 @@ class Unfinished:
         self, key: Key, written: Message, row: Row, session: Session, why: ReplyError, at: str, seq: int = NEVER
     ) -> Message:
         """A reply as it is `written` by its events up to `seq`, ended `at` this time with this error, its last attempt as well."""
-        usage = await self._usage(key, written, row, session, seq)
+        usage = await self.spent(key, written, row, session, seq)
         return ended_reply(written, Outcome(status=Status.INTERRUPTED, error=why), usage, at)
 
-    async def _usage(self, key: Key, written: Message, row: Row, session: Session, seq: int) -> Usage:
-        """An estimate of all attempts that have written anything, and of the last one."""
-        if not written.attempts:
-            return NOTHING
-        asked: list[PromptSent] = []
-        text = 0
+    async def spent(self, key: Key, written: Message, row: Row, session: Session, seq: int = NEVER) -> Usage:
+        """An estimate of the attempts that have said something, and of the last: nobody knows any more what upstreams counted."""
+        params: JsonObject = {}
+        attempts: list[_Attempt] = []
         async for event in self._history.events_of(key, row, seq):
             match note(event) or fact(event):
-                case PromptSent() as sent:
-                    asked.append(sent)
-                case MessageDelta(text=said) if asked:  # what stands before was another reply's
-                    text += len(said)
-        prompts = [(await self._prompts.again(key, written, sent))[0] for sent in asked]
-        if not asked or asked[-1].attempt < len(written.attempts):
-            above = await self._history.plain(key, await self._history.rows_above(key, row))
-            messages, _ = wording.worded(above)
-            prompts.append(wording.framed(messages, session.system_prompt, None, ""))
-        return context.estimated_usage([message for prompt in prompts for message in prompt], text)
+                case MessageCreated(params=asked):
+                    params = asked
+                case MessageStarted(model=model):
+                    attempts.append(_Attempt(model))
+                case PromptSent() as sent if attempts:
+                    attempts[-1].sent = sent
+                case MessageDelta(text=text) if (
+                    attempts and attempts[-1].sent
+                ):  # what stands before was another reply's
+                    attempts[-1].size += len(text)
+        usages = []
+        for attempt in attempts:
+            if attempt.size or attempt is attempts[-1]:
+                asking = Asking(model=attempt.model, params=params, system_prompt=session.system_prompt)
+                usages.append(await self._prompts.estimated_usage(key, written, attempt.sent, asking, attempt.size))
+        return total(usages)
