@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "logs": set(),
     "client": CORE | {"fold", "client"},
-    "api": CORE | {"abc", "fold", "chat", "api", "settings"},
+    "api": CORE | {"abc", "fold", "chat", "api", "logs", "settings"},
     "server": {"api", "errors", "logs", "settings"},
     "testing": {"testing", "llm"} | CORE | {"abc"},
     "cli": CORE | {"cli", "client"},

@@ -77,6 +77,11 @@ class Append(Struct, frozen=True, kw_only=True):
     texts: tuple[Text, ...] = ()
     staged: int | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes of its drafts."""
+        return sum(len(draft.data) for draft in self.drafts)
+
 
 # --- Store: what comes back --------------------------------------------------------------------------------------
 
@@ -364,12 +369,17 @@ class Signals(abc.ABC):
 # --- Provider ----------------------------------------------------------------------------------------------------
 
 
+REASONING = "reasoning_content"
+"""In a message that calls tools: what the model thought before. For those upstreams alone that want it back (DeepSeek's); others may
+refuse it."""
+
+
 class Prompt(Struct, frozen=True, kw_only=True):
     """What a model is asked, in the words of Chat Completions.
 
     `model` is the upstream's own name for it, without the provider's prefix; "" is the provider's default.
-    `messages` are Chat Completions messages. `params` are the Chat Completions parameters that were set; `stream` and
-    `model` are never among them.
+    `messages` are Chat Completions messages, and may have `REASONING`. `params` are the Chat Completions parameters that were
+    set; `stream` and `model` are never among them.
     """
 
     model: str

@@ -53,6 +53,11 @@ class Session(Struct, frozen=True, kw_only=True):
     updated_at: str
     last_seq: int = 0
 
+    def may_be(self, made_at: str | None, seq: int) -> bool:
+        """Whether this may be the session that was made at that time (None: nobody knows) and had got as far as that seq, and not one
+        that has its id since it was deleted."""
+        return made_at in (None, self.created_at) and seq <= self.last_seq
+
 
 class Usage(Struct, frozen=True, kw_only=True):
     """Tokens of one reply, summed over its attempts."""

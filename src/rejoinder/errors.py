@@ -1,6 +1,6 @@
 """What can go wrong, as values with a stable code. `api/problems.py` alone knows the HTTP status of each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rejoinder.entities import JsonObject
 
@@ -11,6 +11,13 @@ LONGEST = 100
 def quoted(said: str) -> str:
     """What somebody else said, for a sentence that repeats it: on one line, with nothing that commands a terminal, and not long."""
     return repr(said if len(said) <= LONGEST else f"{said[:LONGEST]}…")
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it or was being dealt with when it came, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class RejoinderError(Exception):

@@ -5,13 +5,14 @@ for orders. So all of it is escaped here, once, and not where something is told.
 """
 
 import logging
+import re
 from types import TracebackType
 from typing import TypeAlias
 
-CONTROLS = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-"""C0 and C1, ends of lines and paragraphs, and what turns the direction of writing."""
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""C0 and C1, ends of lines and paragraphs, and what turns the direction of writing: inside the brackets of a regular expression."""
 
-_ESCAPED = {point: ascii(chr(point))[1:-1] for point in CONTROLS}
+_ESCAPED = {point: ascii(chr(point))[1:-1] for point in range(0x2070) if re.match(f"[{CONTROLS}]", chr(point))}
 _KEPT_IN_TRACES = {ord("\n"): "\n  | ", ord("\t"): "\t"}
 
 _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]

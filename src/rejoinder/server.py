@@ -20,7 +20,6 @@ from rejoinder.settings import Settings
 
 log = logging.getLogger(__name__)
 
-
 FILES = 256
 """Files that may be open beside those of streams: the store's, what listens, requests. An upstream's of a live reply is one of these."""
 

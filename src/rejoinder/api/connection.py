@@ -7,11 +7,11 @@ are written by ASGI alone, and closed in the server's own way: the same bytes at
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,13 @@ BUFFERED = 16 << 10
 """Bytes that wait for a reader before it is waited for, and …"""
 AT_ONCE = 32 << 10
 """… those that are written at a time: more than both together no reader has waiting for it."""
+
+
+def parts(body: bytes, *, more: bool = False) -> Iterator[Message]:
+    """The messages that write a body, no more at once than a slow reader may hold. With `more` another body comes behind it."""
+    for start in range(0, len(body) or 1, AT_ONCE):
+        behind = start + AT_ONCE
+        yield {"type": "http.response.body", "body": body[start:behind], "more_body": more or behind < len(body)}
 
 
 def remember(scope: Scope, send: Send) -> None:

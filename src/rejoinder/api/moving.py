@@ -160,8 +160,8 @@ async def import_session(
         except ClientDisconnect:
             return Response(status_code=400)  # which nobody reads
         named = None if idempotency_key is None else ids.derived_id("key", OWNER, "import", idempotency_key)
-        size = sum(len(draft.data) for draft in imported.append.drafts)
-        session = await chat.settled(chat.importing.take(imported, named), more=PATIENCE + size / A_SECOND)
+        more = PATIENCE + imported.append.size / A_SECOND
+        session = await chat.settled(chat.importing.take(imported, named), more=more)
     return json_answer(session, 201, {"location": f"/v1/sessions/{session.id}"})
 
 

@@ -63,13 +63,9 @@ class JsonResponse(Response):
         seconds: float = scope["app"].state.settings.write_timeout
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         try:
-            async with asyncio.timeout(seconds):
-                await send(start)
-            for begin in range(0, len(self.body) or 1, connection.AT_ONCE):
-                end = begin + connection.AT_ONCE
-                part = {"type": "http.response.body", "body": self.body[begin:end], "more_body": end < len(self.body)}
+            for message in (start, *connection.parts(bytes(self.body))):
                 async with asyncio.timeout(seconds):
-                    await send(part)
+                    await send(message)
         except TimeoutError:
             log.info("a reader that took nothing for %g s was cut", seconds)
             connection.abort(scope)

@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, WrapValidator
 
 from rejoinder.chat.ids import MESSAGE_ID, SESSION_ID
+from rejoinder.logs import CONTROLS
 
 SessionId = Annotated[str, StringConstraints(pattern=f"^{SESSION_ID.pattern}$")]
 MessageId = Annotated[str, StringConstraints(pattern=f"^{MESSAGE_ID.pattern}$")]
-ModelName = Annotated[
-    str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+$")
-]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=f"^[^{CONTROLS}]+$")]
 """Whatever an upstream may call a model, without what is not printed: it stands in lists, logs and errors."""
 Model: TypeAlias = ModelName | Annotated[list[ModelName], Field(min_length=1, max_length=8)]
 JsonObject: TypeAlias = dict[str, Any]

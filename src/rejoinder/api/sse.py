@@ -169,9 +169,7 @@ class EventStream(Response):
 
     async def _send(self, send: Send, wire: connection.Wire, body: bytes, *, more: bool = True) -> None:
         # In parts, since the end of a reply brings all of its text, and a slow reader is not to hold a copy of it.
-        for start in range(0, len(body), connection.AT_ONCE):
-            behind = start + connection.AT_ONCE
-            part = {"type": "http.response.body", "body": body[start:behind], "more_body": more or behind < len(body)}
+        for part in connection.parts(body, more=more):
             if wire.flows:
                 await send(part)
             else:

@@ -181,7 +181,7 @@ class _Reader:
 
     def is_of(self, header: Header) -> bool:
         """Whether the reader began with this session, as far as that is known, and not with one that had its id before."""
-        return self._made_at in (None, header.session.created_at) and self.cursor <= header.session.last_seq
+        return header.session.may_be(self._made_at, self.cursor)
 
     def pushed(self) -> bool:
         """Deals with what was just pushed. False where that needs the reader's own turn."""

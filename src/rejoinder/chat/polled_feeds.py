@@ -53,9 +53,7 @@ class Place(Struct):
 
     def is_of(self, header: Header) -> bool:
         """Whether this is the same session, and not one that was deleted and whose id was given again."""
-        session = header.session
-        same = self.made_at in (None, session.created_at)
-        return same and self.version <= header.version and self.seq <= session.last_seq
+        return self.version <= header.version and header.session.may_be(self.made_at, self.seq)
 
     def has_all_of(self, header: Header) -> bool:
         """Whether all was told of it: wakes tell of no version, but up to which seq they told."""

@@ -28,7 +28,7 @@ class Room:
         """Raises Overloaded where too much waits already."""
         if not _is_asked_for(append):
             return Place(self, 0)
-        size = EACH + sum(len(draft.data) for draft in append.drafts)
+        size = EACH + append.size
         great = size >= IS_GREAT
         if self._held[great] >= self._most[great]:
             raise Overloaded("Too much waits to be stored just now.")

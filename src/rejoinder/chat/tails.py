@@ -126,10 +126,9 @@ class Tail:
 
         `known` is what `last` was before the header was read.
         """
-        made_at = header.session.created_at
-        if self.made_at not in (None, made_at) or header.session.last_seq < known:
+        if not header.session.may_be(self.made_at, known):
             return False
-        self.made_at = made_at
+        self.made_at = header.session.created_at
         return True
 
     def push(self, wake: Wake) -> None:

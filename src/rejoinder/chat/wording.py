@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
+from rejoinder.abc import REASONING
 from rejoinder.entities import JsonObject, Message, ToolCall
 
 EMPTY = "empty"
@@ -18,10 +19,6 @@ SUMMARISED = "summarised"
 
 SUMMARY = "What was said before, in short:"
 """Stands before a summary, in the system prompt, since some models take one system message and that at the start."""
-
-
-REASONING = "reasoning_content"
-"""What a model thought before it called tools: for those upstreams alone that want it back (DeepSeek's). Others may refuse it."""
 
 
 class LeftOut(Struct, frozen=True):

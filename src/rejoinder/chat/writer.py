@@ -214,7 +214,7 @@ class Writer:
         """As many of those that wait as one commit takes, and the others."""
         taken = size = 0
         while taken < len(self._waiting) and taken < BATCH and size < BATCH_BYTES:
-            size += sum(len(draft.data) for draft in self._waiting[taken].append.drafts)
+            size += self._waiting[taken].append.size
             taken += 1
         return self._waiting[:taken], self._waiting[taken:]
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from rejoinder.client import Client, ConnectionLost, UnexpectedAnswer
-from rejoinder.errors import NotFound, Unavailable
+from rejoinder.errors import NotFound, Unavailable, causes
 
 PATIENCE = 3.0
 """Seconds that a server that does not answer is tried for: a person is waiting at the prompt."""
@@ -36,15 +36,6 @@ async def reached(url: str) -> AsyncIterator[Client]:
         raise UnexpectedAnswer(f"{wrong.detail} Is {url} a Rejoinder server, given without /v1?") from wrong
     except ConnectionLost as lost:
         why = str(lost.__cause__) or type(lost.__cause__).__name__
-        if _failed_at_tls(lost):
+        if any(isinstance(cause, ssl.SSLError) for cause in causes(lost)):  # something answers there
             raise Unavailable(f"No secure connection to {url} ({why}). Is it https:// that is spoken there?") from lost
         raise Unavailable(f"No server answers at {url} ({why}). `rejoinder serve` starts one.") from lost
-
-
-def _failed_at_tls(error: BaseException | None) -> bool:
-    """Whether something answers there, and the two did not agree on a secure line."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

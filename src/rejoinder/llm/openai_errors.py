@@ -6,12 +6,12 @@ causes.
 
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import httpx2
 import openai
 
-from rejoinder.errors import ProviderError
+from rejoinder.errors import ProviderError, causes
 from rejoinder.llm.upstream_errors import Way, error_from_body, error_on_the_way, retry_after
 
 FAULTS = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, OSError)
@@ -24,39 +24,33 @@ def provider_error(fault: Exception, *, began: bool = False, secrets: Sequence[s
         headers = fault.response.headers
         body = fault.response.content
         return error_from_body(fault.status_code, body, retry_after=retry_after(headers), secrets=secrets)
-    causes = tuple(_causes(fault))
-    return error_on_the_way(_cut(causes) if began else _missed(causes))
+    met = tuple(causes(fault))
+    return error_on_the_way(_cut(met) if began else _missed(met))
 
 
-def _missed(causes: tuple[BaseException, ...]) -> Way:
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
+def _missed(met: tuple[BaseException, ...]) -> Way:
+    if any(isinstance(cause, socket.gaierror) for cause in met):
         return "host"
-    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+    if any(isinstance(cause, ssl.SSLError) for cause in met):
         return "tls"
-    if any(isinstance(cause, httpx2.ConnectError) for cause in causes):
+    if any(isinstance(cause, httpx2.ConnectError) for cause in met):
         return "refused"
-    if any(isinstance(cause, httpx2.ConnectTimeout) for cause in causes):
+    if any(isinstance(cause, httpx2.ConnectTimeout) for cause in met):
         return "late"
-    if _timed_out(causes):
+    if _timed_out(met):
         return "slow"
-    if any(isinstance(cause, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)) for cause in causes):
+    if any(isinstance(cause, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)) for cause in met):
         return "address"
     return "unanswered"
 
 
-def _cut(causes: tuple[BaseException, ...]) -> Way:
-    if _timed_out(causes):
+def _cut(met: tuple[BaseException, ...]) -> Way:
+    if _timed_out(met):
         return "silent"
-    if any(isinstance(cause, httpx2.DecodingError) for cause in causes):
+    if any(isinstance(cause, httpx2.DecodingError) for cause in met):
         return "compressed"
     return "cut"
 
 
-def _timed_out(causes: tuple[BaseException, ...]) -> bool:
-    return any(isinstance(cause, (httpx2.TimeoutException, TimeoutError)) for cause in causes)
-
-
-def _causes(fault: BaseException | None) -> Iterator[BaseException]:
-    while fault is not None:
-        yield fault
-        fault = fault.__cause__ or fault.__context__
+def _timed_out(met: tuple[BaseException, ...]) -> bool:
+    return any(isinstance(cause, (httpx2.TimeoutException, TimeoutError)) for cause in met)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from rejoinder import __version__
-from rejoinder.abc import Prompt
+from rejoinder.abc import REASONING, Prompt
 from rejoinder.entities import JsonObject
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.http_client import place
@@ -80,7 +80,7 @@ class Refused(Struct):
         return structs.astuple(self) != before
 
 
-_REASONING = re.compile(r"reasoning_content.{0,80}must be (?:passed|sent|provided)", re.IGNORECASE)
+_REASONING = re.compile(rf"{REASONING}.{{0,80}}must be (?:passed|sent|provided)", re.IGNORECASE)
 _TURNS = re.compile(
     r"\broles? must alternate|alternating (?:user|roles)|after the (?:optional )?system message.*alternat",
     re.IGNORECASE,
@@ -104,9 +104,7 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
 
 
 def _without_reasoning(message: JsonObject) -> JsonObject:
-    if "reasoning_content" not in message:
-        return message
-    return {name: value for name, value in message.items() if name != "reasoning_content"}
+    return {name: value for name, value in message.items() if name != REASONING} if REASONING in message else message
 
 
 def _in_turn(messages: Sequence[JsonObject]) -> list[JsonObject]:

@@ -224,7 +224,7 @@ def _weight(appends: Sequence[Append]) -> int:
     for append in appends:
         weight += len(append.drafts)
         if append.header is not None or append.texts:
-            weight += sum(len(draft.data) for draft in append.drafts) // 1_024 + 10 * len(append.texts)
+            weight += append.size // 1_024 + 10 * len(append.texts)
     return weight
 
 

@@ -40,7 +40,7 @@ class Piece(Struct, frozen=True, kw_only=True):
 
 def weight(append: Append) -> int:
     """Bytes of what an append brings, with something for each row."""
-    data = sum(len(draft.data) for draft in append.drafts) + sum(len(text.words) for text in append.texts)
+    data = append.size + sum(len(text.words) for text in append.texts)
     return data + ROW * (len(append.drafts) + len(append.created) + len(append.texts))
 
 

@@ -5,7 +5,6 @@
 
 import { ends, seen } from "./kept.js";
 
-
 export class Unread {
   #chat;
   #changed;
