@@ -4,19 +4,24 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from rejoinder.abc import Store
+from rejoinder.abc import Provider, Store
 from rejoinder.api import app
+from rejoinder.chat.models import Models
 from rejoinder.chat.service import Chat
 from rejoinder.settings import Settings
 from rejoinder.signals.local import LocalSignals
 
 
 @asynccontextmanager
-async def chat_over(store: Store, **settings: Any) -> AsyncIterator[Chat]:
+async def chat_over(store: Store, provider: Provider | None = None, **settings: Any) -> AsyncIterator[Chat]:
+    """With the models of the settings, or those of a provider."""
     wanted = {"store": "memory:", "model": "scripted:echo", "title_model": "off", "_env_file": None} | settings
     rules = Settings(**wanted)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(store)
         signals = await stack.enter_async_context(LocalSignals())
-        models = await app._open_models(stack, rules)
+        if provider is None:
+            models = await app._open_models(stack, rules)
+        else:
+            models = Models([f"{provider.name}:{name}" for name in await provider.models()], {provider.name: provider})
         yield await stack.enter_async_context(Chat(store, signals, models, app._rules(rules)))

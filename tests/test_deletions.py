@@ -43,14 +43,20 @@ async def follow(chat: Chat, key: Key) -> None:
         pass
 
 
+async def doubtfully_deleted(chat: Chat) -> tuple[Key, "asyncio.Task[None]"]:
+    """A session, and who reads it, whose deletion has been asked for and answered by nothing that tells."""
+    key = Key("ann", new_session_id())
+    await chat.sessions.create(key, NewSession())
+    reading = asyncio.create_task(follow(chat, key))
+    await asyncio.sleep(0.05)
+    with pytest.raises(StoreUnavailable):
+        await chat.sessions.delete(key)
+    return key, reading
+
+
 async def test_readers_learn_of_a_deletion_whose_answer_was_lost() -> None:
     async with chat_over(Doubtful()) as chat:
-        key = Key("ann", new_session_id())
-        await chat.sessions.create(key, NewSession())
-        reading = asyncio.create_task(follow(chat, key))
-        await asyncio.sleep(0.05)
-        with pytest.raises(StoreUnavailable):
-            await chat.sessions.delete(key)
+        key, reading = await doubtfully_deleted(chat)
         with pytest.raises(SessionGone):
             await asyncio.wait_for(reading, 5)
         with pytest.raises(SessionNotFound):
@@ -61,12 +67,7 @@ async def test_readers_of_a_session_that_was_not_deleted_after_all_read_on() -> 
     store = Doubtful()
     store.deletes = False
     async with chat_over(store) as chat:
-        key = Key("ann", new_session_id())
-        await chat.sessions.create(key, NewSession())
-        reading = asyncio.create_task(follow(chat, key))
-        await asyncio.sleep(0.05)
-        with pytest.raises(StoreUnavailable):
-            await chat.sessions.delete(key)
+        _, reading = await doubtfully_deleted(chat)
         await asyncio.sleep(0.2)
         assert not reading.done()
         assert not chat.sessions._doubtful
@@ -75,8 +76,6 @@ async def test_readers_of_a_session_that_was_not_deleted_after_all_read_on() -> 
 
 async def test_a_service_that_ends_does_not_wait_for_what_a_store_that_is_away_would_say() -> None:
     async with chat_over(store := Doubtful()) as chat:
-        key = Key("ann", new_session_id())
-        await chat.sessions.create(key, NewSession())
-        with pytest.raises(StoreUnavailable):
-            await chat.sessions.delete(key)
+        _, reading = await doubtfully_deleted(chat)
+        reading.cancel()
         store.away = 1_000_000

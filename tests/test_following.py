@@ -154,6 +154,17 @@ class Unreliable(LocalSignals):
     reliable = False
 
 
+async def read_by_one() -> tuple[Log, Reader]:
+    """A session of five events, and who has read them."""
+    log = Log(Unreliable())
+    await log.begin()
+    reader = Reader(log, None)
+    for _ in range(5):
+        await log.commit([("a", 10)], "whole")
+    await asyncio.sleep(0.01)
+    return log, reader
+
+
 async def replaced(log: Log) -> None:
     assert await log.store.delete(KEY, 1)
     await log.begin(LATER)
@@ -175,12 +186,7 @@ async def test_who_reads_a_session_is_told_nothing_of_another_that_has_its_id(
 ) -> None:
     monkeypatch.setattr(following, "POLL", (0.05,))
     monkeypatch.setattr(following, "TRUSTED", 0.0)
-    log = Log(Unreliable())
-    await log.begin()
-    old = Reader(log, None)
-    for _ in range(5):
-        await log.commit([("a", 10)], "whole")
-    await asyncio.sleep(0.01)
+    log, old = await read_by_one()
     before = list(old.got)
     await replaced(log)
     for _ in range(commits):
@@ -197,12 +203,7 @@ async def test_who_reads_a_session_is_told_nothing_of_another_that_has_its_id(
 
 
 async def test_who_reads_the_new_one_beside_those_who_read_on_of_the_old_misses_nothing() -> None:
-    log = Log(Unreliable())
-    await log.begin()
-    old = Reader(log, None)
-    for _ in range(5):
-        await log.commit([("a", 10)], "whole")
-    await asyncio.sleep(0.01)
+    log, old = await read_by_one()
     await replaced(log)
     new = Reader(log, frozenset("b"))
     for _ in range(8):

@@ -1,12 +1,14 @@
 """One reply's life where several things happen at once: its models say what a test wants, and its store fails where a test wants it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from itertools import chain
 from typing import Any, Self, TypeAlias
 
 import pytest
 
+from chat_service import chat_over
 from rejoinder.abc import (
     Append,
     AppendResult,
@@ -21,24 +23,39 @@ from rejoinder.abc import (
     UsageChunk,
 )
 from rejoinder.chat.asked import Send, Turn
-from rejoinder.chat.attempts import Retrying
-from rejoinder.chat.growth import Keeping
 from rejoinder.chat.ids import new_session_id
-from rejoinder.chat.models import Models
-from rejoinder.chat.service import Chat, Rules
+from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
-from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.entities import Key, Message, Status, Usage
 from rejoinder.errors import ProviderError, StoreUnavailable
-from rejoinder.events import Event, MessageDelta, MessageEnded, fact
+from rejoinder.events import MessageEnded, fact
 from rejoinder.fold import fold
-from rejoinder.signals.local import LocalSignals
 from rejoinder.stores.memory import MemoryStore
 
 Reads: TypeAlias = AsyncGenerator[Sequence[Chunk], None]
 Says: TypeAlias = Callable[[], Reads]
+Step: TypeAlias = Sequence[Chunk] | float | asyncio.Event | Exception
 STOP = [FinishChunk("stop")]
 GONE = ProviderError("upstream_incomplete", "gone")
+FOREVER = 30.0
+
+
+def says(*steps: Step) -> Says:
+    """A model that says chunks, waits for so many seconds or for an event, or fails, one after the other."""
+
+    async def reads() -> Reads:
+        for step in steps:
+            match step:
+                case float():
+                    await asyncio.sleep(step)
+                case asyncio.Event():
+                    await step.wait()
+                case Exception():
+                    raise step
+                case chunks:
+                    yield chunks
+
+    return reads
 
 
 def words(*texts: str) -> list[Chunk]:
@@ -99,29 +116,15 @@ class Faulty(MemoryStore):
         return results
 
 
-@asynccontextmanager
-async def chatting(models: Mapping[str, Says], store: MemoryStore | None = None, **rules: Any) -> AsyncIterator[Chat]:
-    limits = ReplyLimits(
-        max_bytes=rules.pop("max_bytes", 1 << 20),
-        max_seconds=60,
-        max_delta=1 << 16,
-        first_token_timeout=30,
-        stall_timeout=rules.pop("stall_timeout", 30),
-    )
-    chosen: dict[str, Any] = {
-        "lease": 10,
-        "patience": 0.3,
-        "max_queue": 3,
-        "after_crash": "interrupt",
-        "title_model": "off",
-        "retrying": Retrying(retries=0, wait=0.01),
-        "keeping": Keeping(deltas=3_600, sessions=None),
-    }
-    async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(store or MemoryStore())
-        signals = await stack.enter_async_context(LocalSignals())
-        known = Models([f"told:{name}" for name in models], {"told": Told(models)})
-        yield await stack.enter_async_context(Chat(opened, signals, known, Rules(limits=limits, **chosen | rules)))
+def away(_: Sequence[Append]) -> None:
+    raise StoreUnavailable("away")
+
+
+def chatting(
+    models: Mapping[str, Says], store: MemoryStore | None = None, **settings: Any
+) -> AbstractAsyncContextManager[Chat]:
+    usual = {"store_patience": 0.3, "retries": 0, "retry_wait": 0.01}
+    return chat_over(store or MemoryStore(), Told(models), **usual | settings)
 
 
 async def asked(chat: Chat, *models: str) -> tuple[Key, Turn]:
@@ -143,20 +146,9 @@ async def ended(chat: Chat, key: Key, turn: Turn) -> Message:
     return reply
 
 
-def deltas(events: Sequence[Event]) -> str:
-    return "".join(said.text for event in events if isinstance(said := fact(event), MessageDelta))
-
-
 async def test_a_call_that_a_model_had_only_begun_is_none_of_the_next_ones() -> None:
-    async def a() -> Reads:
-        yield call("delete_all")
-        await asyncio.sleep(0.05)
-        raise GONE
-
-    async def b() -> Reads:
-        yield words("All is well.")
-        yield STOP
-
+    a = says(call("delete_all"), 0.05, GONE)
+    b = says(words("All is well."), STOP)
     async with chatting({"a": a, "b": b}) as chat:
         reply = await ended(chat, *await asked(chat, "a", "b"))
     assert (reply.content, reply.tool_calls, reply.finish_reason) == ("All is well.", (), "stop")
@@ -164,17 +156,8 @@ async def test_a_call_that_a_model_had_only_begun_is_none_of_the_next_ones() -> 
 
 async def test_a_stop_beside_the_telling_of_another_attempt_loses_no_text() -> None:
     go, store = asyncio.Event(), Faulty()
-
-    async def a() -> Reads:
-        yield words("one ")
-        await go.wait()
-        yield words("two ")
-        raise GONE
-
-    async def b() -> Reads:
-        await asyncio.sleep(30)
-        yield STOP
-
+    a = says(words("one "), go, words("two "), GONE)
+    b = says(FOREVER)
     async with chatting({"a": a, "b": b}, store) as chat:
         key, turn = await asked(chat, "a", "b")
         await asyncio.sleep(0.1)
@@ -195,16 +178,8 @@ async def test_a_stop_beside_the_telling_of_another_attempt_loses_no_text() -> N
 async def test_a_shutdown_in_the_telling_of_another_attempt_ends_what_was_told() -> None:
     store = Faulty()
     store.held = lambda appends: any(draft.type == "message.reset" for each in appends for draft in each.drafts)
-
-    async def a() -> Reads:
-        yield words("one two ")
-        await asyncio.sleep(0.05)
-        raise GONE
-
-    async def b() -> Reads:
-        await asyncio.sleep(30)
-        yield STOP
-
+    a = says(words("one two "), 0.05, GONE)
+    b = says(FOREVER)
     async with chatting({"a": a, "b": b}, store) as chat:
         key, turn = await asked(chat, "a", "b")
         await store.holding.wait()
@@ -223,16 +198,8 @@ async def test_a_reply_of_which_a_part_could_not_be_written_ends_as_far_as_the_l
         if any(b"two" in draft.data and draft.type == "message.delta" for each in appends for draft in each.drafts):
             raise RuntimeError("a fault that the store does not know")
 
-    async def a() -> Reads:
-        for word in ("one ", "two ", "three "):
-            yield words(word)
-            await asyncio.sleep(0.1)
-        yield STOP
-
-    async def well() -> Reads:
-        yield words("fine")
-        yield STOP
-
+    a = says(words("one "), 0.1, words("two "), 0.1, words("three "), 0.1, STOP)
+    well = says(words("fine"), STOP)
     store.fails = fails
     async with chatting({"a": a, "well": well}, store) as chat:
         reply = await ended(chat, *await asked(chat, "a"))
@@ -243,17 +210,8 @@ async def test_a_reply_of_which_a_part_could_not_be_written_ends_as_far_as_the_l
 
 
 async def test_what_cannot_even_be_encoded_ends_its_reply_alone() -> None:
-    async def a() -> Reads:
-        yield words("one ")
-        await asyncio.sleep(0.1)
-        yield call("half of a pair: \ud83d")
-        await asyncio.sleep(30)
-        yield STOP
-
-    async def well() -> Reads:
-        yield words("fine")
-        yield STOP
-
+    a = says(words("one "), 0.1, call("half of a pair: \ud83d"), FOREVER)
+    well = says(words("fine"), STOP)
     async with chatting({"a": a, "well": well}) as chat:
         key, turn = await asked(chat, "a")
         await asyncio.sleep(0.3)
@@ -263,16 +221,8 @@ async def test_what_cannot_even_be_encoded_ends_its_reply_alone() -> None:
 
 
 async def test_a_reply_that_has_finished_is_whole_whatever_goes_wrong_behind_it() -> None:
-    async def a() -> Reads:
-        yield words("The whole answer.")
-        yield STOP
-        await asyncio.sleep(30)  # for usage that does not come
-        yield []
-
-    async def b() -> Reads:
-        yield words("Another.")
-        yield STOP
-
+    a = says(words("The whole answer."), STOP, FOREVER)
+    b = says(words("Another."), STOP)
     async with chatting({"a": a, "b": b}, stall_timeout=0.2) as chat:
         reply = await ended(chat, *await asked(chat, "a", "b"))
     assert (reply.status, reply.content, len(reply.attempts)) == (Status.COMPLETED, "The whole answer.", 1)
@@ -280,12 +230,7 @@ async def test_a_reply_that_has_finished_is_whole_whatever_goes_wrong_behind_it(
 
 async def test_usage_that_is_told_as_nothing_before_the_end_is_estimated() -> None:
     nothing = UsageChunk(Usage(input_tokens=0, output_tokens=0, source="provider"))
-
-    async def a() -> Reads:
-        yield [*words("four words are here"), nothing]
-        await asyncio.sleep(30)
-        yield STOP
-
+    a = says([*words("four words are here"), nothing], FOREVER)
     async with chatting({"a": a}) as chat:
         key, turn = await asked(chat, "a")
         await asyncio.sleep(0.1)
@@ -295,12 +240,8 @@ async def test_usage_that_is_told_as_nothing_before_the_end_is_estimated() -> No
 
 
 async def test_calls_without_number_are_bounded_as_text_is() -> None:
-    async def a() -> Reads:
-        for number in range(10_000):
-            yield [TextChunk("tool_call", "{}", number, f"call_{number}", "f")]
-        yield STOP
-
-    async with chatting({"a": a}, max_bytes=1 << 16) as chat:
+    a = says(*([TextChunk("tool_call", "{}", number, f"call_{number}", "f")] for number in range(10_000)), STOP)
+    async with chatting({"a": a}, max_reply=1 << 16) as chat:
         reply = await ended(chat, *await asked(chat, "a"))
     assert reply.error is not None
     assert (reply.error.code, len(reply.tool_calls) < 300) == ("reply_too_long", True)
@@ -308,15 +249,7 @@ async def test_calls_without_number_are_bounded_as_text_is() -> None:
 
 async def test_a_stop_that_the_store_does_not_take_is_not_waited_for_without_end() -> None:
     store = Faulty()
-
-    def away(_: Sequence[Append]) -> None:
-        raise StoreUnavailable("away")
-
-    async def a() -> Reads:
-        yield words("one ")
-        await asyncio.sleep(30)
-        yield STOP
-
+    a = says(words("one "), FOREVER)
     async with chatting({"a": a}, store) as chat:
         key, turn = await asked(chat, "a")
         await asyncio.sleep(0.1)
@@ -330,17 +263,7 @@ async def test_a_stop_that_the_store_does_not_take_is_not_waited_for_without_end
 
 async def test_a_shutdown_while_the_store_is_away_gives_the_lease_back() -> None:
     store = Faulty()
-
-    def away(_: Sequence[Append]) -> None:
-        raise StoreUnavailable("away")
-
-    async def a() -> Reads:
-        yield words("one ")
-        await asyncio.sleep(0.1)
-        yield words("two ")
-        await asyncio.sleep(30)
-        yield STOP
-
+    a = says(words("one "), 0.1, words("two "), FOREVER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rejoinder.chat.replies.END_SECONDS", 0.2)
         async with chatting({"a": a}, store, after_crash="continue") as chat:
@@ -353,14 +276,8 @@ async def test_a_shutdown_while_the_store_is_away_gives_the_lease_back() -> None
 
 async def left_behind(store: MemoryStore, replies: int, *pieces: str) -> list[tuple[Key, Turn]]:
     """Replies that their worker left open with these pieces in the log."""
-
-    async def a() -> Reads:
-        for piece in pieces:
-            yield words(piece)
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(30)
-        yield STOP
-
+    steps: Iterator[Step] = chain.from_iterable((words(piece), 0.05) for piece in pieces)
+    a = says(*steps, FOREVER)
     async with chatting({"a": a}, store, after_crash="restart") as chat:
         left = [await asked(chat, "a") for _ in range(replies)]
         await asyncio.sleep(0.3)
@@ -374,11 +291,7 @@ async def test_what_a_dead_worker_spent_is_counted_and_its_attempt_has_its_error
     store = MemoryStore()
     [(key, turn)] = await left_behind(store, 1, "one ", "two ")
     told = UsageChunk(Usage(input_tokens=100, output_tokens=1, source="provider"))
-
-    async def a() -> Reads:
-        yield words("anew")
-        yield [*STOP, told]
-
+    a = says(words("anew"), [*STOP, told])
     async with chatting({"a": a}, store, after_crash=after_crash) as chat:
         reply = await ended(chat, key, turn)
     assert reply.content == content
@@ -396,11 +309,7 @@ async def test_a_log_that_does_not_fold_ends_with_what_does_and_is_in_nobodys_wa
     (broken, turn), (whole, other) = await left_behind(store, 2, "one ", "two ", "three ")
     events = store._logs[broken].events
     del events[[event.type for event in events].index("message.delta", 5) + 1]
-
-    async def a() -> Reads:
-        yield words("anew")
-        yield STOP
-
+    a = says(words("anew"), STOP)
     async with chatting({"a": a}, store, after_crash=after_crash) as chat:
         assert (await ended(chat, whole, other)).content
         async with asyncio.timeout(5):

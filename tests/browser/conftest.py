@@ -105,11 +105,14 @@ def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def open_chat(context: BrowserContext, server: Server) -> Iterator[Callable[..., Chat]]:
-    """Opens tabs, each at a session or at a new chat."""
+    """Opens tabs, each at a session or at a new chat, with a script that runs before the page's own."""
     opened: list[Chat] = []
 
-    def open_chat(session: str = "") -> Chat:
-        chat = Chat(context.new_page(), server.url)
+    def open_chat(session: str = "", script: str = "") -> Chat:
+        page = context.new_page()
+        if script:
+            page.add_init_script(script)
+        chat = Chat(page, server.url)
         opened.append(chat)
         chat.open(session)
         return chat

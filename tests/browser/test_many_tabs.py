@@ -1,6 +1,6 @@
 """Many tabs of one browser: it has six connections to a server for all of them, and none is left without."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Request, expect
@@ -23,21 +23,11 @@ def show(page: Page, shown: bool) -> None:
 
 
 @pytest.fixture
-def open_tab(context: BrowserContext, server: Server) -> Iterator[Callable[..., Chat]]:
-    opened: list[Chat] = []
-
+def open_tab(open_chat: Callable[..., Chat]) -> Callable[..., Chat]:
     def open_tab(session: str, *, shown: bool, script: str = "") -> Chat:
-        page = context.new_page()
-        page.add_init_script(SHOWN % str(shown).lower() + script)
-        tab = Chat(page, server.url)
-        opened.append(tab)
-        tab.open(session)
-        return tab
+        return open_chat(session, SHOWN % str(shown).lower() + script)
 
-    yield open_tab
-    for tab in opened:
-        if not tab.page.is_closed():
-            tab.check()
+    return open_tab
 
 
 def streams(context: BrowserContext, path: str) -> set[Request]:
