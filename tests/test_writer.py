@@ -8,9 +8,10 @@ import pytest
 from msgspec import structs
 
 from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, TextChunk, Wake
-from rejoinder.chat import room
+from rejoinder.chat import rests, room
 from rejoinder.chat import writer as writers
 from rejoinder.chat.deltas import DeltaBuffer
+from rejoinder.chat.rests import Look
 from rejoinder.chat.room import EACH, Room
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Header, Key, Session
@@ -84,7 +85,7 @@ class Scene:
 @pytest.fixture(autouse=True)
 def long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "EACH", LONG)
-    monkeypatch.setattr(writers, "PACE", LONG)
+    monkeypatch.setattr(writers, "BUSY", 2 * LONG)
 
 
 async def test_a_first_word_is_committed_at_once_and_further_ones_wait() -> None:
@@ -151,7 +152,7 @@ async def test_an_end_waits_for_company_and_comes_with_it() -> None:
 async def test_who_rests_is_woken_at_the_next_beat_and_what_it_says_then_is_committed_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writers, "PACE", 0.05)
+    monkeypatch.setattr(writers, "EACH", 0.05)
     async with Scene() as scene:
         buffers = [await scene.begun() for _ in range(3)]
         before = len(scene.store.commits)
@@ -180,14 +181,14 @@ async def test_who_rests_is_not_woken_by_what_is_pressing() -> None:
 
 
 async def test_who_rests_is_looked_at_at_each_beat_until_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "PACE", 0.02)
+    monkeypatch.setattr(writers, "EACH", 0.02)
     async with Scene() as scene:
         buffer, words = await scene.begun(), ["second", "third", "fourth"]
         before = len(scene.store.commits)
 
-        def look(soon: bool) -> bool:
+        def look(soon: bool) -> int | None:
             scene.say(buffer, words.pop(0))
-            return bool(words)
+            return 3 - len(words) if words else None
 
         async with asyncio.timeout(SOON):
             await scene.writer.rest(look)
@@ -276,9 +277,9 @@ async def test_what_could_not_be_staged_leaves_its_place() -> None:
 async def test_what_a_look_raises_is_raised_where_it_is_waited_for_and_hurts_nobody_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writers, "PACE", 0.02)
+    monkeypatch.setattr(writers, "EACH", 0.02)
 
-    def fault(soon: bool) -> bool:
+    def fault(soon: bool) -> int | None:
         raise ValueError("of one")
 
     async with Scene() as scene:
@@ -292,12 +293,11 @@ async def test_what_a_look_raises_is_raised_where_it_is_waited_for_and_hurts_nob
 
 
 async def test_who_has_left_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "PACE", 0.02)
+    monkeypatch.setattr(writers, "EACH", 0.02)
     looks: list[bool] = []
 
-    def look(soon: bool) -> bool:
+    def look(soon: bool) -> None:
         looks.append(soon)
-        return False
 
     async with Scene() as scene:
         await scene.begun()
@@ -309,19 +309,18 @@ async def test_who_has_left_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_look_is_told_whether_there_is_another_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is where so many are written that the next beat comes after the whole pause, whoever has something to say then."""
+    """That is where so many are written that beats come whoever has something to say then."""
     monkeypatch.setattr(writers, "EACH", 0.01)
-    monkeypatch.setattr(writers, "PACE", 0.03)
+    monkeypatch.setattr(writers, "BUSY", 0.03)
     async with Scene() as scene:
         buffers = [await scene.begun() for _ in range(3)]
         told: list[bool] = []
         for speaking in (1, 3, 3, 0, 0):
 
-            def look(soon: bool, speaking: int = speaking) -> bool:
+            def look(soon: bool, speaking: int = speaking) -> None:
                 told.append(soon)
                 for buffer in buffers[:speaking]:
                     scene.say(buffer, "word")
-                return False
 
             async with asyncio.timeout(SOON):
                 await scene.writer.rest(look)
@@ -329,19 +328,18 @@ async def test_a_look_is_told_whether_there_is_another_soon(monkeypatch: pytest.
 
 
 async def test_a_service_whose_beats_take_long_has_them_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "PACE", 0.01)
+    monkeypatch.setattr(writers, "EACH", 0.01)
     monkeypatch.setattr(writers, "SLOWEST", LONG)
     assert await seconds_between_beats(taking=0.2) >= 0.2 / writers.LOAD - 0.01
 
 
 async def test_after_the_store_was_away_replies_go_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "PACE", 0.01)
+    monkeypatch.setattr(writers, "EACH", 0.01)
     assert 0.99 <= await seconds_between_beats(taking=1) < 1.5
 
 
-def waking(soon: bool) -> bool:
+def waking(soon: bool) -> None:
     """A look of one whose rest is over at the next beat."""
-    return False
 
 
 async def seconds_between_beats(taking: float) -> float:
@@ -380,8 +378,35 @@ async def test_the_pause_is_as_long_as_the_last_commit_was_great(monkeypatch: py
 
 
 async def test_after_the_pause_it_is_committed_without_company(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "PACE", 0.05)
+    monkeypatch.setattr(writers, "EACH", 0.05)
     async with Scene() as scene:
         buffer = await scene.begun()
         scene.say(buffer, "second")
         await scene.until(2)
+
+
+async def test_a_busy_service_looks_at_each_reply_when_it_is_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is read in lumps at any rate seldom, another often; and both are committed together where that falls together."""
+    monkeypatch.setattr(writers, "EACH", 0.004)
+    monkeypatch.setattr(writers, "BUSY", 0.008)
+    async with Scene() as scene:
+        loop = asyncio.get_running_loop()
+        looks: dict[int, list[float]] = {30: [], 100: []}
+        began = loop.time()
+
+        def look_at(speed: int, buffer: DeltaBuffer) -> Look:
+            def look(soon: bool) -> int | None:
+                looks[speed].append(loop.time())
+                scene.say(buffer, "word")
+                return None if loop.time() > began + 1.5 else round(speed * (loop.time() - began))
+
+            return look
+
+        resting = [scene.writer.rest(look_at(speed, await scene.begun())) for speed in looks]
+        async with asyncio.timeout(LONG):
+            await asyncio.gather(*resting)
+    often, seldom = (len([at for at in looks[speed] if at > began + 0.5]) for speed in looks)
+    assert often == pytest.approx(1 / (rests.OFTEN * rests.TICK), rel=0.3)
+    assert seldom == pytest.approx(1 / (rests.SELDOM * rests.TICK), rel=0.3)
+    together = {round(at / rests.TICK) for at in looks[30]} & {round(at / rests.TICK) for at in looks[100]}
+    assert len(together) >= seldom // 3, "of six ticks, both are looked at at the last"

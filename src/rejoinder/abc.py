@@ -452,6 +452,11 @@ class ChunkStream:
         """
         return None
 
+    @property
+    def pieces(self) -> int:
+        """In how many pieces all that was read has come. How often it is looked at what is `ready` goes by that."""
+        return 0
+
 
 class Provider(abc.ABC):
     """Asks models. Used inside `async with`; everything costly (a client, a child process, a model) begins there."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rejoinder.chat.writer import EACH, PACE
+from rejoinder.chat.writer import BUSY, EACH
 from rejoinder.llm.scripted_answer import full_text
 from rejoinder.testing.upstream import ScriptedUpstream
 from serving import ServerThread, serving
@@ -26,8 +26,8 @@ def upstream() -> Iterator[ScriptedUpstream]:
         yield upstream
 
 
-OTHERS = round(2 * PACE / EACH)
-"""Replies that are written all the time in a busy service: enough for its beats to have their whole pause."""
+OTHERS = round(3 * BUSY / EACH)
+"""Replies that are written all the time in a busy service: enough for each to be looked at at its own time."""
 
 
 @pytest.fixture(scope="module", params=["quiet", "busy"])

@@ -221,19 +221,20 @@ class Generation:
                         return
                     watchdog.go_on()
 
-    def _look(self, reads: ChunkStream, watchdog: Watchdog, soon: bool) -> bool:
-        """Takes at a beat what has come. Whether the reply rests on: not where the stream has to be waited for, nor at its end.
+    def _look(self, reads: ChunkStream, watchdog: Watchdog, soon: bool) -> int | None:
+        """Takes what has come. How many pieces that makes in all; None where the reply does not rest on: where the stream has to be
+        waited for, and at its end.
 
         Where nothing has come it does if it is looked at again `soon`: to be told by the event loop costs as much as some looks.
         """
         chunks = reads.ready()
         if chunks:
             self._hear(chunks, watchdog)
-            return not (self._finish or self._buffer.refused)
+            return None if self._finish or self._buffer.refused else reads.pieces
         if chunks is None:
-            return False
+            return None
         watchdog.silent()
-        return soon
+        return reads.pieces if soon else None
 
     def _finish_reason(self) -> str:
         """In the words of Chat Completions: some servers end tool calls with `stop`, others with what they were called once."""

@@ -3,7 +3,7 @@
 While one commit runs, what comes next gathers; so an idle service commits at once, and a loaded one commits more at a
 time (group commit). A commit costs nearly as much for one token as for a hundred, and so does each reply's part in it. So what can
 wait does so until the next beat: more text of replies whose readers have some, and ends. A first word, a message and a stop never wait.
-At a beat the replies that have rested since they last said something are looked at, one after the other, for what has come
+At a beat replies that have rested since they last said something (`rests.py`) are looked at, one after the other, for what has come
 meanwhile; all of it is committed as one event per part and reply, and published, in order; only then do those who appended learn of it.
 """
 
@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
 from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.latest import Latest
+from rejoinder.chat.rests import OFTEN, TICK, Look, Rests
 from rejoinder.chat.room import Place, Room
 from rejoinder.chat.texts import with_texts
 from rejoinder.errors import LeaseLost, StoreUnavailable
@@ -27,20 +27,18 @@ BATCH, BATCH_BYTES = 1_000, 4 << 20
 """Appends of one commit at most, and bytes of all but the last: bounds how long the first of them waits for the last. A store that needs
 longer for a commit than it has is tried again with the same."""
 
-EACH, PACE = 0.004, 0.070
-"""Seconds from one beat to the next: so many for each append that the last one had, at most `PACE`. A service with few replies hardly
-waits, and one with many soon comes to the whole pause. Who reads does not see it: some words come fourteen times a second."""
+EACH, BUSY = 0.004, OFTEN * TICK
+"""Seconds from one beat to the next: so many for each append that the last one had, so a service with few replies hardly waits. Where
+that makes so many and more, beats come when it is time to look at somebody who rests. Who reads does not see it: some words come
+fourteen to twenty times a second."""
 
 LOAD, SLOWEST = 0.9, 0.25
-"""How much of the time beats of many replies may take. Where one took longer than its share of `PACE`, the next comes later, though
+"""How much of the time beats may take. Where one took longer than its share of the time until the next, that comes later, though
 not later than so many seconds, and finds more: so a service with more replies than it can serve at that pace does less for each
 of them, and does not fall behind."""
 
 SETTLE = 3
 """Turns of the event loop that replies have at a beat, to read and to end."""
-
-Look: TypeAlias = Callable[[bool], bool]
-"""Looks at a beat what a reply has to say, and writes it; told whether there is another look soon. Returns whether the reply rests on."""
 
 BACKOFF = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between tries of a commit that the store did not take; the last goes on for ever."""
@@ -62,9 +60,9 @@ class Writer:
         self._pressing = asyncio.Event()
         self._beat = 0.0
         """When the next one is, in seconds of the event loop."""
-        self._resting: list[tuple[asyncio.Future[None], Look]] = []
+        self._rests = Rests()
         self._busy = False
-        """Whether the last beat had so many appends that the next one comes after the whole pause."""
+        """Whether so many have something to say that each is looked at when it is time for it, and not at each beat."""
         self._task: asyncio.Task[None] | None = None
         self.failing: StoreUnavailable | None = None
         """Why the commit that is being tried has not been taken yet."""
@@ -129,10 +127,8 @@ class Writer:
     def rest(self, look: Look) -> asyncio.Future[None]:
         """Calls `look` at each beat, until it says that the rest is over: what is written then, or by who rested, is committed
         right away. What it raises is raised by the future."""
-        woken = self._loop.create_future()
-        self._resting.append((woken, look))
         self._wanted.set()
-        return woken
+        return self._rests.add(look, self._loop)
 
     def _want(self, pressing: bool) -> None:
         self._wanted.set()
@@ -149,18 +145,25 @@ class Writer:
                 # A fault of our own. Whatever it was about, all others are still to be written.
                 log.exception("the writer met a fault of our own")
                 await asyncio.sleep(BACKOFF[0])
-            if not (self._waiting or self._written or self._resting):
+            if not (self._waiting or self._written or self._rests):
                 self._wanted.clear()
 
     async def _turn(self) -> None:
         if (began := self._loop.time()) >= self._beat:
-            await self._look_at_resting()
-            size = await self._commit_all()
-            self._busy = EACH * size >= PACE
-            load = (self._loop.time() - began) / LOAD if size > 1 else 0
-            self._beat = began + max(min(PACE, EACH * size), min(SLOWEST, load))
+            if self._rests.look(began, busy=self._busy):
+                for _ in range(SETTLE):
+                    await asyncio.sleep(0)
+            self._beat = self._next_beat(began, await self._commit_all())
         else:
             await self._commit_all()
+
+    def _next_beat(self, began: float, size: int) -> float:
+        """After one that had so many appends."""
+        pause = EACH * max(size, self._rests.speaking)
+        self._busy = pause >= BUSY
+        beat = self._rests.next if self._busy else began + pause
+        load = (self._loop.time() - began) / LOAD if size > 1 else 0
+        return max(beat, began + min(SLOWEST, load))
 
     async def _pressing_or_beat(self) -> None:
         if self._pressing.is_set() or self._loop.time() >= self._beat:
@@ -168,25 +171,6 @@ class Writer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._beat):
                 await self._pressing.wait()
-
-    async def _look_at_resting(self) -> None:
-        before = len(self._resting)
-        self._resting = [each for each in self._resting if self._rests_on(*each)]
-        if len(self._resting) < before:
-            for _ in range(SETTLE):
-                await asyncio.sleep(0)
-
-    def _rests_on(self, woken: asyncio.Future[None], look: Look) -> bool:
-        if woken.done():  # cancelled
-            return False
-        try:
-            if look(self._busy):
-                return True
-        except Exception as fault:  # noqa: BLE001 - raised where it is waited for
-            woken.set_exception(fault)
-        else:
-            woken.set_result(None)
-        return False
 
     async def _commit_all(self) -> int:
         """Commits what there is, and tells of how many appends it was."""

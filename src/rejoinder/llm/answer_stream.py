@@ -44,6 +44,10 @@ class AnswerStream(ChunkStream):
             return None
 
     @property
+    def pieces(self) -> int:
+        return self._decoder.events
+
+    @property
     def _goes_on(self) -> bool:
         decoder = self._decoder
         return not (decoder.finished or decoder.done or decoder.fault)

@@ -102,6 +102,8 @@ class StreamDecoder:
         """The upstream has said `[DONE]`: nothing more is to come."""
         self.fault: ProviderError | None = None
         """What ended the stream, if it was known before the end of its bytes."""
+        self.events = 0
+        """How many have come."""
         self._secrets = secrets
         self._events = EventStream()
         self._run: tuple[Part, list[str]] | None = None
@@ -118,7 +120,9 @@ class StreamDecoder:
         try:
             if self.fault is not None:
                 raise self.fault
-            for kind, payload in self._events.feed(data):
+            events = self._events.feed(data)
+            self.events += len(events)
+            for kind, payload in events:
                 if self.done:
                     break
                 self._event(kind, payload, chunks)

@@ -1,0 +1,108 @@
+"""Replies that rest between two looks at what their upstreams have sent, and when each is looked at.
+
+What comes between two looks is one delta, so seldom looks are cheap, and how seldom goes unseen depends on how fast a reply is. All
+look at the same ticks of the clock, so that what they find is committed together.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias
+
+TICK = 0.024
+"""Seconds: replies are looked at every second or every third tick."""
+OFTEN, SELDOM = 2, 3
+"""Ticks from one look to the next: 48 and 72 ms."""
+BETWEEN = (22, 40)
+"""Pieces a second (they are tokens, mostly) of a reply that is looked at often. A faster one comes in lumps of three and more at any
+rate, faster than one reads; a slower one comes piece by piece, and to look more often would find nothing. Between the two, looking
+seldom would make lumps of two and three after pauses that one sees."""
+NEARLY = 1e-6
+"""Ticks: it is time for what is due at a tick when its time has come, however floats are rounded."""
+WINDOW = 0.2
+"""Seconds over which it is measured how fast a reply is, again and again. Until then it is taken to be as fast as the last
+one that began to rest: the same model, mostly."""
+
+Look: TypeAlias = Callable[[bool], int | None]
+"""Looks at what a reply has to say, and writes it; told whether there is another look soon. Returns how many pieces its upstream has
+sent so far, and None where the rest is over."""
+
+
+class Rests:
+    """All that rest."""
+
+    def __init__(self) -> None:
+        self._all: list[_Rest] = []
+        self.speaking = 0
+        """Of those that were there at the last look, how many had something to say when they were looked at last."""
+        self.next = 0.0
+        """When it is time for one of these again, in seconds of the event loop."""
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def add(self, look: Look, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Calls `look` until it says that the rest is over. What it raises is raised by the future."""
+        woken = loop.create_future()
+        every = self._all[-1].every if self._all else OFTEN
+        self._all.append(_Rest(woken, look, every))
+        return woken
+
+    def look(self, now: float, *, busy: bool) -> bool:
+        """Looks, one after the other, at whom it is time for; at all where the service is not `busy`. Whether a rest is over."""
+        tick = int(now / TICK + NEARLY)
+        staying, self.speaking = [], 0
+        for rest in self._all:
+            if (rest.due > tick and busy) or rest.goes_on(now, tick, busy):
+                staying.append(rest)
+                self.speaking += rest.spoke
+        self.next = TICK * min((rest.due for rest in staying), default=_next(tick, SELDOM))
+        over = len(staying) < len(self._all)
+        self._all = staying
+        return over
+
+
+class _Rest:
+    __slots__ = ("_counted", "_look", "_pieces", "_since", "_woken", "due", "every", "spoke")
+
+    def __init__(self, woken: asyncio.Future[None], look: Look, every: int) -> None:
+        self.every = every
+        """Ticks from one look to the next."""
+        self.due = 0
+        """Tick at which it is looked at next."""
+        self.spoke = False
+        """Whether the last look found something."""
+        self._woken = woken
+        self._look = look
+        self._pieces = 0
+        self._since, self._counted = 0.0, 0
+        """When a window began, and how many pieces there were then."""
+
+    def goes_on(self, now: float, tick: int, busy: bool) -> bool:
+        if self._woken.done():  # cancelled
+            return False
+        try:
+            pieces = self._look(busy)
+        except Exception as fault:  # noqa: BLE001 - raised where it is waited for
+            self._woken.set_exception(fault)
+            return False
+        if pieces is None:
+            self._woken.set_result(None)
+            return False
+        self.spoke = pieces > self._pieces
+        self._pieces = pieces
+        if now >= self._since + WINDOW:
+            self._measure(now)
+        self.due = _next(tick, self.every)
+        return True
+
+    def _measure(self, now: float) -> None:
+        if self._since:
+            slowest, fastest = BETWEEN
+            speed = (self._pieces - self._counted) / (now - self._since)
+            self.every = OFTEN if slowest < speed < fastest else SELDOM
+        self._since, self._counted = now, self._pieces
+
+
+def _next(tick: int, every: int) -> int:
+    """The next of these ticks."""
+    return tick + every - tick % every

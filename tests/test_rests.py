@@ -1,0 +1,170 @@
+"""When each reply that rests is looked at: by how fast it is, at ticks that all share."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rejoinder.chat.rests import BETWEEN, OFTEN, SELDOM, TICK, WINDOW, Rests
+
+BEGIN = 1_000.0
+
+
+class Reply:
+    """One whose upstream sends so many pieces a second; `looks` are the seconds at which it was looked at."""
+
+    def __init__(self, clock: "Clock", speed: float) -> None:
+        self._clock = clock
+        self.speed = speed
+        self._began = clock.now
+        self.looks: list[float] = []
+        self.over = False
+
+    def look(self, soon: bool) -> int | None:
+        self.looks.append(self._clock.now)
+        return None if self.over else int(self.speed * (self._clock.now - self._began))
+
+    def pauses(self, behind: float) -> set[int]:
+        """Ticks between two looks, of those so many seconds after it began."""
+        looks = [at for at in self.looks if at >= self._began + behind]
+        return {round((later - earlier) / TICK) for earlier, later in pairwise(looks)}
+
+
+class Clock:
+    """Looks whenever it is time, or so much later."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.now = BEGIN
+        self.rests = Rests()
+        self._loop = loop
+
+    def reply(self, speed: float) -> Reply:
+        reply = Reply(self, speed)
+        self.rests.add(reply.look, self._loop)
+        return reply
+
+    def beat(self, late: float = 0) -> bool:
+        """Whether somebody was over."""
+        over = self.rests.look(self.now, busy=True)
+        assert self.rests.next > self.now
+        self.now = self.rests.next + late
+        return over
+
+    def run(self, seconds: float) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            self.beat()
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    loop = asyncio.new_event_loop()
+    yield Clock(loop)
+    loop.close()
+
+
+@pytest.mark.parametrize(
+    ("speed", "ticks"), [(1, SELDOM), (17, SELDOM), (33, OFTEN), (50, SELDOM), (100, SELDOM), (1_000, SELDOM)]
+)
+def test_one_that_would_come_in_small_lumps_is_looked_at_often_and_all_others_seldom(
+    clock: Clock, speed: float, ticks: int
+) -> None:
+    reply = clock.reply(speed)
+    clock.run(5)
+    assert reply.pauses(behind=3 * WINDOW) == {ticks}
+
+
+def test_a_reply_that_becomes_faster_or_slower_is_looked_at_as_it_is_now(clock: Clock) -> None:
+    reply = clock.reply(30)
+    clock.run(2)
+    reply.speed = 100
+    clock.run(2)
+    assert reply.pauses(behind=2 + 3 * WINDOW) == {SELDOM}
+
+
+def test_a_new_one_is_taken_to_be_as_fast_as_the_last(clock: Clock) -> None:
+    clock.reply(100)
+    clock.run(1)
+    new = clock.reply(100)
+    clock.run(1)
+    assert new.pauses(behind=0) == {SELDOM}, "from its first look on"
+
+
+def test_looks_fall_together_where_they_can(clock: Clock) -> None:
+    for speed in (30, 100, 30, 100, 15):
+        clock.reply(speed)
+        clock.run(0.17)
+    clock.run(1)
+    beats = []
+    until = clock.now + 10
+    while clock.now < until:
+        beats.append(round(clock.now / TICK))
+        clock.beat()
+    assert all(tick % OFTEN == 0 or tick % SELDOM == 0 for tick in beats)
+    assert len(beats) == pytest.approx(10 / TICK * 4 / 6, abs=2)
+
+
+def test_a_service_that_is_not_busy_looks_at_all_whenever_it_looks(clock: Clock) -> None:
+    replies = [clock.reply(speed) for speed in (1, 30, 100)]
+    for _ in range(10):
+        clock.rests.look(clock.now, busy=False)
+        clock.now += TICK / 4
+    assert [len(reply.looks) for reply in replies] == [10, 10, 10]
+
+
+def test_it_counts_who_had_something_to_say_at_the_last_look_at_it(clock: Clock) -> None:
+    for speed in (1_000, 30, 0):
+        clock.reply(speed)
+    clock.run(1)
+    for _ in range(20):
+        clock.beat()
+        assert clock.rests.speaking == 2, "those as well that it was not time for"
+
+
+def test_one_that_is_over_is_looked_at_no_more(clock: Clock) -> None:
+    one, other = clock.reply(100), clock.reply(100)
+    clock.run(1)
+    one.over = True
+    assert clock.beat()
+    looks = len(one.looks)
+    assert not clock.beat()
+    assert len(one.looks) == looks
+    assert len(other.looks) == looks + 1
+    other.over = True
+    assert clock.beat()
+    assert not clock.rests
+
+
+@given(
+    speeds=st.lists(st.floats(0, 300), min_size=1, max_size=8),
+    lates=st.lists(st.floats(0, 0.5), min_size=1, max_size=60),
+)
+def test_however_late_the_beats_are_nobody_waits_longer_than_the_longest_pause_and_the_delay(
+    speeds: list[float], lates: list[float]
+) -> None:
+    loop = asyncio.new_event_loop()
+    clock = Clock(loop)
+    replies = [clock.reply(speed) for speed in speeds]
+    before = BEGIN
+    for late in lates:
+        looked_at = clock.now
+        clock.beat(late)
+        for reply in replies:
+            assert reply.looks, "at the first beat"
+            if reply.looks[-1] != looked_at:
+                assert looked_at - reply.looks[-1] < SELDOM * TICK, "it was not time for it"
+        assert before <= clock.now
+        before = clock.now
+    loop.close()
+
+
+def test_the_classes_are_told_apart_by_more_than_a_piece() -> None:
+    """A piece more or less in a window, as it falls, must not change how often a reply of these speeds is looked at."""
+    slowest, fastest = BETWEEN
+    for speed, lowest, highest in ((17, 0, slowest), (33, slowest, fastest), (50, fastest, 10_000)):
+        pieces = speed * WINDOW
+        assert lowest <= (pieces - 1) / WINDOW
+        assert (pieces + 1) / WINDOW <= highest
