@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rejoinder.chat.rests import BETWEEN, OFTEN, SELDOM, TICK, WINDOW, Rests
+from rejoinder.chat.rests import PAUSES, TICK, WINDOW, Rests
 
 BEGIN = 1_000.0
+SLOW, MEDIUM, FAST = (ticks for _, ticks in PAUSES)
 
 
 class Reply:
@@ -67,11 +68,9 @@ def clock() -> Iterator[Clock]:
 
 
 @pytest.mark.parametrize(
-    ("speed", "ticks"), [(1, SELDOM), (17, SELDOM), (33, OFTEN), (50, SELDOM), (100, SELDOM), (1_000, SELDOM)]
+    ("speed", "ticks"), [(1, SLOW), (17, SLOW), (33, MEDIUM), (50, FAST), (100, FAST), (1_000, FAST)]
 )
-def test_one_that_would_come_in_small_lumps_is_looked_at_often_and_all_others_seldom(
-    clock: Clock, speed: float, ticks: int
-) -> None:
+def test_how_often_one_is_looked_at_goes_by_how_fast_it_is(clock: Clock, speed: float, ticks: int) -> None:
     reply = clock.reply(speed)
     clock.run(5)
     assert reply.pauses(behind=3 * WINDOW) == {ticks}
@@ -82,7 +81,7 @@ def test_a_reply_that_becomes_faster_or_slower_is_looked_at_as_it_is_now(clock: 
     clock.run(2)
     reply.speed = 100
     clock.run(2)
-    assert reply.pauses(behind=2 + 3 * WINDOW) == {SELDOM}
+    assert reply.pauses(behind=2 + 3 * WINDOW) == {FAST}
 
 
 def test_a_new_one_is_taken_to_be_as_fast_as_the_last(clock: Clock) -> None:
@@ -90,7 +89,7 @@ def test_a_new_one_is_taken_to_be_as_fast_as_the_last(clock: Clock) -> None:
     clock.run(1)
     new = clock.reply(100)
     clock.run(1)
-    assert new.pauses(behind=0) == {SELDOM}, "from its first look on"
+    assert new.pauses(behind=0) == {FAST}, "from its first look on"
 
 
 def test_looks_fall_together_where_they_can(clock: Clock) -> None:
@@ -103,8 +102,10 @@ def test_looks_fall_together_where_they_can(clock: Clock) -> None:
     while clock.now < until:
         beats.append(round(clock.now / TICK))
         clock.beat()
-    assert all(tick % OFTEN == 0 or tick % SELDOM == 0 for tick in beats)
-    assert len(beats) == pytest.approx(10 / TICK * 4 / 6, abs=2)
+    assert all(any(tick % pause == 0 for pause in (SLOW, MEDIUM, FAST)) for tick in beats)
+    assert len(beats) == pytest.approx(10 / TICK * 4 / 6, abs=2), (
+        "of six ticks at four, since the fast ones come with the medium"
+    )
 
 
 def test_a_service_that_is_not_busy_looks_at_all_whenever_it_looks(clock: Clock) -> None:
@@ -155,7 +156,7 @@ def test_however_late_the_beats_are_nobody_waits_longer_than_the_longest_pause_a
         for reply in replies:
             assert reply.looks, "at the first beat"
             if reply.looks[-1] != looked_at:
-                assert looked_at - reply.looks[-1] < SELDOM * TICK, "it was not time for it"
+                assert looked_at - reply.looks[-1] < FAST * TICK, "it was not time for it"
         assert before <= clock.now
         before = clock.now
     loop.close()
@@ -163,8 +164,7 @@ def test_however_late_the_beats_are_nobody_waits_longer_than_the_longest_pause_a
 
 def test_the_classes_are_told_apart_by_more_than_a_piece() -> None:
     """A piece more or less in a window, as it falls, must not change how often a reply of these speeds is looked at."""
-    slowest, fastest = BETWEEN
-    for speed, lowest, highest in ((17, 0, slowest), (33, slowest, fastest), (50, fastest, 10_000)):
-        pieces = speed * WINDOW
-        assert lowest <= (pieces - 1) / WINDOW
-        assert (pieces + 1) / WINDOW <= highest
+    edges = [0.0, *(below for below, _ in PAUSES)]
+    for speed, (lowest, highest) in zip((17, 33, 50), pairwise(edges), strict=True):
+        assert lowest <= speed - 1 / WINDOW
+        assert speed + 1 / WINDOW <= highest

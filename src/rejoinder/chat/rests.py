@@ -1,23 +1,24 @@
 """Replies that rest between two looks at what their upstreams have sent, and when each is looked at.
 
-What comes between two looks is one delta, so seldom looks are cheap, and how seldom goes unseen depends on how fast a reply is. All
-look at the same ticks of the clock, so that what they find is committed together.
+What comes between two looks is one delta, so seldom looks are cheap; and how seldom goes unseen depends on how fast a reply is. Looks
+fall on the same ticks of the clock, so that what they find is committed together.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
 TICK = 0.024
-"""Seconds: replies are looked at every second or every third tick."""
-OFTEN, SELDOM = 2, 3
-"""Ticks from one look to the next: 48 and 72 ms."""
-BETWEEN = (22, 40)
-"""Pieces a second (they are tokens, mostly) of a reply that is looked at often. A faster one comes in lumps of three and more at any
-rate, faster than one reads; a slower one comes piece by piece, and to look more often would find nothing. Between the two, looking
-seldom would make lumps of two and three after pauses that one sees."""
+"""Seconds: looks fall on ticks of the clock."""
+FIRST = 2
+"""Ticks from one look to the next, while nothing is known."""
+PAUSES = ((22.0, 3), (40.0, FIRST), (math.inf, 4))
+"""Ticks from one look to the next (72, 48 and 96 ms) for replies of less than so many pieces a second; pieces are tokens, mostly. A slow
+one comes piece by piece: to look more often would find nothing. A fast one is written faster than anybody reads, and comes in lumps
+at any rate. One between them, if it were looked at as seldom, would come in lumps of two and three, after pauses that one sees."""
 NEARLY = 1e-6
-"""Ticks: it is time for what is due at a tick when its time has come, however floats are rounded."""
+"""Ticks that a tick may seem to be early by, as floats are rounded."""
 WINDOW = 0.2
 """Seconds over which it is measured how fast a reply is, again and again. Until then it is taken to be as fast as the last
 one that began to rest: the same model, mostly."""
@@ -43,7 +44,7 @@ class Rests:
     def add(self, look: Look, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """Calls `look` until it says that the rest is over. What it raises is raised by the future."""
         woken = loop.create_future()
-        every = self._all[-1].every if self._all else OFTEN
+        every = self._all[-1].every if self._all else FIRST
         self._all.append(_Rest(woken, look, every))
         return woken
 
@@ -55,7 +56,7 @@ class Rests:
             if (rest.due > tick and busy) or rest.goes_on(now, tick, busy):
                 staying.append(rest)
                 self.speaking += rest.spoke
-        self.next = TICK * min((rest.due for rest in staying), default=_next(tick, SELDOM))
+        self.next = TICK * min((rest.due for rest in staying), default=_next(tick, FIRST))
         over = len(staying) < len(self._all)
         self._all = staying
         return over
@@ -97,9 +98,8 @@ class _Rest:
 
     def _measure(self, now: float) -> None:
         if self._since:
-            slowest, fastest = BETWEEN
             speed = (self._pieces - self._counted) / (now - self._since)
-            self.every = OFTEN if slowest < speed < fastest else SELDOM
+            self.every = next(ticks for below, ticks in PAUSES if speed < below)
         self._since, self._counted = now, self._pieces
 
 

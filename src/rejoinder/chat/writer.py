@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, Refused, Signals, Store, Wake
 from rejoinder.chat.deltas import DeltaBuffer
 from rejoinder.chat.latest import Latest
-from rejoinder.chat.rests import OFTEN, TICK, Look, Rests
+from rejoinder.chat.rests import FIRST, TICK, Look, Rests
 from rejoinder.chat.room import Place, Room
 from rejoinder.chat.texts import with_texts
 from rejoinder.errors import LeaseLost, StoreUnavailable
@@ -27,10 +27,10 @@ BATCH, BATCH_BYTES = 1_000, 4 << 20
 """Appends of one commit at most, and bytes of all but the last: bounds how long the first of them waits for the last. A store that needs
 longer for a commit than it has is tried again with the same."""
 
-EACH, BUSY = 0.004, OFTEN * TICK
+EACH, BUSY = 0.004, FIRST * TICK
 """Seconds from one beat to the next: so many for each append that the last one had, so a service with few replies hardly waits. Where
 that makes so many and more, beats come when it is time to look at somebody who rests. Who reads does not see it: some words come
-fourteen to twenty times a second."""
+ten to twenty times a second."""
 
 LOAD, SLOWEST = 0.9, 0.25
 """How much of the time beats may take. Where one took longer than its share of the time until the next, that comes later, though
