@@ -12,7 +12,7 @@ from typing import TypeAlias
 TICK = 0.024
 """Seconds: looks fall on ticks of the clock."""
 FIRST = 2
-"""Ticks from one look to the next, while nothing is known."""
+"""Ticks from one look to the next while no speed is known."""
 PAUSES = ((22.0, 3), (40.0, FIRST), (math.inf, 4))
 """Ticks from one look to the next (72, 48 and 96 ms) for replies of less than so many pieces a second; pieces are tokens, mostly. A slow
 one comes piece by piece: to look more often would find nothing. A fast one is written faster than anybody reads, and comes in lumps
@@ -20,8 +20,8 @@ at any rate. One between them, if it were looked at as seldom, would come in lum
 NEARLY = 1e-6
 """Ticks that a tick may seem to be early by, as floats are rounded."""
 WINDOW = 0.2
-"""Seconds over which it is measured how fast a reply is, again and again. Until then it is taken to be as fast as the last
-one that began to rest: the same model, mostly."""
+"""Seconds over which it is measured how fast a reply is, again and again. Until then it is taken to be as fast as the
+last that was measured: it is the same model, mostly."""
 
 Look: TypeAlias = Callable[[bool], int | None]
 """Looks at what a reply has to say, and writes it; told whether there is another look soon. Returns how many pieces its upstream has
@@ -33,6 +33,8 @@ class Rests:
 
     def __init__(self) -> None:
         self._all: list[_Rest] = []
+        self.usual = FIRST
+        """Ticks between looks at the reply whose speed was measured last."""
         self.speaking = 0
         """Of those that were there at the last look, how many had something to say when they were looked at last."""
         self.next = 0.0
@@ -44,8 +46,7 @@ class Rests:
     def add(self, look: Look, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """Calls `look` until it says that the rest is over. What it raises is raised by the future."""
         woken = loop.create_future()
-        every = self._all[-1].every if self._all else FIRST
-        self._all.append(_Rest(woken, look, every))
+        self._all.append(_Rest(self, woken, look))
         return woken
 
     def look(self, now: float, *, busy: bool) -> bool:
@@ -63,17 +64,17 @@ class Rests:
 
 
 class _Rest:
-    __slots__ = ("_counted", "_look", "_pieces", "_since", "_woken", "due", "every", "spoke")
+    __slots__ = ("_counted", "_every", "_look", "_pieces", "_rests", "_since", "_woken", "due", "spoke")
 
-    def __init__(self, woken: asyncio.Future[None], look: Look, every: int) -> None:
-        self.every = every
-        """Ticks from one look to the next."""
+    def __init__(self, rests: Rests, woken: asyncio.Future[None], look: Look) -> None:
         self.due = 0
         """Tick at which it is looked at next."""
         self.spoke = False
         """Whether the last look found something."""
         self._woken = woken
         self._look = look
+        self._rests = rests
+        self._every = rests.usual
         self._pieces = 0
         self._since, self._counted = 0.0, 0
         """When a window began, and how many pieces there were then."""
@@ -93,13 +94,13 @@ class _Rest:
         self._pieces = pieces
         if now >= self._since + WINDOW:
             self._measure(now)
-        self.due = _next(tick, self.every)
+        self.due = _next(tick, self._every)
         return True
 
     def _measure(self, now: float) -> None:
         if self._since:
             speed = (self._pieces - self._counted) / (now - self._since)
-            self.every = next(ticks for below, ticks in PAUSES if speed < below)
+            self._every = self._rests.usual = next(ticks for below, ticks in PAUSES if speed < below)
         self._since, self._counted = now, self._pieces
 
 
