@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +10,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from rejoinder.api import request_heads
-from rejoinder.api.request_heads import MOST
+from rejoinder.api.request_heads import MOST, BoundedHeads
 from serving import ServerProcess, ServerThread
 from wire import Api, script
 
@@ -165,3 +169,19 @@ def test_the_service_is_served_so(start_process: Callable[..., ServerProcess]) -
     with connected(start_process(store="memory:").api) as connection:
         connection.sendall(REQUEST + b"x: " + b"y" * MOST + b"\r\n\r\n")
         check_refusal(rest_of(connection))
+
+
+async def test_a_connection_takes_no_more_memory_for_it() -> None:
+    """What each connection keeps in a dictionary is small as long as the dictionaries of all share their keys."""
+    config = Config(_nothing, log_config=None)
+    config.load()
+
+    def size(protocol: type[HttpToolsProtocol]) -> int:
+        return sys.getsizeof(vars(protocol(config, ServerState(), {})))
+
+    # Which differ by some bytes, since one has met requests in other tests.
+    assert size(BoundedHeads) < 2 * size(HttpToolsProtocol)
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    """An app."""

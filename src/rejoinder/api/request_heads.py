@@ -20,6 +20,10 @@ SECONDS = 20.0
 
 
 class BoundedHeads(HttpToolsProtocol):
+    # Not in its dictionary: Python shares the keys of one among all connections up to thirty of them, of which uvicorn has nearly
+    # all, and beyond these each connection takes 1.5 KB more.
+    __slots__ = ("_barren", "_in_head", "_patience", "_too_large")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._barren = 0
