@@ -9,6 +9,7 @@ from chat_page import Chat
 from server_process import Server
 
 LONG = "/script tokens=1000 pace=0.02"
+STALLED = "/script tokens=1000 pace=0.02 stall@5"
 
 
 def button(chat: Chat, name: str) -> None:
@@ -141,7 +142,7 @@ def test_what_is_sent_meanwhile_waits_for_its_turn(chat: Chat, server: Server) -
 
 
 def test_what_is_taken_back_is_a_draft_again(chat: Chat, open_chat: Callable[..., Chat], server: Server) -> None:
-    chat.say(LONG)
+    chat.say(STALLED)  # a button that moves down with each line above it can be missed by a press
     chat.expect_writing("t3")
     chat.say("rather not")
     expect(chat.page.get_by_text("Waiting for its turn")).to_be_visible()
@@ -159,7 +160,7 @@ def test_what_is_taken_back_is_a_draft_again(chat: Chat, open_chat: Callable[...
     expect(chat.reply).to_have_text("said in the end")
     reply = server.reply(chat.session)
     sent = server.get(f"/v1/sessions/{chat.session}/messages/{reply['id']}/prompt")["data"][0]["request"]["messages"]
-    assert [one["content"] for one in sent if one["role"] == "user"] == [LONG, "said in the end"]
+    assert [one["content"] for one in sent if one["role"] == "user"] == [STALLED, "said in the end"]
 
 
 def test_what_cannot_wait_interrupts(chat: Chat, server: Server) -> None:
