@@ -43,9 +43,8 @@ class Unfinished:
                     attempts.append(_Attempt(model))
                 case PromptSent() as sent if attempts:
                     attempts[-1].sent = sent
-                case MessageDelta(text=text) if (
-                    attempts and attempts[-1].sent
-                ):  # what stands before was another reply's
+                # What stands before it was sent was another reply's.
+                case MessageDelta(text=text) if attempts and attempts[-1].sent:
                     attempts[-1].size += len(text)
         usages = []
         for attempt in attempts:

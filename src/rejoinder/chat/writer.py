@@ -125,8 +125,8 @@ class Writer:
         self._want(buffer.pressing)
 
     def rest(self, look: Look) -> asyncio.Future[None]:
-        """Calls `look` at each beat, until it says that the rest is over: what is written then, or by who rested, is committed
-        right away. What it raises is raised by the future."""
+        """Calls `look` at beats, at each or when it is time for it, until it says that the rest is over: what is written then, or by
+        who rested, is committed right away. What it raises is raised by the future."""
         self._wanted.set()
         return self._rests.add(look, self._loop)
 
