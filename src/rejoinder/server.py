@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 FILES = 256
 """Files that may be open beside those of streams: the store's, what listens, requests. An upstream's of a live reply is one of these."""
 
-NEW_OBJECTS = 20_000
+NEW_OBJECTS = 10_000
 """From one look for cycles to the next: some MB at most that wait for it."""
+OLDER = 50
+"""Looks at what is new, to one that goes through what those have left as well, which is all that is live."""
 
 
 def serve(settings: Settings) -> None:
@@ -148,13 +150,13 @@ class Server(uvicorn.Server):
 
 def look_for_cycles_seldom() -> None:
     """Python looks for objects that hold each other whenever 700 are new. Here hundreds of replies make that many all the time
-    and leave few such behind: the looks took a tenth of the service's CPU, and stopped it for 80 ms at a time.
+    and leave none such behind: the looks took a tenth of the service's CPU, and stopped it for 80 ms at a time.
 
     What start-up has made is there for good, and is not looked through any more.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(NEW_OBJECTS, 20)
+    gc.set_threshold(NEW_OBJECTS, OLDER)
 
 
 def _cannot_listen(host: str, port: int, why: OSError) -> CannotListen:

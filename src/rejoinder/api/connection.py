@@ -8,6 +8,7 @@ are written by ASGI alone, and closed in the server's own way: the same bytes at
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -31,9 +32,18 @@ def parts(body: bytes, *, more: bool = False) -> Iterator[Message]:
         yield {"type": "http.response.body", "body": body[start:behind], "more_body": more or behind < len(body)}
 
 
-def remember(scope: Scope, send: Send) -> None:
-    """To be called with the server's own `send`, before anything is wrapped around it."""
+@contextmanager
+def at_hand(scope: Scope, send: Send) -> Iterator[None]:
+    """While a request is served. To be entered with the server's own `send`, before anything is wrapped around it.
+
+    The cycle holds the scope as well. Left in each other they would be garbage that only the collector finds, with all that
+    a request had, and it stops the service for as long as it looks.
+    """
     scope[CYCLE] = getattr(send, "__self__", None)
+    try:
+        yield
+    finally:
+        del scope[CYCLE]
 
 
 def abort(scope: Scope) -> None:

@@ -40,7 +40,10 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        connection.remember(scope, send)
+        with connection.at_hand(scope, send):
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         origin = headers.get("origin", "").lower()
         allowed = origin in self._origins

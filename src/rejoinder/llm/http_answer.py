@@ -100,6 +100,11 @@ class Answer:
         self._parse(data)
         return None if self._fault is not None or self._whole else self._taken()
 
+    def close(self) -> None:
+        """Nothing of it is read any more. It and its parser hold each other: that is undone, so as to leave Python's collector nothing."""
+        self._whole = True
+        del self._parser
+
     def _taken(self) -> bytes:
         body, self._body = self._body, []
         return body[0] if len(body) == 1 else b"".join(body)

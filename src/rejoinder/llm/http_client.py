@@ -145,6 +145,7 @@ class HttpClient:
         return None
 
     def _let_go(self, answer: Answer) -> None:
+        answer.close()
         if self._keep and answer.leaves_line:
             self._give_back(answer.line, _kept_for(answer.headers))
         else:
