@@ -8,29 +8,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rejoinder.chat.rests import PAUSES, TICK, WINDOW, Rests
+from rejoinder.chat.rests import OVERDUE, PAUSES, TICK, WINDOW, Rests
 
 BEGIN = 1_000.0
 SLOW, MEDIUM, FAST = (ticks for _, ticks in PAUSES)
 
 
 class Reply:
-    """One whose upstream sends so many pieces a second; `looks` are the seconds at which it was looked at."""
+    """One whose upstream has sent its first piece at a time, and sends so many a second from then on; `looks` are the seconds
+    at which it was looked at.
+    """
 
-    def __init__(self, clock: "Clock", speed: float) -> None:
+    def __init__(self, clock: "Clock", speed: float, began: float) -> None:
         self._clock = clock
         self.speed = speed
-        self._began = clock.now
+        self.began = began
         self.looks: list[float] = []
         self.over = False
+        self._said, self._until = 1.0, began
 
     def look(self, soon: bool) -> int | None:
         self.looks.append(self._clock.now)
-        return None if self.over else int(self.speed * (self._clock.now - self._began))
+        self._said += self.speed * max(0, self._clock.now - self._until)
+        self._until = max(self._until, self._clock.now)
+        return None if self.over else int(self._said)
+
+    def hold_back(self, seconds: float) -> float:
+        """The next piece comes so much later: at the time that is told."""
+        self._until += seconds
+        return self._until + (1 - self._said % 1) / self.speed
+
+    def waited(self, since: float) -> float:
+        """Seconds from then until it was looked at."""
+        return next(at for at in self.looks if at >= since) - since
 
     def pauses(self, behind: float) -> set[int]:
         """Ticks between two looks, of those so many seconds after it began."""
-        looks = [at for at in self.looks if at >= self._began + behind]
+        looks = [at for at in self.looks if at >= self.began + behind]
         return {round((later - earlier) / TICK) for earlier, later in pairwise(looks)}
 
 
@@ -42,9 +56,10 @@ class Clock:
         self.rests = Rests()
         self._loop = loop
 
-    def reply(self, speed: float) -> Reply:
-        reply = Reply(self, speed)
-        self.rests.add(reply.look, self._loop)
+    def reply(self, speed: float, *, ago: float = 0) -> Reply:
+        """It begins now, or began so many seconds ago, since the last beat."""
+        reply = Reply(self, speed, self.now - ago)
+        self.rests.add(reply.look, 1, self._loop)
         return reply
 
     def beat(self, late: float = 0) -> bool:
@@ -67,9 +82,7 @@ def clock() -> Iterator[Clock]:
     loop.close()
 
 
-@pytest.mark.parametrize(
-    ("speed", "ticks"), [(1, SLOW), (17, SLOW), (33, MEDIUM), (50, FAST), (100, FAST), (1_000, FAST)]
-)
+@pytest.mark.parametrize(("speed", "ticks"), [(17, SLOW), (33, MEDIUM), (50, FAST), (100, FAST), (1_000, FAST)])
 def test_how_often_one_is_looked_at_goes_by_how_fast_it_is(clock: Clock, speed: float, ticks: int) -> None:
     reply = clock.reply(speed)
     clock.run(5)
@@ -92,7 +105,35 @@ def test_a_new_one_is_taken_to_be_as_fast_as_the_last_that_was_measured(clock: C
         new.append(clock.reply(100))  # of the others nothing is known yet
         clock.run(0.1)
     clock.run(1)
-    assert all(reply.pauses(behind=0) == {FAST} for reply in new), "from its first look on"
+    assert all(reply.pauses(behind=FAST * TICK) == {FAST} for reply in new)
+
+
+def test_what_comes_a_little_later_than_usual_is_found_a_tick_later(clock: Clock) -> None:
+    reply = clock.reply(17)
+    clock.run(2)
+    held_until = reply.hold_back(1.5 * TICK)
+    clock.run(2)
+    assert reply.waited(held_until) <= TICK
+    assert reply.pauses(behind=2.5) == {SLOW}, "and then as before"
+
+
+def test_one_that_is_silent_is_looked_at_no_more_often_than_one_that_speaks(clock: Clock) -> None:
+    reply = clock.reply(17)
+    clock.run(2)
+    reply.speed = 0
+    looks = len(reply.looks)
+    clock.run(10)
+    assert len(reply.looks) - looks <= 10 / (SLOW * TICK) + OVERDUE + 1
+
+
+def test_the_second_word_of_a_reply_is_not_looked_for_a_whole_pause_too_late(clock: Clock) -> None:
+    """Its first look comes with those of others, before it can have said more."""
+    clock.reply(17)
+    clock.run(1)
+    for ago in (0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07):
+        reply = clock.reply(17, ago=ago)
+        clock.run(0.2)
+        assert reply.waited(reply.began + 1 / 17) <= TICK * (1 + 1e-6)
 
 
 def test_looks_fall_together_where_they_can(clock: Clock) -> None:

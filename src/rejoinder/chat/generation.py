@@ -216,7 +216,7 @@ class Generation:
                 async for chunks in reads:
                     self._hear(chunks, watchdog)
                     if not (self._finish or buffer.refused):
-                        await writer.rest(look)
+                        await writer.rest(look, reads.pieces)
                     if buffer.refused:
                         return
                     watchdog.go_on()

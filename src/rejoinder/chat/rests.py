@@ -17,6 +17,9 @@ PAUSES = ((22.0, 3), (40.0, FIRST), (math.inf, 4))
 """Ticks from one look to the next (72, 48 and 96 ms) for replies of less than so many pieces a second; pieces are tokens, mostly. A slow
 one comes piece by piece: to look more often would find nothing. A fast one is written faster than anybody reads, and comes in lumps
 at any rate. One between them, if it were looked at as seldom, would come in lumps of two and three, after pauses that one sees."""
+OVERDUE = 2
+"""Looks that find nothing behind one that found something, each a tick later: what a reply says a little later than usual shall not
+wait for a whole pause more. Then it is taken to be silent."""
 NEARLY = 1e-6
 """Ticks that a tick may seem to be early by, as floats are rounded."""
 WINDOW = 0.2
@@ -43,10 +46,11 @@ class Rests:
     def __bool__(self) -> bool:
         return bool(self._all)
 
-    def add(self, look: Look, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-        """Calls `look` until it says that the rest is over. What it raises is raised by the future."""
+    def add(self, look: Look, said: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Calls `look` until it says that the rest is over. `said` is how many pieces there were before. What `look` raises is
+        raised by the future."""
         woken = loop.create_future()
-        self._all.append(_Rest(self, woken, look))
+        self._all.append(_Rest(self, woken, look, said))
         return woken
 
     def look(self, now: float, *, busy: bool) -> bool:
@@ -56,7 +60,7 @@ class Rests:
         for rest in self._all:
             if (rest.due > tick and busy) or rest.goes_on(now, tick, busy):
                 staying.append(rest)
-                self.speaking += rest.spoke
+                self.speaking += not rest.silent
         self.next = TICK * min((rest.due for rest in staying), default=_next(tick, FIRST))
         over = len(staying) < len(self._all)
         self._all = staying
@@ -64,18 +68,18 @@ class Rests:
 
 
 class _Rest:
-    __slots__ = ("_counted", "_every", "_look", "_pieces", "_rests", "_since", "_woken", "due", "spoke")
+    __slots__ = ("_counted", "_every", "_look", "_pieces", "_rests", "_since", "_woken", "due", "silent")
 
-    def __init__(self, rests: Rests, woken: asyncio.Future[None], look: Look) -> None:
+    def __init__(self, rests: Rests, woken: asyncio.Future[None], look: Look, said: int) -> None:
         self.due = 0
         """Tick at which it is looked at next."""
-        self.spoke = False
-        """Whether the last look found something."""
+        self.silent = 0
+        """How many looks have found nothing since one that found something."""
         self._woken = woken
         self._look = look
         self._rests = rests
         self._every = rests.usual
-        self._pieces = 0
+        self._pieces = said
         self._since, self._counted = 0.0, 0
         """When a window began, and how many pieces there were then."""
 
@@ -90,11 +94,11 @@ class _Rest:
         if pieces is None:
             self._woken.set_result(None)
             return False
-        self.spoke = pieces > self._pieces
+        self.silent = 0 if pieces > self._pieces else self.silent + 1
         self._pieces = pieces
         if now >= self._since + WINDOW:
             self._measure(now)
-        self.due = _next(tick, self._every)
+        self.due = _next(tick, 1 if 0 < self.silent <= OVERDUE else self._every)
         return True
 
     def _measure(self, now: float) -> None:

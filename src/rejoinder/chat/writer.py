@@ -124,11 +124,11 @@ class Writer:
         self._written[buffer] = None
         self._want(buffer.pressing)
 
-    def rest(self, look: Look) -> asyncio.Future[None]:
+    def rest(self, look: Look, said: int = 0) -> asyncio.Future[None]:
         """Calls `look` at beats, at each or when it is time for it, until it says that the rest is over: what is written then, or by
-        who rested, is committed right away. What it raises is raised by the future."""
+        who rested, is committed right away. `said` is how many pieces there were before. What `look` raises is raised by the future."""
         self._wanted.set()
-        return self._rests.add(look, self._loop)
+        return self._rests.add(look, said, self._loop)
 
     def _want(self, pressing: bool) -> None:
         self._wanted.set()
