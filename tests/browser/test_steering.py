@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Locator, Page, expect
 
 from chat_page import Chat
 from server_process import Server
@@ -161,6 +162,40 @@ def test_what_is_taken_back_is_a_draft_again(chat: Chat, open_chat: Callable[...
     reply = server.reply(chat.session)
     sent = server.get(f"/v1/sessions/{chat.session}/messages/{reply['id']}/prompt")["data"][0]["request"]["messages"]
     assert [one["content"] for one in sent if one["role"] == "user"] == [STALLED, "said in the end"]
+
+
+@pytest.fixture
+def pressed(chat: Chat) -> Locator:
+    """A button under a reply that is written, line by line, pressed and not let go: by an event, since it never stands still."""
+    chat.page.set_viewport_size({"width": 1000, "height": 3000})  # room for a while
+    chat.say("/script tokens=5000 pace=0.002")
+    chat.expect_writing("t3")
+    chat.say("rather not")
+    button = chat.replies.last.get_by_role("button", name="Take back")
+    button.dispatch_event("pointerdown")
+    return button
+
+
+def height(button: Locator) -> float:
+    box = button.bounding_box()
+    assert box is not None
+    return box["y"]
+
+
+def test_a_button_stays_where_it_is_while_it_is_pressed(chat: Chat, pressed: Locator) -> None:
+    before = height(pressed)
+    chat.page.wait_for_timeout(300)  # some lines would have come
+    assert height(pressed) == before
+    pressed.click()
+    expect(chat.said).to_have_count(1)
+    expect(chat.replies).to_have_count(1)
+    expect(chat.reply).to_contain_text("t1500")
+
+
+def test_a_reply_goes_on_though_a_press_does_not_end(chat: Chat, pressed: Locator) -> None:
+    before = height(pressed)
+    expect(chat.replies.first).to_contain_text("t1500")
+    assert height(pressed) > before
 
 
 def test_what_cannot_wait_interrupts(chat: Chat, server: Server) -> None:

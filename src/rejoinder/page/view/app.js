@@ -35,6 +35,7 @@ export function App({ chat }) {
       <${Later} name="Dropping" onFiles=${chat.take} />
       <${Later} name="Keys" chat=${chat} />
       <${Later} name="Marks" chat=${chat} />
+      <${Later} name="Pressed" />
     </div>
   `;
 }

@@ -11,5 +11,6 @@ export { Keys } from "./keys.js";
 export { Marks } from "./marks.js";
 export { Notice } from "./notice.js";
 export { Options } from "./options.js";
+export { Pressed } from "./pressed.js";
 export { Progress } from "./progress.js";
 export { Rename } from "./rename.js";
