@@ -388,13 +388,14 @@ class Prompt(Struct, frozen=True, kw_only=True):
 
 
 class TextChunk(Struct, frozen=True, gc=False):
-    """A piece of text. `index`, `id` and `name` belong to the part `tool_call` alone."""
+    """A piece of text. `index`, `id`, `name` and `extra` belong to the part `tool_call` alone: `extra` is the call's `extra_content`."""
 
     part: Part
     text: str
     index: int | None = None
     id: str | None = None
     name: str | None = None
+    extra: JsonObject | None = None
 
 
 class FinishChunk(Struct, frozen=True):

@@ -7,7 +7,7 @@ wire contract, so that encoding a value gives the object a client reads.
 import enum
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -88,12 +88,18 @@ class FunctionCall(Struct, frozen=True, kw_only=True):
     arguments: str = ""
 
 
+LONGEST_CALL_ID = 16 << 10
+"""Characters. LiteLLM writes Gemini's thought signature into ids, and reads it there when they come back."""
+
+
 class ToolCall(Struct, frozen=True, kw_only=True):
     """A tool call in the form of Chat Completions, so that it can be sent back as it came."""
 
     id: str = ""
     type: Literal["function"] = "function"
     function: FunctionCall = FunctionCall()
+    extra_content: JsonObject | UnsetType = UNSET
+    """What else an upstream said of the call, and wants back with it: Gemini's thought signature."""
 
 
 class Message(Struct, frozen=True, kw_only=True):

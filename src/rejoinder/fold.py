@@ -7,9 +7,9 @@ client may do with a stream: the events after a history's `as_of`, applied to it
 from collections.abc import Iterable
 from typing import Self
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
-from rejoinder.entities import Attempt, FunctionCall, Message, Part, Session, Status, ToolCall
+from rejoinder.entities import Attempt, FunctionCall, JsonObject, Message, Part, Session, Status, ToolCall
 from rejoinder.errors import RejoinderError
 from rejoinder.events import (
     Event,
@@ -99,6 +99,8 @@ class ReplyText:
         self._pieces: dict[tuple[Part, int], list[str]] = {}
         self._offsets: dict[tuple[Part, int], int] = {}
         self._calls: dict[int, tuple[str, str]] = {}
+        self.extras: dict[int, JsonObject] = {}
+        """The `extra_content` of tool calls: no text, so that it comes with the end of the reply."""
         self.size = 0
         """Code points of all parts."""
 
@@ -112,6 +114,8 @@ class ReplyText:
             text.add("reasoning", message.reasoning)
         for index, call in enumerate(message.tool_calls):
             text.add("tool_call", call.function.arguments, index, call.id, call.function.name)
+            if call.extra_content:
+                text.extras[index] = call.extra_content
         return text
 
     def offset(self, part: Part, index: int | None = None) -> int:
@@ -139,7 +143,11 @@ class ReplyText:
 
     def tool_calls(self) -> tuple[ToolCall, ...]:
         return tuple(
-            ToolCall(id=call_id, function=FunctionCall(name=name, arguments=self.part("tool_call", index)))
+            ToolCall(
+                id=call_id,
+                function=FunctionCall(name=name, arguments=self.part("tool_call", index)),
+                extra_content=self.extras.get(index, UNSET),
+            )
             for index, (call_id, name) in sorted(self._calls.items())
         )
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from rejoinder.abc import Chunk, FinishChunk, TextChunk, UsageChunk
-from rejoinder.entities import Usage
+from rejoinder.entities import LONGEST_CALL_ID, Usage
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, completion_of, decode_completion
 
@@ -145,6 +146,35 @@ def test_tool_calls_are_told_apart_in_every_way_that_servers_number_them() -> No
     assert calls(call("f", '{"x":', index=0), call("f", "1}", index=0)) == [("", "f", '{"x":1}')], "the name again"
 
 
+SIGNED = {"google": {"thought_signature": "abc="}, "ü": [1, 2.5, None, True]}
+
+
+@pytest.mark.parametrize(
+    ("extra", "kept"),
+    [
+        (SIGNED, SIGNED),
+        (None, UNSET),
+        ({}, UNSET),
+        ("signature", UNSET),
+        ({"google": {"thought_signature": "x" * 70_000}}, UNSET),
+        ({"half": "\ud800"}, UNSET),
+        ({"nul": "a\0b"}, UNSET),
+        ({"long": 1 << 70}, UNSET),
+        ({"long": [1e400]}, UNSET),
+        ({"deep": [[[[[1]]]]]}, UNSET),
+        (json.loads('{"a":' * 900 + "1" + "}" * 900), UNSET),
+    ],
+)
+def test_what_else_is_said_of_a_call_is_kept_where_every_store_can(extra: object, kept: object) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}, "extra_content": extra}
+    data = b"data: " + json.dumps(delta(tool_calls=[call])).encode() + b"\n\n"
+    stream = completion_of(decoded(data + event(delta(tool_calls=[{"index": 0}])), event(delta("tool_calls"))))
+    body = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    whole = decode_completion(json.dumps(body).encode())
+    for reply in (stream, whole, completion_of(chunks_of(whole))):
+        assert [(call.id, call.function.name, call.extra_content) for call in reply.tool_calls] == [("a", "f", kept)]
+
+
 def test_names_and_ids_are_text_too_and_of_bounded_length() -> None:
     call = {"id": "a\0", "function": {"name": "look\ud83d", "arguments": "{}"}}
     stream = (
@@ -154,9 +184,9 @@ def test_names_and_ids_are_text_too_and_of_bounded_length() -> None:
     for reply in (completion_of(decoded(stream)), decode_completion(whole)):
         [said] = reply.tool_calls
         assert (said.id, said.function.name, reply.finish_reason) == ("a\ufffd", "look\ufffd", "so\ufffd")
-    long = {"id": "a" * 9_999, "function": {"name": "f" * 9_999}}
+    long = {"id": "a" * 99_999, "function": {"name": "f" * 9_999}}
     [said] = completion_of(decoded(event(delta("stop", tool_calls=[long])))).tool_calls
-    assert len(said.id) == len(said.function.name) == 256
+    assert (len(said.id), len(said.function.name)) == (LONGEST_CALL_ID, 256)
 
 
 @pytest.mark.parametrize(

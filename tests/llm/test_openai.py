@@ -156,6 +156,30 @@ async def test_reasoning_goes_back_with_tool_calls_to_a_server_that_wants_it() -
     assert sent == [None, "hm"]
 
 
+async def test_what_another_upstream_said_of_a_call_is_not_sent_to_one_that_refuses_it() -> None:
+    async def talk(connection: Connection) -> None:
+        while True:
+            if b"extra_content" in (await connection.request()).body:
+                refusal = {"message": "Unrecognized request argument supplied: messages[0].tool_calls[0].extra_content"}
+                await connection.answer(json.dumps({"error": refusal}).encode(), "400 Bad Request")
+            else:
+                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+
+    calls = (ToolCall(id="a", extra_content={"google": {"thought_signature": "s"}}), ToolCall(id="b"))
+    calling = Message(id="m", session_id="s", role="assistant", tool_calls=calls, created_at="")
+    prompt = Prompt(model="m", messages=(as_said(calling), {"role": "tool", "tool_call_id": "a", "content": "1"}))
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        refused = await hear(provider, prompt)
+        assert refused.error is not None
+        assert refused.error.before_reply, "so it is asked again"
+        assert (await hear(provider, prompt)).reply.content == "hi"
+    sent = [json.loads(request.body)["messages"][0]["tool_calls"] for request in server.requests]
+    assert [[call.get("extra_content") for call in calls] for calls in sent] == [
+        [{"google": {"thought_signature": "s"}}, None],
+        [None, None],
+    ]
+
+
 async def test_a_refusal_that_does_not_end_is_known_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rejoinder.llm.openai.REFUSING", 0.1)
 

@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from rejoinder.api.edge import OPEN_PATHS
 from rejoinder.api.responses import DOCUMENTED, Problem, problems
 from rejoinder.chat.search import LONGEST
-from rejoinder.entities import JsonObject
+from rejoinder.entities import JsonObject, ToolCall
 from rejoinder.settings import Settings
 
 
@@ -38,13 +38,16 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
+AT_TIMES = {Problem.__name__: "errors", ToolCall.__name__: "extra_content"}
+"""Fields that are there where there is something to tell."""
+
+
 def _answered() -> dict[str, Any]:
-    """The values that are answered, of which every field is always there."""
+    """The values that are answered, of which nearly every field is always there."""
     _, schemas = msgspec.json.schema_components(DOCUMENTED, ref_template="#/components/schemas/{name}")
     for name, schema in schemas.items():
         if "properties" in schema:
-            optional = {"errors"} if name == Problem.__name__ else set()
-            schema["required"] = [field for field in schema["properties"] if field not in optional]
+            schema["required"] = [field for field in schema["properties"] if field != AT_TIMES.get(name)]
     return dict(schemas)
 
 

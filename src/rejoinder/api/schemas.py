@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, WrapValidator
 
 from rejoinder.chat.ids import MESSAGE_ID, SESSION_ID
+from rejoinder.entities import LONGEST_CALL_ID
 from rejoinder.logs import CONTROLS
 
 SessionId = Annotated[str, StringConstraints(pattern=f"^{SESSION_ID.pattern}$")]
@@ -175,7 +176,7 @@ class ReplyBody(Body):
 
 
 class ToolResultBody(Body):
-    tool_call_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    tool_call_id: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_CALL_ID)]
     content: str = Field(description="What the tool gave back, as text; it may as well say that it failed.")
 
 

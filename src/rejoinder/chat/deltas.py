@@ -43,6 +43,8 @@ class DeltaBuffer:
             return
         if chunk.part == "tool_call":
             chunk = self._numbered(chunk)
+            if chunk.extra and chunk.index is not None:
+                self.text.extras[chunk.index] = chunk.extra
         self._size += len(chunk.text)
         if self._runs and _goes_on(self._runs[-1][0], chunk):
             self._runs[-1][1].append(chunk.text)

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 from msgspec import Struct, structs
 
 from rejoinder.abc import Chunk, ChunkStream, FinishChunk, LifeChunk, Prompt, Provider, TextChunk, UsageChunk
@@ -301,7 +302,9 @@ class Generation:
                     self._spending.told(usage)
 
     def _add(self, chunk: TextChunk) -> None:
-        size = len(chunk.text.encode()) + (EACH_CALL if chunk.id or chunk.name else 0)
+        size = len(chunk.text.encode()) + (EACH_CALL + len(chunk.id or "") if chunk.id or chunk.name else 0)
+        if chunk.extra:
+            size += len(msgspec.json.encode(chunk.extra))
         room = self._tools.limits.max_bytes - self._bytes
         if size > room:
             kept = chunk.text.encode()[: max(0, room)].decode(errors="ignore")

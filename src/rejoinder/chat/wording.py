@@ -117,4 +117,5 @@ def _call(call: ToolCall) -> JsonObject:
     # What the model wrote, also where it is no JSON: the results tell it so. But no text at all is no arguments, and several
     # servers that parse them fail on "".
     arguments = call.function.arguments or "{}"
-    return {"id": call.id, "type": call.type, "function": {"name": call.function.name, "arguments": arguments}}
+    said = {"id": call.id, "type": call.type, "function": {"name": call.function.name, "arguments": arguments}}
+    return said | {"extra_content": call.extra_content} if call.extra_content else said

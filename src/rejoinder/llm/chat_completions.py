@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from rejoinder.abc import Chunk, Completion, FinishChunk, TextChunk, UsageChunk
-from rejoinder.entities import FunctionCall, Part, ToolCall, Usage
+from rejoinder.entities import LONGEST_CALL_ID, FunctionCall, JsonObject, Part, ToolCall, Usage
 from rejoinder.errors import ProviderError
 from rejoinder.llm.event_stream import EventStream
-from rejoinder.llm.pieces import CleanTexts, ToolCallPlaces, clean
+from rejoinder.llm.pieces import CleanTexts, ToolCallPlaces, clean, kept_extra
 from rejoinder.llm.upstream_errors import error_from_body, error_from_chunk, quoted
 
 __all__ = ["StreamDecoder", "chunks_of", "completion_of", "decode_completion", "error_from_body"]
@@ -35,6 +35,7 @@ class _Call(Struct, gc=False):
     index: int | None = None
     id: str | None = None
     function: _Function | None = None
+    extra_content: Any = None
 
 
 class _Words(Struct, gc=False):
@@ -87,7 +88,7 @@ BROKEN_OFF = frozenset(
 """`finish_reason`s of replies that are not whole (OpenRouter, vLLM, DeepSeek, GLM, Gemini)."""
 
 LONGEST_NAME = 256
-"""Code points of a name, an id and a reason: what is longer is none of an honest upstream."""
+"""Code points of a name and a reason: what is longer is none of an honest upstream."""
 
 # --- a stream ----------------------------------------------------------------------------------------------------
 
@@ -185,8 +186,9 @@ class StreamDecoder:
     def _call(self, call: _Call) -> TextChunk:
         function = call.function or _Function()
         arguments = _arguments(function)
-        index, id, name = self._calls.place(call.index, _named(call.id), _named(function.name), arguments)
-        return TextChunk("tool_call", self._texts.clean(index, arguments), index, id, name)
+        index, id, name = self._calls.place(call.index, _identified(call.id), _named(function.name), arguments)
+        text = self._texts.clean(index, arguments)
+        return TextChunk("tool_call", text, index, id, name, kept_extra(call.extra_content))
 
 
 # --- a whole body ------------------------------------------------------------------------------------------------
@@ -223,7 +225,8 @@ def chunks_of(completion: Completion) -> list[Chunk]:
     if completion.content:
         chunks.append(TextChunk("content", completion.content))
     for index, call in enumerate(completion.tool_calls):
-        chunks.append(TextChunk("tool_call", call.function.arguments, index, call.id, call.function.name))
+        said = call.function
+        chunks.append(TextChunk("tool_call", said.arguments, index, call.id, said.name, call.extra_content or None))
     chunks.append(FinishChunk(completion.finish_reason))
     if completion.usage is not None:
         chunks.append(UsageChunk(completion.usage))
@@ -233,7 +236,7 @@ def chunks_of(completion: Completion) -> list[Chunk]:
 def completion_of(chunks: Iterable[Chunk]) -> Completion:
     """The whole reply that a stream made."""
     texts: dict[Part | int, list[str]] = {"content": [], "reasoning": []}
-    ids, names = dict[int, str](), dict[int, str]()
+    ids, names, extras = dict[int, str](), dict[int, str](), dict[int, JsonObject]()
     finish: str = ""
     usage: Usage | None = None
     for chunk in chunks:
@@ -246,13 +249,19 @@ def completion_of(chunks: Iterable[Chunk]) -> Completion:
                 texts.setdefault(index, []).append(chunk.text)
                 ids[index] = ids.get(index) or chunk.id or ""
                 names[index] = names.get(index) or chunk.name or ""
+                if chunk.extra:
+                    extras[index] = chunk.extra
             case TextChunk(part=part):
                 texts[part].append(chunk.text)
     return Completion(
         content="".join(texts["content"]),
         reasoning="".join(texts["reasoning"]),
         tool_calls=tuple(
-            ToolCall(id=ids[index], function=FunctionCall(name=names[index], arguments="".join(texts[index])))
+            ToolCall(
+                id=ids[index],
+                function=FunctionCall(name=names[index], arguments="".join(texts[index])),
+                extra_content=extras.get(index, UNSET),
+            )
             for index in sorted(ids)
         ),
         finish_reason=finish,
@@ -290,8 +299,12 @@ def _parts(parts: list[Any]) -> Iterator[tuple[Part, str]]:
 
 
 def _named(name: str | None) -> str:
-    """A name, id or reason as it may be logged."""
+    """A name or reason as it may be logged."""
     return clean(name or "")[:LONGEST_NAME]
+
+
+def _identified(call_id: str | None) -> str:
+    return clean(call_id or "")[:LONGEST_CALL_ID]
 
 
 def _arguments(function: _Function) -> str:
@@ -304,7 +317,7 @@ def _arguments(function: _Function) -> str:
 def _tool_call(call: _Call) -> ToolCall:
     function = call.function or _Function()
     said = FunctionCall(name=_named(function.name), arguments=clean(_arguments(function)))
-    return ToolCall(id=_named(call.id), function=said)
+    return ToolCall(id=_identified(call.id), function=said, extra_content=kept_extra(call.extra_content) or UNSET)
 
 
 def _finish_reason(reason: str) -> str:

@@ -69,6 +69,10 @@ class Refused(Struct):
 
     reasoning: bool = False
     """Tool calls without the reasoning that led to them (DeepSeek's thinking mode)."""
+    extras: bool = False
+    """`extra_content` of tool calls, which another upstream has made."""
+    signatures: bool = False
+    """Tool calls without a thought signature, since they are another's (Gemini's)."""
 
     def learn(self, error: ProviderError) -> bool:
         """Whether an error told something new, so that the request can be made again in another form."""
@@ -77,10 +81,15 @@ class Refused(Struct):
             self.usage = self.usage or "stream_options" in error.detail
             self.turns = self.turns or bool(_TURNS.search(error.detail))
             self.reasoning = self.reasoning or bool(_REASONING.search(error.detail))
+            self.extras = self.extras or "extra_content" in error.detail
+            self.signatures = self.signatures or bool(_SIGNATURE.search(error.detail))
         return structs.astuple(self) != before
 
 
 _REASONING = re.compile(rf"{REASONING}.{{0,80}}must be (?:passed|sent|provided)", re.IGNORECASE)
+_SIGNATURE = re.compile(r"missing (?:a |the )?`?thought_?signature", re.IGNORECASE)
+UNSIGNED = {"extra_content": {"google": {"thought_signature": "skip_thought_signature_validator"}}}
+"""What Gemini takes with a call that it has not made itself."""
 _TURNS = re.compile(
     r"\broles? must alternate|alternating (?:user|roles)|after the (?:optional )?system message.*alternat",
     re.IGNORECASE,
@@ -95,6 +104,8 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
         messages = [_without_reasoning(message) for message in messages]
     if refused.turns:
         messages = _in_turn(messages)
+    if refused.extras or refused.signatures:
+        messages = [_signed_otherwise(message, refused) for message in messages]
     body: JsonObject = {"model": model, "messages": messages, **prompt.params}
     if stream:
         body["stream"] = True
@@ -105,6 +116,18 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
 
 def _without_reasoning(message: JsonObject) -> JsonObject:
     return {name: value for name, value in message.items() if name != REASONING} if REASONING in message else message
+
+
+def _signed_otherwise(message: JsonObject, refused: Refused) -> JsonObject:
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    if refused.extras:
+        signed = [{name: value for name, value in call.items() if name != "extra_content"} for call in calls]
+    else:
+        # Of calls that were made at once Gemini signs the first.
+        signed = calls if any("extra_content" in call for call in calls) else [calls[0] | UNSIGNED, *calls[1:]]
+    return message | {"tool_calls": signed}
 
 
 def _in_turn(messages: Sequence[JsonObject]) -> list[JsonObject]:

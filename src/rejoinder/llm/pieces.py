@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
 from rejoinder.abc import TextChunk
-from rejoinder.entities import Part
+from rejoinder.entities import JsonObject, Part
 
 
 class ToolCallPlaces:
@@ -61,6 +62,34 @@ def _is_json(text: str) -> bool:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
         return False
+    return True
+
+
+EXTRA, NESTED = 64 << 10, 4
+"""Bytes and levels of what an upstream says of a tool call beside its function, at most."""
+BIGGEST = 1 << 63
+"""Numbers beyond 64 bits cannot be kept by every store."""
+
+
+def kept_extra(said: Any) -> JsonObject | None:
+    """The `extra_content` of a tool call, which is sent back as it came. None where there is none, or none that every store can keep."""
+    if not isinstance(said, dict) or not said or not _fits(said, NESTED):
+        return None
+    try:
+        data = msgspec.json.encode(said)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return None
+    return said if len(data) <= EXTRA and rb"\u0000" not in data else None
+
+
+def _fits(said: Any, levels: int) -> bool:
+    match said:
+        case dict():
+            return levels > 0 and all(_fits(each, levels - 1) for each in said.values())
+        case list():
+            return levels > 0 and all(_fits(each, levels - 1) for each in said)
+        case int() | float():
+            return -BIGGEST <= said < BIGGEST  # false of what is not finite
     return True
 
 
