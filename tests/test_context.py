@@ -79,6 +79,7 @@ def test_a_single_message_is_kept_whatever_it_takes() -> None:
 def test_room_for_the_reply_is_what_was_asked_for_or_a_share() -> None:
     assert for_reply(1_000, {}) == 250 and for_reply(1_000_000, {}) == 4096
     assert for_reply(1_000, {"max_tokens": 100}) == 100
+    assert for_reply(8_192, {"max_tokens": 4_096}) == 4_096, "also where it is what is kept free without a limit"
     assert for_reply(1_000, {"max_completion_tokens": 900, "max_tokens": 1}) == 875, "some is left for the prompt"
 
 

@@ -48,8 +48,10 @@ def estimated_usage(asked: Sequence[JsonObject], text: int, params: JsonObject |
 
 def for_reply(window: int, params: JsonObject) -> int:
     """Tokens of a window that are kept free for the reply."""
-    wanted = params.get("max_completion_tokens") or params.get("max_tokens") or MOST_FOR_REPLY
-    return min(wanted, window // REPLY_SHARE if wanted == MOST_FOR_REPLY else window - window // PROMPT_SHARE)
+    limit: int | None = params.get("max_completion_tokens") or params.get("max_tokens")
+    if limit is None:
+        return min(MOST_FOR_REPLY, window // REPLY_SHARE)
+    return min(limit, window - window // PROMPT_SHARE)
 
 
 class Kept(Struct, frozen=True):
