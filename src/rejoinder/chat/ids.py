@@ -55,8 +55,10 @@ def _told_as_fractions(params: JsonObject) -> JsonObject:
 
 
 def timestamp(ago: float = 0) -> str:
-    """Now, or some seconds ago, as the wire tells times: RFC 3339 in UTC with milliseconds."""
-    seconds, milliseconds = divmod(time.time_ns() // 1_000_000 - round(ago * 1_000), 1_000)
+    """Now, or some seconds ago, though not before 1970, as the wire tells times: RFC 3339 in UTC with milliseconds."""
+    now = time.time_ns() // 1_000_000
+    # A year of three digits would stand behind all others, and to who keeps for so long everything would be too old.
+    seconds, milliseconds = divmod(now - round(min(ago * 1_000, now)), 1_000)
     return f"{_to_the_second(seconds)}.{milliseconds:03}Z"
 
 
