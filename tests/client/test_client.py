@@ -170,6 +170,14 @@ async def test_waits_grow_and_differ_while_nothing_good_comes() -> None:
     assert len({wait / 2**tried for tried, wait in enumerate(waits)}) == 5
 
 
+async def test_a_patience_of_days_outlasts_any_number_of_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LONGEST_WAIT", 0.01)
+    patience = reading.Patience(3 * 24 * 3_600)
+    patience.tried = 5_000
+    await patience.wait(OSError("Still away."))
+    assert patience.tried == 5_001
+
+
 async def test_a_stream_without_a_sign_of_life_is_given_up_and_resumed() -> None:
     async with playing(silent(*FRAMES[:3], location=LOCATION), stream(*FRAMES[3:])) as server:
         assert_whole(await sent(server, silence=0.2))

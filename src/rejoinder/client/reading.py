@@ -86,7 +86,8 @@ class Patience:
             why = str(failure) or type(failure).__name__
             raise ConnectionLost(f"Gave up after {self._seconds:g} s of trouble: {why}") from failure
         asked = failure.retry_after if isinstance(failure, Unavailable) else 0
-        least = max(self.least, asked, min(LONGEST_WAIT, FIRST_WAIT * 2**self.tried))
+        growing = FIRST_WAIT * 2 ** min(self.tried, 10)  # who waits for hours has tried more often than a float can say
+        least = max(self.least, asked, min(LONGEST_WAIT, growing))
         wait = min(left, least * random.uniform(1, 1.5))  # noqa: S311  # no secret is made of it
         self.tried += 1
         if self._on_wait:
