@@ -105,6 +105,20 @@ def test_a_title_that_the_user_gave_stays(titled: Api, upstream: Titling) -> Non
     assert titled.read_session(sid)["title"] == "Mine"
 
 
+def test_a_title_of_what_was_deleted_is_not_given_to_what_has_its_id_since(titled: Api, upstream: Titling) -> None:
+    sid = titled.session()
+    upstream.title = "tokens=3 first=0.5"
+    titled.send_whole(sid, "A secret.")
+    eventually(upstream.titles)
+    assert titled.ask("DELETE", f"/sessions/{sid}").status_code == 204
+    assert titled.session(id=sid) == sid
+    [record] = [each for each in upstream.requests if each.method == "POST" and b"give conversations" in each.body]
+    eventually(lambda: record.end)
+    time.sleep(0.2)  # for what must not happen
+    assert titled.read_session(sid)["title"] is None and titled.last_seq(sid) == 1
+    assert titled.get(f"/sessions/{sid}/usage").json()["titles"] == 0
+
+
 def test_a_title_that_cannot_be_had_is_tried_for_again_but_not_for_ever(titled: Api, upstream: Titling) -> None:
     upstream.title = "fail=500"
     sid = titled.session()

@@ -62,7 +62,8 @@ class Titles:
 
     async def _consider(self, key: Key, reply_id: str) -> None:
         try:
-            if (await self._decisions.header(key)).session.title is not None:
+            session = (await self._decisions.header(key)).session
+            if session.title is not None:
                 return
             row = await self._history.row(key, reply_id)
             if row.depth >= FIRST_TURNS:
@@ -71,19 +72,21 @@ class Titles:
             told = await self._history.plain(key, [*rows, row])
             reply = told[-1]
             if reply.content and reply.model is not None:
-                await self._make(key, told, self._chosen or reply.model)
+                await self._make(key, session.created_at, told, self._chosen or reply.model)
         except (ProviderError, Invalid, NotFound, StoreUnavailable) as fault:
             log.info("no title for session %s: %s", key.session_id, fault)
         except Exception:
             log.exception("no title for session %s, by a fault of our own", key.session_id)
 
-    async def _make(self, key: Key, told: list[Message], model: str) -> None:
+    async def _make(self, key: Key, made_at: str, told: list[Message], model: str) -> None:
         answer = await aside.answer_aside(self._models, model, _asked(told), most=4 * LONGEST, seconds=SECONDS)
         title = tidy(answer.text)
         made = TitleMade(title=title, model=model, usage=answer.usage)
 
         async def plan(header: Header) -> Decision[None]:
             session, drafts = header.session, list[Draft]([draft(made)])
+            if not session.may_be(made_at, 0):
+                return Decision(None)  # it was deleted meanwhile, and what has its id is another one
             if session.title is None and title:
                 session = structs.replace(session, title=title, updated_at=self._decisions.now(session))
             # Also where it is as it was: streams skip the note, and a session whose last event no reader sees would look ahead of
