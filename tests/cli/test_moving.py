@@ -9,6 +9,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 
 from rejoinder.chat.export_format import FORMAT, MessageLine, Seal, SessionLine
 from rejoinder.chat.importing import Reader
+from rejoinder.cli import moving
+from rejoinder.client import Client
 from rejoinder.entities import Message, Session, Usage
 from rejoinder.stores.sqlite import SqliteStore
 from screen import COMMAND
@@ -76,6 +79,25 @@ def test_all_sessions_go_through_a_folder(
     }
 
 
+def test_a_session_that_changes_while_all_are_exported_is_among_them(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Client, "sessions", partialmethod(Client.sessions, page=2))
+    sids = [server.api.session() for _ in range(5)]
+    export = moving._export_into
+    new = list[str]()
+
+    async def meanwhile(*args: Any) -> bool:
+        if not new:
+            server.api.ask("PATCH", f"/sessions/{sids[0]}", json={"title": "Moved"})
+        new.append(server.api.session())
+        return await export(*args)
+
+    monkeypatch.setattr(moving, "_export_into", meanwhile)
+    moving.export_all(server.api.url, tmp_path / "all")
+    assert {path.stem for path in (tmp_path / "all").iterdir()} == set(sids)
+
+
 def test_what_cannot_be_imported_is_told_and_the_rest_comes_in(
     run: Run, server: ServerProcess, other: ServerProcess, tmp_path: Path
 ) -> None:
@@ -113,6 +135,10 @@ def test_an_export_that_fails_leaves_the_file_as_it_was(run: Run, server: Server
     assert file.read_text() == "kept"
     done = run("export", talked(server, "x"), "--url", server.api.url, "-o", str(tmp_path / "no" / "folder.jsonl"))
     assert done.returncode == 1 and "No such file" in done.stderr and "Traceback" not in done.stderr
+    for folder in (".", str(tmp_path)):
+        done = run("export", talked(server, "x"), "--url", server.api.url, "-o", folder)
+        assert done.returncode == 1 and done.stderr.startswith(f"rejoinder: {folder}: ")
+        assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,19 @@ def export_all(url: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
     async def run() -> int:
-        written = 0
-        async with reached(url) as client, aclosing(client.sessions()) as sessions:
-            async for session in sessions:
-                written += await _export_into(client, session.id, folder)
-        return written
+        written: dict[str, bool] = {}
+        begun, known = "", -1
+        async with reached(url) as client:
+            # Once more, as long as that brings any: a session in which something happens meanwhile moves to where the list was read
+            # before. Those that are made meanwhile are none of it, or there might be no end.
+            while known < len(written):
+                known = len(written)
+                async with aclosing(client.sessions()) as sessions:
+                    async for session in sessions:
+                        begun = begun or session.updated_at
+                        if session.id not in written and (known == 0 or session.created_at <= begun):
+                            written[session.id] = await _export_into(client, session.id, folder)
+        return sum(written.values())
 
     print(f"{asyncio.run(run()):,} sessions are in {folder}.", file=sys.stderr)
 
@@ -127,7 +135,7 @@ def _reading(name: str, spooled: BinaryIO) -> Iterator[BinaryIO]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes this place when it is whole and on the disk. Until then what was there stays."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.parent / f".{path.name}.{os.getpid()}.part"  # `.` and `/` have no name, and are refused as folders are
     with _file_errors(path):
         try:
             with part.open("w+b") as file:
