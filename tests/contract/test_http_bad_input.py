@@ -298,6 +298,13 @@ def test_a_path_that_is_not_there_is_not_found(api: Api, path: str) -> None:
     check_problem(api.get(path), 404, "not_found")
 
 
+@pytest.mark.parametrize("path", ["/sessions/", "/models/", "//docs/", "//page"])
+def test_nobody_is_sent_elsewhere_for_a_slash(api: Api, path: str) -> None:
+    for method in ("GET", "POST", "HEAD", "OPTIONS"):
+        assert api.ask(method, path).status_code == 404
+    check_problem(api.get(path), 404, "not_found")
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

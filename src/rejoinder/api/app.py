@@ -35,6 +35,7 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would name http:// also where a proxy speaks https://
         telemetry={"tracing": False, "metrics": False, "logs": False},  # else looked for at every request
     )
     app.state.settings = settings
