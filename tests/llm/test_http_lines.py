@@ -160,7 +160,13 @@ async def test_the_line_that_was_let_go_last_is_taken_first_and_the_others_are_c
 
 
 @pytest.mark.parametrize(
-    ("told", "connections"), [("", 1), ("keep-alive: timeout=9\r\n", 1), ("Keep-Alive: max=5, timeout=1\r\n", 2)]
+    ("told", "connections"),
+    [
+        ("", 1),
+        ("keep-alive: timeout=9\r\n", 1),
+        ("Keep-Alive: max=5, timeout=1\r\n", 2),
+        (f"keep-alive: timeout={'9' * 5_000}\r\n", 1),
+    ],
 )
 async def test_a_line_is_left_before_its_server_would_close_it(told: str, connections: int) -> None:
     async def talk(connection: Connection) -> None:

@@ -122,6 +122,13 @@ def test_any_body_will_do(body: bytes) -> None:
     assert (error.code, error.detail, error.before_reply) == ("upstream_error", "The upstream failed (HTTP 500).", True)
 
 
+@pytest.mark.parametrize("digits", [400, 5_000])
+def test_a_number_without_end_is_no_fault_of_ours(digits: int) -> None:
+    message = f"This model's maximum context length is {'8' * digits} tokens. However, you requested {'9' * digits}."
+    error = error_from_body(400, json.dumps({"error": {"message": message}}).encode())
+    assert error.code == "context_overflow" and error.window is not None and error.window < 10**12
+
+
 @pytest.mark.parametrize(
     "secret",
     ["sk-proj-abc_DEF123", "sk-abcd********wxyz", "gsk_abcdef12", "hf_abcdef1234", "Bearer abc.def", "my own key"],
@@ -174,6 +181,8 @@ def test_an_error_that_repeats_the_prompt_is_not_quoted(said: str, kept: bool) -
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": f"Wed, 21 Oct {'9' * 20} 07:28:00 GMT"}, None),
+        ({"retry-after": f"Wed, 21 Oct 2015 07:28:00 +{'9' * 20}"}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),

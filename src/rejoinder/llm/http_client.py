@@ -256,7 +256,7 @@ class _Kept(Struct, frozen=True):
 
 def _kept_for(headers: Mapping[str, str]) -> float:
     """Seconds for which a line can be kept, by what its server says of that."""
-    told = re.search(r"timeout\s*=\s*(\d+)", headers.get("keep-alive", ""))
+    told = re.search(r"timeout\s*=\s*(\d{1,12})", headers.get("keep-alive", ""))
     return KEPT if told is None else max(0.0, min(KEPT, int(told[1]) - EARLY))
 
 

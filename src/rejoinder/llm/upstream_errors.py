@@ -32,12 +32,12 @@ _OVERFLOW = re.compile(
 )
 _WINDOW = re.compile(
     r"(?:maximum context length (?:is|of)|context (?:length|window|size) (?:is|of)|n_ctx\W+|maximum number of tokens allowed \(|"
-    r"context size \(|limit of|maximum(?: prompt| input)? length is|> )\s*(\d+)",
+    r"context size \(|limit of|maximum(?: prompt| input)? length is|> )\s*(\d{1,12})",
     re.IGNORECASE,
 )
 _ASKED = re.compile(
     r"(?:resulted in|you requested|prompt is too long:|n_prompt_tokens\W+|input token count \(|request \(|prompt contains(?: at least)?|"
-    r"exceed context limit:|but got|is)\s*(\d+)(?! tokens\. However)",
+    r"exceed context limit:|but got|is)\s*(\d{1,12})(?! tokens\. However)",
     re.IGNORECASE,
 )
 """How servers say how long a prompt was and how long it may be."""
@@ -214,7 +214,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None if told is None else seconds
     try:
         date = parsedate_to_datetime(told)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)
