@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from rejoinder.llm.scripted_answer import full_text
 from retold import check_retold
 from serving import ServerProcess, processes
 from strict_sse import Frame, text_of
+from upstreams import upstream_running
 from wire import Api, Json, check_problem, eventually, message_id, script
 
 ServerThat = Callable[[str], ServerProcess]
@@ -78,6 +80,25 @@ def test_a_reply_that_is_to_go_on_does(server_that: ServerThat, number: int) -> 
     more, reply = rest_of(server.start(), sid, mid, seen)
     assert "message.reset" not in {frame.type for frame in more}, "what was seen stays"
     assert (reply["status"], reply["content"], len(reply["attempts"])) == ("completed", WHOLE, 2)
+
+
+@pytest.mark.crash
+def test_the_prompt_of_a_reply_that_had_no_words_yet_can_be_asked_for_where_its_model_is_gone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = f"sqlite:///{tmp_path}/chat.db"
+    with processes(tmp_path_factory.mktemp("servers")) as start, upstream_running() as upstream:
+        server = start(store=store, model="openai:echo", openai_base_url=upstream.base_url)
+        sid = server.api.session()
+        mid = server.api.send_async(sid, script("hang"))["reply"]["id"]
+        eventually(lambda: any(record.method == "POST" for record in upstream.requests))
+        server.signal(signal.SIGKILL)
+        server.ended()
+        api = start(store=store, model="scripted:echo").api
+        assert api.message(sid, mid)["status"] == "interrupted"
+        [told] = api.get(f"/sessions/{sid}/messages/{mid}/prompt").json()["data"]
+        assert (told["model"], told["exact"], told["sha256"]) == ("openai:echo", False, None)
+        assert told["request"]["messages"] == [{"role": "user", "content": script("hang")}]
 
 
 @pytest.mark.crash

@@ -73,6 +73,8 @@ def test_a_reply_that_is_being_written_is_copied_as_far_as_it_is(api: Api, sid: 
         assert copy["content"].startswith("t0 t1")
         assert copy["attempts"] == [{"model": "scripted:echo", "error": copy["error"]}]
         check_estimated(copy)
+        told = api.get(f"/sessions/{new}/messages/{mid}/prompt").json()
+        assert told["data"] == [], "what was sent for it is in the other log"
         assert api.message(sid, mid)["status"] == "streaming", "and the other goes on"
     gone_on = api.post(f"/sessions/{new}/messages/{mid}/continue", json={}, headers={"prefer": "respond-async"})
     assert gone_on.status_code == 202, "the copy can be taken further"

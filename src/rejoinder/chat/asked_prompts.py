@@ -40,7 +40,7 @@ class AskedPrompt(Struct, frozen=True, kw_only=True):
 
 
 class AskedPrompts(Struct, frozen=True, kw_only=True):
-    """Of all attempts at a reply, in order. None yet where it is queued."""
+    """Of all attempts at a reply, in order. None yet where it is queued, and none of a copy: the log has not come with it."""
 
     message_id: str
     data: list[AskedPrompt]
@@ -63,7 +63,8 @@ class AskedPromptsReader:
             raise NotAReply(message_id)
         row = await self._history.row(key, message_id)
         told = [await self._told(key, reply, sent) async for sent in self._history.prompts_sent(key, row)]
-        if reply.status in UNRECORDED and len(reply.attempts) > (told[-1].attempt if told else 0):
+        unrecorded = reply.status in UNRECORDED and len(reply.attempts) > (told[-1].attempt if told else 0)
+        if unrecorded and await self._history.is_told(key, row):
             told.append(await self._told(key, reply, await self._unrecorded(key, reply)))
         return AskedPrompts(message_id=message_id, data=told)
 

@@ -133,6 +133,12 @@ class History:
             if isinstance(said := note(event), PromptSent):
                 yield said
 
+    async def is_told(self, key: Key, row: Row) -> bool:
+        """Whether the log tells what became of a reply between its creation and its end, if it has come to that. Of a copy (a fork's, a
+        file's) it does not."""
+        events = await self._store.events(key, after=row.created, message_ids=[row.id], limit=1)
+        return bool(events) and events[0].seq != row.ended
+
     async def first_notes(self, key: Key, row: Row) -> list[tuple[int, Note]]:
         """What the log notes of a reply by itself right after its beginning, with the seqs."""
         events = await self._store.events(key, after=row.created, until=row.ended, message_ids=[row.id], limit=NOTED)
