@@ -176,7 +176,9 @@ def test_the_service_s_own_page_and_a_person_at_the_address_bar_may_look(api: Ap
     assert api.get("/search?q=word", headers={"sec-fetch-site": site}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["//", "//docs", "//openapi.json", "//page/main.js", "/sessions", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["//", "//docs", "//openapi.json", "//page/main.js", "//metrics", "//healthz", "/sessions", "/nothing"]
+)
 def test_no_answer_may_be_taken_into_a_page_of_another_origin(api: Api, path: str) -> None:
     assert api.get(path).headers["cross-origin-resource-policy"] == "same-origin"
 

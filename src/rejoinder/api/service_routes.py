@@ -7,7 +7,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from rejoinder.api import negotiation
 from rejoinder.api.dependencies import OWNER, AppSettings, ChatService, OpenStreams
-from rejoinder.api.responses import Model, ModelList, answers, endless, json_answer, problems
+from rejoinder.api.responses import NO_STORE, Model, ModelList, answers, endless, json_answer, problems
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.errors import StoreUnavailable
 
@@ -69,4 +69,4 @@ async def ready(chat: ChatService, settings: AppSettings) -> Response:
 async def metrics(request: Request, chat: ChatService, open_streams: OpenStreams) -> Response:
     """Figures in the text format of Prometheus."""
     text, media_type = request.app.state.metrics.text(live_replies=len(chat.replies), open_streams=len(open_streams))
-    return Response(text, media_type=media_type)
+    return Response(text, headers=NO_STORE, media_type=media_type)
