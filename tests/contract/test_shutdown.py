@@ -132,12 +132,21 @@ def test_a_second_signal_does_not_wait(start_process: StartProcess) -> None:
     server = start_process(drain=60)
     api, sid = server.api, server.api.session()
     mid = api.send_async(sid, slow(100_000, 0.01))["reply"]["id"]
-    server.signal(signal.SIGTERM)
-    starting_to_drain(api)
-    began = time.monotonic()
-    server.signal(signal.SIGTERM)
-    server.ended(15)
-    assert time.monotonic() - began < 12
+    waits = {"content": "waits", "if_busy": "queue"}
+    with api.follow(sid, mid) as stream, ThreadPoolExecutor(1) as pool:
+        queued = pool.submit(api.post, f"/sessions/{sid}/messages", json=waits, headers={"accept": "application/json"})
+        eventually(lambda: len(api.all_messages(sid)) == 4)
+        server.signal(signal.SIGTERM)
+        starting_to_drain(api)
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        assert server.ended(15) in CLEAN
+        assert time.monotonic() - began < 4
+        assert stream.rest()[-1].data["message"]["status"] == "interrupted"
+        told = queued.result()
+    check_problem(told, 503, "overloaded")
+    assert told.headers["retry-after"]
+    assert "Traceback" not in server.said()
     assert server.start().message(sid, mid)["status"] == "interrupted"
 
 

@@ -69,7 +69,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await chat.drain(settings.drain)
             await streams.let_go()
 
-        await stack.enter_async_context(drained_on_signal(drain))
+        await stack.enter_async_context(drained_on_signal(drain, lambda: chat.drain(0)))
         yield
         await streams.let_go(grace=0)
 
