@@ -155,7 +155,9 @@ class Settings(BaseSettings):
     max_metadata: int = Field(16, ge=0, description="Pairs of metadata.")
     max_metadata_key: int = Field(64, gt=0, description="Characters of a metadata key.")
     max_metadata_value: int = Field(512, ge=0, description="Characters of a metadata value.")
-    max_page: int = Field(1_000, gt=0, description="Items of a page.")
+    max_page: int = Field(
+        1_000, gt=0, description="Items of a page. The chat page asks for up to 200 and does not work with less."
+    )
     max_delta: int = Field(
         64 << 10, ge=16, description="Bytes of UTF-8 of the text of one delta event; a longer one is split."
     )

@@ -98,6 +98,21 @@ def test_a_session_that_changes_while_all_are_exported_is_among_them(
     assert {path.stem for path in (tmp_path / "all").iterdir()} == set(sids)
 
 
+def test_a_server_of_small_pages_is_listed_and_exported_as_any_other(run: Run, tmp_path: Path) -> None:
+    server = ServerProcess("memory:", tmp_path / "server.log", max_page=2)
+    server.start()
+    try:
+        sids = {talked(server, "one", "two") for _ in range(3)}
+        done = run("sessions", "--url", server.api.url)
+        assert (done.returncode, {line.split()[0] for line in done.stdout.splitlines()}) == (0, sids)
+        done = run("export", "--all", "-o", str(tmp_path / "all"), "--url", server.api.url)
+        assert (done.returncode, {path.stem for path in (tmp_path / "all").iterdir()}) == (0, sids)
+        done = run("chat", "--session", min(sids), "--url", server.api.url, stdin="/history\n")
+        assert (done.returncode, done.stdout) == (0, "> one\none\n> two\ntwo\n" * 2)
+    finally:
+        server.close()
+
+
 def test_what_cannot_be_imported_is_told_and_the_rest_comes_in(
     run: Run, server: ServerProcess, other: ServerProcess, tmp_path: Path
 ) -> None:

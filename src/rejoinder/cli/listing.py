@@ -32,7 +32,7 @@ def line(session: Session) -> str:
 
 async def newest(client: Client, limit: int) -> list[Session]:
     found: list[Session] = []
-    async with aclosing(client.sessions(page=min(limit, 100))) as sessions:
+    async with aclosing(client.sessions()) as sessions:
         async for session in sessions:
             found.append(session)
             if len(found) == limit:

@@ -114,9 +114,9 @@ class Client:
     async def session(self, session_id: str) -> Session:
         return await self._call(Session, "GET", _path(session_id))
 
-    async def sessions(self, *, page: int = 100) -> AsyncGenerator[Session, None]:
-        """All sessions, newest activity first, fetched `page` at a time."""
-        query: JsonObject = {"limit": page}
+    async def sessions(self, *, page: int | None = None) -> AsyncGenerator[Session, None]:
+        """All sessions, newest activity first, fetched `page` at a time, or as many as the server chooses."""
+        query = _page_of(page)
         while True:
             found = await self._call(_SessionPage, "GET", "/v1/sessions", query=query)
             for session in found.data:
@@ -151,14 +151,15 @@ class Client:
 
     # messages
 
-    async def history(self, session_id: str, *, branch: str | None = None, page: int = 1_000) -> History:
+    async def history(self, session_id: str, *, branch: str | None = None, page: int | None = None) -> History:
         """The whole history: of the branch that ends at the head, at message `branch`, or of "all" messages.
 
         However many pages it takes and whatever happens meanwhile, it is as of one seq. To a history of "all" the
         events behind its `as_of` can be applied with `rejoinder.fold.fold`: that gives the history fetched later.
+        A page has `page` messages, or as many as the server lets it have.
         """
         tip = branch or (await self.session(session_id)).head  # the head may move between two pages
-        query: JsonObject = {"limit": page} | ({"branch": tip} if tip else {})
+        query = _page_of(page) | ({"branch": tip} if tip else {})
         messages: dict[str, Message] = {}
         while True:
             found = await self._call(_Page, "GET", f"{_path(session_id)}/messages", query=query)
@@ -337,6 +338,11 @@ def new_id(prefix: str) -> str:
 def _message(message_id: str | None, content: str | list[JsonObject] | None, fields: MessageFields) -> JsonObject:
     said: JsonObject = {} if content is None else {"content": content}
     return {"id": message_id or new_id("msg"), **said, **fields}
+
+
+def _page_of(items: int | None) -> JsonObject:
+    """Of so many, or of the server's choice: what it lets a page have is a setting."""
+    return {} if items is None else {"limit": items}
 
 
 def _path(session_id: str, message_id: str | None = None) -> str:
