@@ -242,6 +242,16 @@ def test_a_script_asks_without_a_server() -> None:
 # --- talking -----------------------------------------------------------------------------------------------------
 
 
+def test_a_message_whose_beginning_is_too_long_for_a_title_is_sent_all_the_same(run: Run, tmp_path: Path) -> None:
+    server = ServerProcess("memory:", tmp_path / "server.log", max_title=5, title_model="off")
+    server.start()
+    try:
+        done = run("chat", "--url", server.api.url, stdin="longer than that\n")
+        assert (done.returncode, done.stdout) == (0, "longer than that\n")
+    finally:
+        server.close()
+
+
 def test_messages_that_are_piped_in_are_answered_in_turn(run: Run, server: ServerProcess) -> None:
     done = run("chat", "--url", server.api.url, stdin="one\n\ntwo\n/script tokens=3 fail=error@2\n")
     assert done.returncode == 0

@@ -16,7 +16,7 @@ from rejoinder.cli.listing import line, newest
 from rejoinder.cli.watching import Watching
 from rejoinder.client import Client, Received, SessionFields
 from rejoinder.entities import Message
-from rejoinder.errors import RejoinderError
+from rejoinder.errors import Invalid, RejoinderError
 
 T = TypeVar("T")
 
@@ -138,7 +138,8 @@ class Terminal:
 
     async def _send(self, client: Client, said: str) -> None:
         if self._untitled:
-            await client.rename(self._session_id, _beginning(said))
+            with suppress(Invalid):  # a server may be set to take shorter ones alone, and the message matters more
+                await client.rename(self._session_id, _beginning(said))
             self._untitled = False
         await self._watch(client, client.send(self._session_id, said))
 
