@@ -213,3 +213,18 @@ async def test_who_reads_the_new_one_beside_those_who_read_on_of_the_old_misses_
     assert [frame.seq for frame in new.got] == list(range(2, 10))
     assert await gone(old)
     assert [frame.message_id for frame in old.got] == ["a"] * 5
+
+
+# --- a session that is no more ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of", [None, frozenset("a")])
+async def test_who_begins_to_read_right_behind_a_deletion_is_told_so(of: frozenset[str] | None) -> None:
+    log = Log()
+    await log.begin()
+    await log.commit([("a", 10)], "whole")
+    assert await log.store.delete(KEY, 1)
+    log.tails.push([Wake(KEY, deleted=True)])  # which nobody hears
+    late = Reader(log, of)
+    assert await gone(late)
+    assert late.got == []

@@ -106,8 +106,9 @@ class Following:
         await asyncio.sleep(0)
         asked = reader.message_ids
         events = await self._store.events(key, after=reader.cursor, message_ids=asked, max_bytes=PIECE)
-        if self._polls and (not events or time.monotonic() >= reader.looked_at + TRUSTED):
-            # Behind the read: what was read is of the session that is there now, or of one that it takes the place of.
+        if not events or (self._polls and time.monotonic() >= reader.looked_at + TRUSTED):
+            # Behind the read: what was read is of the session that is there now, or of one that it takes the place of. And who
+            # finds nothing may have begun right behind a deletion, of which nobody is told twice.
             await self._last_seq(key, reader)
         if not events:
             # Everything that was known before the read is known to be of no concern.
