@@ -150,7 +150,7 @@ class Server(uvicorn.Server):
 
 def look_for_cycles_seldom() -> None:
     """Python looks for objects that hold each other whenever 700 are new. Here hundreds of replies make that many all the time
-    and leave none such behind: the looks took a tenth of the service's CPU, and stopped it for 80 ms at a time.
+    and leave hardly any such behind: the looks took a tenth of the service's CPU, and stopped it for 80 ms at a time.
 
     What start-up has made is there for good, and is not looked through any more.
     """

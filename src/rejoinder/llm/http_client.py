@@ -117,6 +117,7 @@ class HttpClient:
                 await line.send(self._head(to, method, path, len(body), proxy) + body)
             await answer.head()
         except BaseException:
+            answer.close()
             line.close()
             raise
         return answer
@@ -214,6 +215,8 @@ class HttpClient:
             await answer.head()
         except ProviderError:
             raise error_on_the_way("proxy") from None
+        finally:
+            answer.close()
         if not 200 <= answer.status < 300:
             raise error_on_the_way("proxy")
 
