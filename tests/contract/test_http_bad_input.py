@@ -160,6 +160,7 @@ SEND: dict[str, Json] = {
     "null content": {"content": None},
     "empty content": {"content": ""},
     "empty parts": {"content": []},
+    "parts of empty text": {"content": [{"type": "text", "text": ""}] * 2},
     "a number": {"content": 5},
     "an object": {"content": {"type": "text", "text": "x"}},
     "a part of no type": {"content": [{"text": "x"}]},

@@ -162,6 +162,12 @@ class ImagePart(Body):
 ContentPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
+def _more_than_nothing(parts: list[ContentPart]) -> list[ContentPart]:
+    if not any(isinstance(part, ImagePart) or part.text for part in parts):
+        raise ValueError("The parts hold no text and no image")
+    return parts
+
+
 class ReplyBody(Body):
     """What every request for a reply may say."""
 
@@ -192,7 +198,7 @@ class UserMessageBody(_SendBody):
     role: Literal["user"] = "user"
     content: (
         Annotated[str, StringConstraints(min_length=1)]
-        | Annotated[list[ContentPart], Field(min_length=1, max_length=MOST_PARTS)]
+        | Annotated[list[ContentPart], Field(min_length=1, max_length=MOST_PARTS), AfterValidator(_more_than_nothing)]
     )
 
 
