@@ -1,4 +1,4 @@
-"""What a stop reads of the store: nothing of what the reply has said so far, however long it is."""
+"""What a stop reads of the store (nothing of what the reply has said so far, however long it is), and what it waits for."""
 
 import asyncio
 from typing import Any
@@ -44,3 +44,21 @@ async def test_a_stop_reads_on_from_where_the_reply_is(together: int) -> None:
         assert {message.status for message in ended} == {Status.STOPPED}
         assert len({message.content for message in ended}) == 1
         assert all(after >= last_seq for after in store.behind)
+
+
+@pytest.mark.parametrize("what", ["live", "queued"])
+async def test_a_stop_does_not_wait_for_the_next_beat(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rejoinder.chat.writer.EACH", 30.0)
+    monkeypatch.setattr("rejoinder.chat.writer.BUSY", 1_000.0)
+    async with chat_over(MemoryStore()) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        live = (await chat.send(key, None, Send(content="/script tokens=10000 pace=0.001\n"))).reply
+        queued = (await chat.send(key, None, Send(content="and then?", if_busy="queue"))).reply
+        async with asyncio.timeout(10):
+            async for piece in chat.following.follow(key, 0, frozenset((live.id,)), 60):
+                if any(frame.type == "message.delta" for frame in piece.frames):
+                    break
+            stopped = await chat.stopping.stop(key, live.id if what == "live" else queued.id)
+        assert stopped.status is Status.STOPPED
+        await chat.stopping.stop(key, live.id)

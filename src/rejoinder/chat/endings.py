@@ -78,10 +78,17 @@ class Endings:
         self._starting = starting
         self.begin: Callable[[Key, Start], None] = lambda _, __: None
 
-    async def end(self, key: Key, reply_id: str, plan: Callable[[Header, OpenReply], Awaitable[Ending | None]]) -> bool:
+    async def end(
+        self,
+        key: Key,
+        reply_id: str,
+        plan: Callable[[Header, OpenReply], Awaitable[Ending | None]],
+        *,
+        pressing: bool = False,
+    ) -> bool:
         """Ends a reply as `plan` says of it as it is in the header. Where that is None, or it has ended, nothing is done.
 
-        Returns False where the session is gone.
+        It is `pressing` where somebody waits for the end. Returns False where the session is gone.
         """
 
         async def planned(header: Header) -> Decision[list[Start]]:
@@ -93,7 +100,7 @@ class Endings:
             return Decision(starts, append)
 
         try:
-            decided = await self._decisions.decide(key, planned, pressing=False)
+            decided = await self._decisions.decide(key, planned, pressing=pressing)
         except SessionNotFound:
             return False
         for start in decided.outcome:

@@ -332,7 +332,8 @@ class Generation:
             ended = ended_reply(self._text.on(self.reply), said, usage, now)
             return Ending(drafts=(*rest, draft(MessageEnded(message=ended))), now=now)
 
-        if not await patiently(lambda: self._tools.endings.end(self.key, self.reply.id, plan)):
+        halted = self._halted is not None  # by somebody who waits for it
+        if not await patiently(lambda: self._tools.endings.end(self.key, self.reply.id, plan, pressing=halted)):
             log.info("reply %s ended after its session was deleted", self.reply.id)
 
 

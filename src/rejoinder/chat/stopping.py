@@ -69,7 +69,7 @@ class Stopping:
             now = self._decisions.now(header.session)
             return Ending(drafts=unasked(created.message, now), now=now)
 
-        await self._endings.end(key, message_id, plan)
+        await self._endings.end(key, message_id, plan, pressing=True)
 
     async def _ask_for_the_end(self, key: Key, message_id: str) -> int | None:
         """Appends the order to stop, where it is not there yet, and then returns its seq."""
