@@ -1,6 +1,7 @@
 /** Files that are dropped anywhere on the page are meant for the message; without this the browser would leave for them. */
 
 import { html, useEffect, useState } from "./html.js";
+import { listening } from "./listening.js";
 
 export function Dropping({ onFiles }) {
   const [over, setOver] = useState(false);
@@ -18,11 +19,7 @@ export function Dropping({ onFiles }) {
       event.preventDefault();
       onFiles([...event.dataTransfer.files]);
     };
-    const listeners = { dragover: onDragOver, dragleave: onDragLeave, drop: onDrop };
-    for (const [name, listener] of Object.entries(listeners)) addEventListener(name, listener);
-    return () => {
-      for (const [name, listener] of Object.entries(listeners)) removeEventListener(name, listener);
-    };
+    return listening({ dragover: onDragOver, dragleave: onDragLeave, drop: onDrop });
   }, [onFiles]);
   return over && html`<div class="dropping">Drop pictures to attach them, or exported chats to import them</div>`;
 }

@@ -5,6 +5,7 @@
 
 import { hold } from "./batched.js";
 import { useEffect } from "./html.js";
+import { listening } from "./listening.js";
 
 /** Milliseconds: the end of a press can go missing, behind a menu of the browser for one. */
 const LONGEST = 1000;
@@ -23,10 +24,9 @@ export function Pressed() {
       timer = setTimeout(release, LONGEST);
     };
     const onEnd = () => setTimeout(release); // behind the click, which has its say first
-    const listeners = { pointerdown: onDown, pointerup: onEnd, pointercancel: onEnd };
-    for (const [name, listener] of Object.entries(listeners)) addEventListener(name, listener, true);
+    const leave = listening({ pointerdown: onDown, pointerup: onEnd, pointercancel: onEnd }, true);
     return () => {
-      for (const [name, listener] of Object.entries(listeners)) removeEventListener(name, listener, true);
+      leave();
       release();
     };
   }, []);
