@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -49,21 +49,31 @@ def export_all(url: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
     async def run() -> int:
-        written: dict[str, bool] = {}
-        begun, known = "", -1
-        async with reached(url) as client:
-            # Once more, as long as that brings any: a session in which something happens meanwhile moves to where the list was read
-            # before. Those that are made meanwhile are none of it, or there might be no end.
-            while known < len(written):
-                known = len(written)
-                async with aclosing(client.sessions()) as sessions:
-                    async for session in sessions:
-                        begun = begun or session.updated_at
-                        if session.id not in written and (known == 0 or session.created_at <= begun):
-                            written[session.id] = await _export_into(client, session.id, folder)
-        return sum(written.values())
+        written = 0
+        async with reached(url) as client, aclosing(_each_once(client)) as ids:
+            async for session_id in ids:
+                written += await _export_into(client, session_id, folder)
+        return written
 
     print(f"{asyncio.run(run()):,} sessions are in {folder}.", file=sys.stderr)
+
+
+async def _each_once(client: Client) -> AsyncGenerator[str, None]:
+    """The ids of all sessions, those in which something happens meanwhile among them.
+
+    They move to where the list was read before, so it is read once more, as long as that brings any. Those that are made
+    meanwhile are none of it, or there might be no end.
+    """
+    found: set[str] = set()
+    begun, known = "", -1
+    while known < len(found):
+        known = len(found)
+        async with aclosing(client.sessions()) as sessions:
+            async for session in sessions:
+                begun = begun or session.updated_at
+                if session.id not in found and (known == 0 or session.created_at <= begun):
+                    found.add(session.id)
+                    yield session.id
 
 
 async def _export_into(client: Client, session_id: str, folder: Path) -> bool:
