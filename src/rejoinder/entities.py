@@ -11,6 +11,9 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 JsonObject: TypeAlias = dict[str, Any]
 
+BIGGEST = 1 << 63
+"""Integers beyond 64 bits cannot be kept by every store."""
+
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Part: TypeAlias = Literal["content", "reasoning", "tool_call"]
 

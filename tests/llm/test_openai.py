@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ import pytest
 from raw_server import Connection, serving
 from rejoinder.abc import Prompt
 from rejoinder.chat.wording import as_said
-from rejoinder.entities import FunctionCall, Message, ToolCall, Usage
+from rejoinder.entities import FunctionCall, JsonObject, Message, ToolCall, Usage
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.openai import OpenAIProvider
 from rejoinder.llm.scripted_answer import full_text
@@ -129,15 +129,25 @@ async def test_a_server_that_wants_users_and_replies_in_turn_gets_them_so_from_t
     ]
 
 
-async def test_reasoning_goes_back_with_tool_calls_to_a_server_that_wants_it() -> None:
+async def sent_after_a_refusal(prompt: Prompt, refuses: Callable[[bytes], bool], refusal: str) -> list[JsonObject]:
+    """The bodies that a server gets which refuses the first, so that it is asked again in another form, and takes that."""
+
     async def talk(connection: Connection) -> None:
         while True:
-            if b"reasoning_content" not in (await connection.request()).body:
-                refusal = {"message": "The `reasoning_content` in the thinking mode must be passed back to the API."}
-                await connection.answer(json.dumps({"error": refusal}).encode(), "400 Bad Request")
+            if refuses((await connection.request()).body):
+                await connection.answer(json.dumps({"error": {"message": refusal}}).encode(), "400 Bad Request")
             else:
                 await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
 
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        refused = await hear(provider, prompt)
+        assert refused.error is not None
+        assert refused.error.before_reply, "so it is asked again"
+        assert (await hear(provider, prompt)).reply.content == "hi"
+    return [json.loads(request.body) for request in server.requests]
+
+
+async def test_reasoning_goes_back_with_tool_calls_to_a_server_that_wants_it() -> None:
     calling = Message(
         id="m",
         session_id="s",
@@ -147,34 +157,18 @@ async def test_reasoning_goes_back_with_tool_calls_to_a_server_that_wants_it() -
         created_at="",
     )
     prompt = Prompt(model="m", messages=(as_said(calling), {"role": "tool", "tool_call_id": "a", "content": "1"}))
-    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
-        refused = await hear(provider, prompt)
-        assert refused.error is not None
-        assert refused.error.before_reply, "so it is asked again"
-        assert (await hear(provider, prompt)).reply.content == "hi"
-    sent = [json.loads(request.body)["messages"][0].get("reasoning_content") for request in server.requests]
-    assert sent == [None, "hm"]
+    refusal = "The `reasoning_content` in the thinking mode must be passed back to the API."
+    sent = await sent_after_a_refusal(prompt, lambda body: b"reasoning_content" not in body, refusal)
+    assert [each["messages"][0].get("reasoning_content") for each in sent] == [None, "hm"]
 
 
 async def test_what_another_upstream_said_of_a_call_is_not_sent_to_one_that_refuses_it() -> None:
-    async def talk(connection: Connection) -> None:
-        while True:
-            if b"extra_content" in (await connection.request()).body:
-                refusal = {"message": "Unrecognized request argument supplied: messages[0].tool_calls[0].extra_content"}
-                await connection.answer(json.dumps({"error": refusal}).encode(), "400 Bad Request")
-            else:
-                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
-
     calls = (ToolCall(id="a", extra_content={"google": {"thought_signature": "s"}}), ToolCall(id="b"))
     calling = Message(id="m", session_id="s", role="assistant", tool_calls=calls, created_at="")
     prompt = Prompt(model="m", messages=(as_said(calling), {"role": "tool", "tool_call_id": "a", "content": "1"}))
-    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
-        refused = await hear(provider, prompt)
-        assert refused.error is not None
-        assert refused.error.before_reply, "so it is asked again"
-        assert (await hear(provider, prompt)).reply.content == "hi"
-    sent = [json.loads(request.body)["messages"][0]["tool_calls"] for request in server.requests]
-    assert [[call.get("extra_content") for call in calls] for calls in sent] == [
+    refusal = "Unrecognized request argument supplied: messages[0].tool_calls[0].extra_content"
+    sent = await sent_after_a_refusal(prompt, lambda body: b"extra_content" in body, refusal)
+    assert [[call.get("extra_content") for call in each["messages"][0]["tool_calls"]] for each in sent] == [
         [{"google": {"thought_signature": "s"}}, None],
         [None, None],
     ]

@@ -12,9 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
 from rejoinder.api.problems import EdgeError, malformed_json, place, unfit
-
-BIGGEST = 1 << 63
-"""Integers beyond 64 bits cannot be kept by every store."""
+from rejoinder.entities import BIGGEST
 
 
 def parse(body: bytes, max_depth: int, max_values: int) -> Any:

@@ -186,7 +186,9 @@ class StreamDecoder:
     def _call(self, call: _Call) -> TextChunk:
         function = call.function or _Function()
         arguments = _arguments(function)
-        index, id, name = self._calls.place(call.index, _identified(call.id), _named(function.name), arguments)
+        index, id, name = self._calls.place(
+            call.index, _named(call.id, LONGEST_CALL_ID), _named(function.name), arguments
+        )
         text = self._texts.clean(index, arguments)
         return TextChunk("tool_call", text, index, id, name, kept_extra(call.extra_content))
 
@@ -298,13 +300,9 @@ def _parts(parts: list[Any]) -> Iterator[tuple[Part, str]]:
                 yield "content", text
 
 
-def _named(name: str | None) -> str:
-    """A name or reason as it may be logged."""
-    return clean(name or "")[:LONGEST_NAME]
-
-
-def _identified(call_id: str | None) -> str:
-    return clean(call_id or "")[:LONGEST_CALL_ID]
+def _named(name: str | None, longest: int = LONGEST_NAME) -> str:
+    """A name, id or reason as it may be logged."""
+    return clean(name or "")[:longest]
 
 
 def _arguments(function: _Function) -> str:
@@ -317,7 +315,9 @@ def _arguments(function: _Function) -> str:
 def _tool_call(call: _Call) -> ToolCall:
     function = call.function or _Function()
     said = FunctionCall(name=_named(function.name), arguments=clean(_arguments(function)))
-    return ToolCall(id=_identified(call.id), function=said, extra_content=kept_extra(call.extra_content) or UNSET)
+    return ToolCall(
+        id=_named(call.id, LONGEST_CALL_ID), function=said, extra_content=kept_extra(call.extra_content) or UNSET
+    )
 
 
 def _finish_reason(reason: str) -> str:

@@ -101,7 +101,7 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
     refused = refused or Refused()
     messages: Sequence[JsonObject] = prompt.messages
     if not refused.reasoning:
-        messages = [_without_reasoning(message) for message in messages]
+        messages = [_without(REASONING, message) for message in messages]
     if refused.turns:
         messages = _in_turn(messages)
     if refused.extras or refused.signatures:
@@ -114,8 +114,8 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
     return msgspec.json.encode(body)
 
 
-def _without_reasoning(message: JsonObject) -> JsonObject:
-    return {name: value for name, value in message.items() if name != REASONING} if REASONING in message else message
+def _without(field: str, said: JsonObject) -> JsonObject:
+    return {name: value for name, value in said.items() if name != field} if field in said else said
 
 
 def _signed_otherwise(message: JsonObject, refused: Refused) -> JsonObject:
@@ -123,7 +123,7 @@ def _signed_otherwise(message: JsonObject, refused: Refused) -> JsonObject:
     if not calls:
         return message
     if refused.extras:
-        signed = [{name: value for name, value in call.items() if name != "extra_content"} for call in calls]
+        signed = [_without("extra_content", call) for call in calls]
     else:
         # Of calls that were made at once Gemini signs the first.
         signed = calls if any("extra_content" in call for call in calls) else [calls[0] | UNSIGNED, *calls[1:]]

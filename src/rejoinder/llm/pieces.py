@@ -1,4 +1,4 @@
-"""What the pieces of a stream belong to: which tool call an argument continues, and what text two halves make."""
+"""What the pieces of a stream belong to (which tool call an argument continues, what text two halves make), and what of them is kept."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from rejoinder.abc import TextChunk
-from rejoinder.entities import JsonObject, Part
+from rejoinder.entities import BIGGEST, JsonObject, Part
 
 
 class ToolCallPlaces:
@@ -67,8 +67,6 @@ def _is_json(text: str) -> bool:
 
 EXTRA, NESTED = 64 << 10, 4
 """Bytes and levels of what an upstream says of a tool call beside its function, at most."""
-BIGGEST = 1 << 63
-"""Numbers beyond 64 bits cannot be kept by every store."""
 
 
 def kept_extra(said: Any) -> JsonObject | None:
