@@ -68,8 +68,11 @@ def _to_the_second(seconds: int) -> str:
 
 
 def _uuid7() -> int:
-    """UUIDv7 (RFC 9562): 48 bits of milliseconds, then random bits, so that ids sort by time of creation."""
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(secrets.token_bytes(10))
-    random_a, random_b = random >> 68, random & (1 << 62) - 1
-    return milliseconds << 80 | 0x7 << 76 | random_a << 64 | 0b10 << 62 | random_b
+    """UUIDv7 (RFC 9562): 48 bits of milliseconds, 12 of their fraction (its section 6.2, method 3), 62 of chance.
+
+    So ids sort by time of creation. Milliseconds alone leave it to chance which of two sessions is the newer one in
+    the list when both were made within one.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = (nanoseconds << 12) // 1_000_000
+    return milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
