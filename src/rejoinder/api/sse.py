@@ -144,13 +144,8 @@ class EventStream(Response):
             departure.over()
 
     async def _write(self, scope: Scope, send: Send) -> None:
-        wire, lead, until = connection.Wire(scope, self._streams.outbox), RETRY, self._until
-
-        def take(piece: Piece) -> bool:
-            # The first frames and the last ones are the task's own: they come with more than themselves.
-            return not lead and piece.ended != until and wire.post(piece.body)
-
-        pieces = self._follow(take)
+        wire, until = _Reader(scope, self._streams.outbox, self._until), self._until
+        pieces = self._follow(wire.take)
         try:
             async for piece in pieces:
                 if wire.closed:
@@ -158,10 +153,10 @@ class EventStream(Response):
                 if not piece.frames:
                     await self._send(send, wire, HEARTBEAT)
                     continue
-                whole, body = piece.ended == until, lead + piece.body
+                whole, body = piece.ended == until, wire.lead + piece.body
                 if whole or not wire.write(body):
                     await self._send(send, wire, body, more=not whole)
-                lead = b""
+                wire.lead = b""
                 if whole:
                     return
         finally:
@@ -175,6 +170,21 @@ class EventStream(Response):
             else:
                 async with asyncio.timeout(self._streams.write_timeout):
                     await send(part)
+
+
+class _Reader(connection.Wire):
+    """Who reads a stream. What comes first and last is its task's own: that comes with more than itself."""
+
+    __slots__ = ("_until", "lead")
+
+    def __init__(self, scope: Scope, outbox: connection.Outbox, until: str) -> None:
+        super().__init__(scope, outbox)
+        self._until = until
+        self.lead = RETRY
+        """What goes before the next frames."""
+
+    def take(self, piece: Piece) -> bool:
+        return not self.lead and piece.ended != self._until and self.post(piece.body)
 
 
 class NotNow(Response):

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TypeAlias
 
 from rejoinder.abc import Signals, Store
-from rejoinder.chat.tails import NOTHING, PIECE, Frame, Piece, Tail, Tails, piece_of
+from rejoinder.chat.tails import NOTHING, PIECE, Frame, Piece, Tail, Tails, Waiter, piece_of
 from rejoinder.entities import Header, Key
 from rejoinder.errors import SessionGone, SessionNotFound, StoreUnavailable
 
@@ -84,7 +84,7 @@ class Following:
                     if tail.deleted:
                         raise _gone(key)
                     pause = max(0.0, reader.last_told + idle - now())
-                    woken = await tail.wait(min(POLL[looks], pause) if self._polls else pause, reader.pushed)
+                    woken = await tail.wait(min(POLL[looks], pause) if self._polls else pause, reader)
                     # What was taken while it waited has shown that wakes come.
                     look = self._polls and not woken and moves == tail.moves
                     looks = min(looks + 1, len(POLL) - 1) if look else 0
@@ -155,7 +155,7 @@ class Following:
         return header.session.last_seq
 
 
-class _Reader:
+class _Reader(Waiter):
     """Where a reader is. It needs no turn of its own for what can be dealt with as it is committed."""
 
     __slots__ = ("_doubts", "_made_at", "_take", "cursor", "doubtful", "last_told", "looked_at", "message_ids", "tail")

@@ -5,11 +5,12 @@ after its `base` or it says that it does not, and then the reader reads the stor
 costs a read, never an event.
 """
 
+import abc
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -100,7 +101,7 @@ class Tail:
         """What was pushed last, and the cursor of those who had all that came before."""
         self._pieces: dict[frozenset[str] | None, Piece] = {}
         """Of it, by what readers choose: one for all who keep up."""
-        self._waiting: list[_Waiter] = []
+        self._waiting: list[Waiter] = []
 
     def after(self, cursor: int, message_ids: frozenset[str] | None) -> Piece | None:
         """What comes next behind a cursor, of these messages or of all; None where the tail does not hold all of it."""
@@ -142,7 +143,7 @@ class Tail:
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             try:
-                goes_on = waiter.on_push()
+                goes_on = waiter.pushed()
             except Exception:
                 # A fault in the way to one reader is that reader's own: in its turn it will meet it again.
                 log.exception("a reader could not take what was committed")
@@ -152,14 +153,15 @@ class Tail:
             else:
                 waiter.wake(True)
 
-    async def wait(self, seconds: float, on_push: Callable[[], bool]) -> bool:
-        """Until something is pushed that `on_push` does not deal with on the spot: True. After so many seconds: False."""
+    async def wait(self, seconds: float, waiter: "Waiter") -> bool:
+        """Until something is pushed that the waiter does not deal with on the spot: True. After so many seconds: False."""
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(loop.create_future(), on_push)
+        woken: asyncio.Future[bool] = loop.create_future()
+        waiter.woken = woken
         self._waiting.append(waiter)
         timer = loop.call_later(seconds, waiter.wake, False)
         try:
-            return await waiter.woken
+            return await woken
         finally:
             timer.cancel()
             if waiter in self._waiting:
@@ -241,15 +243,16 @@ class Tails:
             del self._tails[key]
 
 
-class _Waiter:
-    """A reader that has all there is."""
+class Waiter(abc.ABC):
+    """A reader that has all there is. It is a base, and no object beside the reader, since what each of a thousand readers has to be
+    looked up for a frame is in no cache."""
 
-    __slots__ = ("on_push", "woken")
+    __slots__ = ("woken",)
+    woken: asyncio.Future[bool]
 
-    def __init__(self, woken: asyncio.Future[bool], on_push: Callable[[], bool]) -> None:
-        self.woken = woken
-        self.on_push = on_push
-        """Whether it goes on waiting after what was pushed."""
+    @abc.abstractmethod
+    def pushed(self) -> bool:
+        """Deals with what was just pushed. False where that needs the reader's own turn: then it is woken."""
 
     def wake(self, pushed: bool) -> None:
         if not self.woken.done():
