@@ -17,7 +17,7 @@ from rejoinder.events import Draft, Event
 # --- Store: what is handed in ------------------------------------------------------------------------------------
 
 ABSENT = 0
-"""`Append.expect` of the append that creates a session. Versions of sessions begin at 1."""
+"""`Append.expect` of the append that creates a session. Versions of sessions are above it."""
 
 
 class NewRow(Struct, frozen=True, kw_only=True):
@@ -63,8 +63,8 @@ class Append(Struct, frozen=True, kw_only=True):
     """Drafts for the log of one session, with what must be true and what changes with them, all or nothing.
 
     `expect` is the version at which this was decided; ABSENT creates the session and nothing else does; None asks only
-    that the session exists (deltas). `header` replaces the session's header, and its `version` is then `expect + 1`;
-    None leaves it. In both cases the header's `session.last_seq` becomes the seq of the last event.
+    that the session exists (deltas). `header` replaces the session's header, and its `version` is then `expect + 1`, or
+    any of a session that is created; None leaves it. In both cases the header's `session.last_seq` becomes the seq of the last event.
     `staged` is the store's own: what it has by `Store.stage` already.
     """
 

@@ -173,7 +173,7 @@ class Asides(Struct, frozen=True, kw_only=True):
 class Header(Struct, frozen=True, kw_only=True):
     """The state of a session that decisions are made on, kept beside its log and rebuilt from it if need be.
 
-    `version` counts changes of state (never deltas); a decision made at version v is appended only at v.
+    `version` rises by one with each change of state (never with deltas); a decision made at version v is appended only at v.
     """
 
     session: Session

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from pens import KEY, NOON, OTHER, Pen, at_seq, change, create, delta, header, log, reply, row, said, texts
 from rejoinder.abc import ABSENT, Append, Appended, EndedRow, Refused, Store, Text
@@ -121,6 +122,26 @@ async def test_a_refused_change_changes_nothing(store: Store, pen: Pen, expect: 
     )
     assert await pen.write(refused) == [Refused("version")]
     assert await everything(store) == before
+
+
+async def test_a_session_begins_at_whatever_version_it_is_made_at(store: Store, pen: Pen) -> None:
+    born = 1_795_795_200_000_000  # a time in microseconds
+    await pen.made(create(version=born))
+    assert [await pen.write(change(KEY, version)) for version in (1, born - 1)] == [[Refused("version")]] * 2
+    await pen.made(change(KEY, born, title="x"))
+    assert await store.header(KEY) == header(version=born + 1, title="x", last_seq=(await log(store))[-1].seq)
+    assert not await store.delete(KEY, born)
+    assert await store.delete(KEY, born + 1)
+
+
+@pytest.mark.parametrize("wrong", [create(version=ABSENT), structs.replace(change(OTHER, 1), header=header(OTHER, 3))])
+async def test_a_version_that_does_not_follow_is_refused_as_a_fault_of_ours(
+    store: Store, pen: Pen, wrong: Append
+) -> None:
+    await pen.made(create(OTHER))
+    with pytest.raises(ValueError, match="decided at version"):
+        await pen.write(wrong)
+    assert [event.type for key in (KEY, OTHER) for event in await log(store, key)] == ["session.created"]
 
 
 async def test_a_refusal_concerns_its_own_append_alone(store: Store, pen: Pen) -> None:

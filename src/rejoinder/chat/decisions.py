@@ -4,6 +4,7 @@ So retries, double clicks and two workers cannot race, whatever they decide.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -86,6 +87,12 @@ class Decisions:
         """The time for the next change of a session: never before its last, whatever the clock does."""
         now = self._clock()
         return max(now, session.updated_at) if session else now
+
+
+def first_version() -> int:
+    """Of a session that is made now. A time, in microseconds, so that a session that is made again under the id of one that was deleted
+    is never at a version of that: what was decided on the one cannot be appended to the other."""
+    return time.time_ns() // 1_000
 
 
 def change(

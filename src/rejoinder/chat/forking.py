@@ -5,7 +5,7 @@ from msgspec import UNSET, UnsetType, structs
 from rejoinder.abc import ABSENT, Append, Appended, EndedRow, NewRow
 from rejoinder.chat import ids
 from rejoinder.chat.branches import known_rows
-from rejoinder.chat.decisions import Decisions
+from rejoinder.chat.decisions import Decisions, first_version
 from rejoinder.chat.history import History
 from rejoinder.chat.sessions import Sessions
 from rejoinder.chat.unfinished import Unfinished
@@ -86,7 +86,7 @@ class Forking:
             key=new,
             drafts=tuple(map(draft, facts)),
             expect=ABSENT,
-            header=Header(session=session, version=1),
+            header=Header(session=session, version=first_version()),
             created=tuple(rows),
             ended=tuple(ended),
         )

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 
 from rejoinder.abc import ABSENT, Append, Appended, EndedRow, NewRow
 from rejoinder.chat import ids
-from rejoinder.chat.decisions import Decisions
+from rejoinder.chat.decisions import Decisions, first_version
 from rejoinder.chat.export_format import FORMAT, EndLine, MessageLine, Seal, SessionLine
 from rejoinder.chat.forking import begun
 from rejoinder.chat.import_checks import check, check_known, check_message, check_time, converted
@@ -164,7 +164,7 @@ class Reader:
             key=Key(self._owner, self._session.id),
             drafts=(*self._drafts, draft(SessionUpdated(session=self._session))),
             expect=ABSENT,
-            header=Header(session=self._session, version=1, asides=self._asides),
+            header=Header(session=self._session, version=first_version(), asides=self._asides),
             created=tuple(self._rows.values()),
             ended=tuple(self._ended),
         )

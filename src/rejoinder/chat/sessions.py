@@ -8,7 +8,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from rejoinder.abc import ABSENT, Append, Appended, SessionCursor, Signals, Wake
 from rejoinder.chat import ids
-from rejoinder.chat.decisions import Decision, Decisions, change
+from rejoinder.chat.decisions import Decision, Decisions, change, first_version
 from rejoinder.chat.models import Models
 from rejoinder.chat.search import asked_words
 from rejoinder.chat.stopping import Stopping
@@ -67,7 +67,7 @@ class Sessions:
         now = self._decisions.now()
         session = Session(id=key.session_id, created_at=now, updated_at=now, **wanted)
         said = SessionCreated(session=session, request_hash=ids.request_hash(wanted))
-        header = Header(session=session, version=1)
+        header = Header(session=session, version=first_version())
         while True:
             found = await self._store.header(key)
             if found is not None:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, Refused
-from rejoinder.entities import Key
+from rejoinder.entities import Header, Key
 from rejoinder.errors import LeaseLost
 
 
@@ -39,7 +39,7 @@ def settle(
         refused = _refusal(append, place)
         if refused is None:
             first = place.last_seq + 1 if place else 1
-            place = after[key] = Place(_version(append, place), first + len(append.drafts) - 1)
+            place = after[key] = Place(_version_after(append, place), first + len(append.drafts) - 1)
             results.append(Appended(first))
         else:
             results.append(refused)
@@ -56,14 +56,20 @@ def _refusal(append: Append, place: Place | None) -> Refused | None:
     return None if expect is None or expect == place.version else Refused("version")
 
 
-def _version(append: Append, place: Place | None) -> int:
+def _version_after(append: Append, place: Place | None) -> int:
     if append.header is None:
         if place is None:
             raise ValueError("An append that creates a session brings its header.")
         return place.version
-    if append.header.version != (append.expect or 0) + 1:
-        raise ValueError(f"A header of version {append.header.version} was decided at version {append.expect}.")
-    return append.header.version
+    return checked_version(append, append.header)
+
+
+def checked_version(append: Append, header: Header) -> int:
+    """That of a header that the append brings. Raises ValueError where it is not the one behind that at which it was decided."""
+    fits = header.version > ABSENT if append.expect == ABSENT else header.version - 1 == append.expect
+    if not fits:
+        raise ValueError(f"A header of version {header.version} was decided at version {append.expect}.")
+    return header.version
 
 
 def check_number(lease: Lease, number: int, last: int) -> None:

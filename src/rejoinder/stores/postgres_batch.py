@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from rejoinder.abc import Append, Appended, AppendResult, Refused, Text
-from rejoinder.entities import Header, Key
+from rejoinder.entities import Key
+from rejoinder.stores.batch import checked_version
 from rejoinder.stores.staging import Piece
 
 REFUSED = {-1: Refused("version"), -2: Refused("missing"), -3: Refused("exists")}
@@ -26,7 +27,7 @@ def arrays(appends: Sequence[Append]) -> list[list[Any]]:
     rows: dict[str, list[tuple[Any, ...]]] = {letter: [] for letter in WIDTHS}
     for place, append in enumerate(appends, 1):
         header = append.header
-        version = None if header is None else _version(append, header)
+        version = None if header is None else checked_version(append, header)
         rows["a"].append((places[append.key], append.expect, version, len(append.drafts), append.staged))
         if header is not None:
             rows["h"].append((place, header.session.updated_at, msgspec.json.encode(header)))
@@ -59,12 +60,6 @@ def staged(owner: str, piece: Piece) -> list[Any]:
 
 def results(said: Iterable[int]) -> list[AppendResult]:
     return [REFUSED[number] if number < 0 else Appended(number) for number in said]
-
-
-def _version(append: Append, header: Header) -> int:
-    if header.version != (append.expect or 0) + 1:
-        raise ValueError(f"A header of version {header.version} was decided at version {append.expect}.")
-    return header.version
 
 
 # --- words -------------------------------------------------------------------------------------------------------

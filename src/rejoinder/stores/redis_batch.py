@@ -10,7 +10,7 @@ import msgspec
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, NewRow, Refused
 from rejoinder.errors import StoreUnavailable, TooLarge
-from rejoinder.stores.batch import check_number, lost
+from rejoinder.stores.batch import check_number, checked_version, lost
 from rejoinder.stores.redis_names import digits, pack
 
 Argument: TypeAlias = bytes | str | int
@@ -63,11 +63,9 @@ def _add_header(found: list[Argument], append: Append) -> None:
             raise ValueError("An append that creates a session brings its header.")
         found.append("")
         return
-    if header.version != (append.expect or 0) + 1:
-        raise ValueError(f"A header of version {header.version} was decided at version {append.expect}.")
     epochs = sorted({reply.epoch for reply in header.open if reply.epoch is not None})
     found += (
-        header.version,
+        checked_version(append, header),
         _encode(header),
         header.session.updated_at,
         " ".join(map(str, epochs)),
