@@ -28,8 +28,8 @@ class Saying:
 
 
 async def answer(model: Saying) -> str:
-    models: Any = SimpleNamespace(resolve=lambda name: (model, name))
-    return (await answer_aside(models, "m", ({"role": "user", "content": "hi"},), most=20, seconds=5)).text
+    models: Any = SimpleNamespace(resolve=lambda name: (model, name), extras=dict)
+    return (await answer_aside(models, "m", ({"role": "user", "content": "hi"},), {}, most=20, seconds=5)).text
 
 
 async def test_it_ends_where_it_is_long_enough() -> None:

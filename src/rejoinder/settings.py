@@ -25,6 +25,10 @@ USUAL_PORTS = {"http": "80", "https": "443"}
 """Browsers leave them out of an origin."""
 
 
+OWN_FIELDS = ("model", "messages", "stream", "stream_options", "n", "functions", "function_call")
+"""Fields of a request upstream that no parameter may be: each reply is one choice of one stream, and its calls are those of `tools`."""
+
+
 class Settings(BaseSettings):
     """Read with `Settings()`, as the service does: arguments win over the environment, the environment over `.env`.
 
@@ -103,6 +107,12 @@ class Settings(BaseSettings):
         description="Models (as in `REJOINDER_MODEL`; `openai` for all of that provider) that go on exactly where a last "
         "message by the assistant ends, so that replies can be continued. The local model does.",
     )
+    extra_params: Names = Field(
+        (),
+        description="Names of parameters beside those of Chat Completions that sessions and messages may set, separated by commas: what "
+        "the upstream takes of its own, as `chat_template_kwargs` (vLLM) or `reasoning,provider` (OpenRouter). They go to `openai:` models "
+        "as they are.",
+    )
     local_threads: int = Field(0, ge=0, description="Threads of the local model; 0 takes what the machine has.")
 
     # the life of the process
@@ -171,7 +181,7 @@ class Settings(BaseSettings):
     def _for_ever(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("hosts", "origins", "prefill", mode="before")
+    @field_validator("hosts", "origins", "prefill", "extra_params", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -187,6 +197,16 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_origin(said) for said in value)
+
+    @field_validator("extra_params")
+    @classmethod
+    def _extra_params(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name):
+                raise ValueError(f"{quoted(name)} is no name of a parameter, and several are separated by commas")
+            if name in OWN_FIELDS:
+                raise ValueError(f"{name} is the service's own to set: a reply is one choice of one stream")
+        return value
 
     @field_validator("context_windows", mode="before")
     @classmethod

@@ -96,6 +96,8 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
             )
         ),
         ([], {"REJOINDER_HOSTS": '["a"]'}, "REJOINDER_HOSTS: '[\"a\"]' is no host name: "),
+        ([], {"REJOINDER_EXTRA_PARAMS": "provider, a b"}, "REJOINDER_EXTRA_PARAMS: 'a b' is no name of a parameter"),
+        ([], {"REJOINDER_EXTRA_PARAMS": "stream"}, "REJOINDER_EXTRA_PARAMS: stream is the service's own to set: "),
     ],
 )
 def test_a_setting_that_is_wrong_is_one_sentence(

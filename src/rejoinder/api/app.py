@@ -81,7 +81,7 @@ async def _open_models(stack: AsyncExitStack, settings: Settings) -> Models:
         prefix = name.partition(":")[0]
         if prefix not in providers:
             providers[prefix] = await stack.enter_async_context(open_provider(name, settings))
-    return Models(names, providers, settings.prefill, settings.context_windows)
+    return Models(names, providers, settings.prefill, settings.context_windows, settings.extra_params)
 
 
 def _rules(settings: Settings) -> Rules:

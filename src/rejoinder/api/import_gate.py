@@ -51,7 +51,7 @@ class ImportGate:
         limits.check_session(body, self._settings)
 
     def message(self, line: MessageLine) -> None:
-        _valid(_params, line.params, "params")
+        limits.check_params(_valid(_params, line.params, "params"), self._settings)
         _valid(_models, list(line.models), "models")
         message = line.message
         named = (message.model, *(attempt.model for attempt in message.attempts))

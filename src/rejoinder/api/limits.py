@@ -1,8 +1,10 @@
-"""The configured sizes of what clients send. Each refusal names the field and the limit."""
+"""What the settings say of what clients send: its sizes, and parameters that are the upstream's own. Each refusal names the field."""
 
+from rejoinder.api.problems import place
 from rejoinder.api.schemas import (
     ForkBody,
     NewSessionBody,
+    Params,
     ReplyBody,
     SessionChangeBody,
     TextPart,
@@ -15,6 +17,7 @@ from rejoinder.settings import Settings
 
 
 def check_session(body: NewSessionBody | SessionChangeBody, settings: Settings) -> None:
+    check_params(body.params, settings)
     errors = _metadata(body.metadata, settings) + _title(body.title, settings)
     errors += _text("system_prompt", body.system_prompt or "", settings)
     _raise(errors)
@@ -25,10 +28,12 @@ def check_fork(body: ForkBody, settings: Settings) -> None:
 
 
 def check_reply(body: ReplyBody, settings: Settings) -> None:
+    check_params(body.params, settings)
     _raise(_metadata(body.metadata, settings))
 
 
 def check_send(body: UserMessageBody | ToolResultsBody, settings: Settings) -> None:
+    check_params(body.params, settings)
     errors = _metadata(body.metadata, settings)
     if isinstance(body, ToolResultsBody):
         for at, result in enumerate(body.results):
@@ -38,6 +43,15 @@ def check_send(body: UserMessageBody | ToolResultsBody, settings: Settings) -> N
         text = said if isinstance(said, str) else "".join(part.text for part in said if isinstance(part, TextPart))
         errors += _text("content", text, settings)
     _raise(errors)
+
+
+def check_params(params: Params, settings: Settings) -> None:
+    """Raises Invalid for one that is neither known nor named in the settings: most likely a slip of the pen."""
+    unknown = [name for name in params.model_extra or {} if name not in settings.extra_params]
+    if unknown:
+        said = "There is no such parameter. REJOINDER_EXTRA_PARAMS names those that the upstream takes of its own."
+        errors = [{"loc": place(("body", "params", name)), "message": said} for name in unknown[:20]]
+        raise Invalid("The request is not as it should be.", errors)
 
 
 def check_imported(message: Message, settings: Settings) -> None:

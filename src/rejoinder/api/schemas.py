@@ -86,8 +86,10 @@ KEPT = WrapValidator(_as_it_came)
 
 
 class Params(Body):
-    """The Chat Completions parameters that a session or a message may set. They go upstream as they are; `context` is the
-    service's own: what happens where a conversation does not fit the model's window."""
+    """The Chat Completions parameters that a session or a message may set. They go upstream as they are, and so do others that
+    `REJOINDER_EXTRA_PARAMS` names; `context` is the service's own: what happens where a conversation does not fit the model's window."""
+
+    model_config = ConfigDict(extra="allow")
 
     temperature: Annotated[float, Field(ge=0, le=2), KEPT] | None = None
     top_p: Annotated[float, Field(ge=0, le=1), KEPT] | None = None

@@ -22,17 +22,18 @@ class Answer(Struct, frozen=True):
 
 
 async def answer_aside(
-    models: Models, model: str, messages: tuple[JsonObject, ...], *, most: int, seconds: float
+    models: Models, model: str, messages: tuple[JsonObject, ...], params: JsonObject, *, most: int, seconds: float
 ) -> Answer:
     """What the model says, without what it thinks aloud, or its first `most` code points: then it is made to stop. Raises ProviderError.
 
-    The limit is the service's own, since parameters that set one are refused by some models.
+    Of `params`, those of the conversation, it is asked with what is the upstream's own. The limit is the service's, since parameters
+    that set one are refused by some models.
     """
     provider, name = models.resolve(model)
     text, told = "", None
     try:
         async with asyncio.timeout(seconds):
-            asked = await provider.prepare(Prompt(model=name, messages=messages))
+            asked = await provider.prepare(Prompt(model=name, messages=messages, params=models.extras(params)))
             async with aclosing(provider.stream(asked)) as reads:
                 async for chunks in reads:
                     text += "".join(

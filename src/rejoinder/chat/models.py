@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from rejoinder.abc import Provider
+from rejoinder.entities import JsonObject
 from rejoinder.errors import Invalid, ProviderError, wrong
 
 
@@ -10,7 +11,7 @@ class Models:
     """`names` are the models that the settings list, the default first; `providers` are by the prefix of a name.
 
     `prefilling` are names of models, or of providers for all of theirs, that go on from an assistant message; `windows` are
-    tokens by such names.
+    tokens by such names. `extra_params` are names of parameters that are an upstream's own.
     """
 
     def __init__(
@@ -19,12 +20,14 @@ class Models:
         providers: Mapping[str, Provider],
         prefilling: Collection[str] = (),
         windows: Mapping[str, int] | None = None,
+        extra_params: Collection[str] = (),
     ) -> None:
         self.default = names[0]
         self._names = tuple(names)
         self._providers = dict(providers)
         self._prefilling = frozenset(prefilling)
         self._windows = dict(windows or {})
+        self._extra_params = frozenset(extra_params)
         self._learned: dict[str, int] = {}
 
     def resolve(self, name: str) -> tuple[Provider, str]:
@@ -60,6 +63,10 @@ class Models:
             if known in self._windows:
                 return self._windows[known]
         return self._learned.get(name) or provider.window(own)
+
+    def extras(self, params: JsonObject) -> JsonObject:
+        """Those that are the upstream's own. They hold for titles and summaries as well: some say who may see a text at all."""
+        return {name: value for name, value in params.items() if name in self._extra_params}
 
     def learn_window(self, name: str, tokens: int) -> None:
         """A model has said how much it takes. Forgotten with the process: it may be another model by then."""

@@ -86,7 +86,7 @@ class Prompts:
             )
         summary: Summary | None = None
         if asking.policy == "summarise":
-            summary, end = await self._summarised(key, row, reply, asking.model, end, room - fixed, make=summarise)
+            summary, end = await self._summarised(key, row, reply, asking, end, room - fixed, make=summarise)
             fixed += context.fixed(None, {}, summary.text) if summary else 0
         return _composed(end, asking, context.fitting(end.messages, end.costs, room - fixed), summary)
 
@@ -132,7 +132,7 @@ class Prompts:
         return None if window is None else window - context.for_reply(window, asking.params)
 
     async def _summarised(
-        self, key: Key, row: Row, reply: Message, model: str, end: BranchEnd, room: float, *, make: bool
+        self, key: Key, row: Row, reply: Message, asking: Asking, end: BranchEnd, room: float, *, make: bool
     ) -> tuple[Summary | None, BranchEnd]:
         """The summary to send, and the messages behind what it tells."""
         summary = await self._summaries.latest(key, [row, *(end.rows[at] for at in end.replies())])
@@ -147,7 +147,7 @@ class Prompts:
             return summary, behind
         older = await self._history.plain(key, await self._history.rows_above(key, upto, told + 1))
         try:
-            summary = await self._summaries.extended(key, reply, model, summary, older, room)
+            summary = await self._summaries.extended(key, reply, asking.model, asking.params, summary, older, room)
         except ProviderError as fault:
             # The reply matters more: it is asked for with what fits, and the next one tries again.
             log.warning("no summary for reply %s: %s", reply.id, fault.detail)

@@ -16,7 +16,7 @@ from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.wording import plain_text
-from rejoinder.entities import Header, Key, Message
+from rejoinder.entities import Header, JsonObject, Key, Message
 from rejoinder.errors import ProviderError
 from rejoinder.events import PromptSent, SummaryMade, draft, note
 
@@ -77,7 +77,14 @@ class Summaries:
         return None
 
     async def extended(
-        self, key: Key, reply: Message, model: str, had: Summary | None, messages: Sequence[Message], room: float
+        self,
+        key: Key,
+        reply: Message,
+        model: str,
+        params: JsonObject,
+        had: Summary | None,
+        messages: Sequence[Message],
+        room: float,
     ) -> Summary:
         """A summary of what `had` tells and of these messages behind it, made in as many steps as `room` tokens ask for.
 
@@ -86,7 +93,7 @@ class Summaries:
         size = size_for(room)
         for told in _portions(messages, int(room / 2 - size) * TOKEN):
             asked = _asked(had, told.text, size)
-            answer = await aside.answer_aside(self._models, model, asked, most=size * TOKEN, seconds=SECONDS)
+            answer = await aside.answer_aside(self._models, model, asked, params, most=size * TOKEN, seconds=SECONDS)
             if not answer.text:
                 raise ProviderError("upstream_malformed", "The upstream gave no summary.")
             made = SummaryMade(

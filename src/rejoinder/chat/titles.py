@@ -15,7 +15,7 @@ from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.wording import plain_text
-from rejoinder.entities import Header, JsonObject, Key, Message
+from rejoinder.entities import Header, JsonObject, Key, Message, Session
 from rejoinder.errors import Invalid, NotFound, ProviderError, StoreUnavailable
 from rejoinder.events import Draft, SessionUpdated, TitleMade, draft
 
@@ -72,20 +72,21 @@ class Titles:
             told = await self._history.plain(key, [*rows, row])
             reply = told[-1]
             if reply.content and reply.model is not None:
-                await self._make(key, session.created_at, told, self._chosen or reply.model)
+                await self._make(key, session, told, self._chosen or reply.model)
         except (ProviderError, Invalid, NotFound, StoreUnavailable) as fault:
             log.info("no title for session %s: %s", key.session_id, fault)
         except Exception:
             log.exception("no title for session %s, by a fault of our own", key.session_id)
 
-    async def _make(self, key: Key, made_at: str, told: list[Message], model: str) -> None:
-        answer = await aside.answer_aside(self._models, model, _asked(told), most=4 * LONGEST, seconds=SECONDS)
+    async def _make(self, key: Key, begun: Session, told: list[Message], model: str) -> None:
+        asked = _asked(told)
+        answer = await aside.answer_aside(self._models, model, asked, begun.params, most=4 * LONGEST, seconds=SECONDS)
         title = tidy(answer.text)
         made = TitleMade(title=title, model=model, usage=answer.usage)
 
         async def plan(header: Header) -> Decision[None]:
             session, drafts = header.session, list[Draft]([draft(made)])
-            if not session.may_be(made_at, 0):
+            if not session.may_be(begun.created_at, 0):
                 return Decision(None)  # it was deleted meanwhile, and what has its id is another one
             if session.title is None and title:
                 session = structs.replace(session, title=title, updated_at=self._decisions.now(session))
