@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, BrowserContext, Request, expect
 
 from chat_page import Chat
@@ -72,6 +73,26 @@ def test_another_browser_sees_titles_as_they_come(chat: Chat, browser: Browser) 
         chat.page.keyboard.press("Enter")
         expect(other.listed).to_have_text(["Swallows"])
         other.check()
+
+
+@pytest.mark.parametrize("renamed", [0, 1])
+def test_a_name_that_is_typed_stays_whatever_is_said_meanwhile(chat: Chat, server: Server, renamed: int) -> None:
+    sessions = [server.session("about herons"), server.session("about owls")]
+    items = [chat.page.locator(f'li[data-session="{sid}"]') for sid in sessions]
+    expect(items[1]).to_have_attribute("aria-posinset", "1")
+    items[renamed].hover()
+    items[renamed].get_by_role("button", name="Rename").click()
+    name = chat.page.get_by_role("textbox", name="Name of the chat")
+    name.fill("Waders")
+    for said in (0, 1, 1, 0):  # each goes to the top with it
+        server.say(sessions[said], "and on")
+        expect(items[said]).to_have_attribute("aria-posinset", "1")
+        expect(name).to_have_value("Waders")
+        expect(name).to_be_focused()
+    chat.page.keyboard.press("Enter")
+    expect(items[renamed]).to_have_text("Waders")
+    assert server.get(f"/v1/sessions/{sessions[renamed]}")["title"] == "Waders"
+    chat.check()
 
 
 def test_a_deletion_can_be_undone_and_otherwise_happens(chat: Chat, server: Server) -> None:

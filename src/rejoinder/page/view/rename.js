@@ -1,4 +1,4 @@
-/** The name of a session in a field. Enter and leaving the field keep it, Escape does not. The two keys give the focus back. */
+/** The name of a session in a field. Enter and leaving the field keep it, Escape does not. The two keys give the focus back. What is typed stays, whatever happens to the session. */
 
 import { composes } from "./composes.js";
 import { html, useEffect, useRef } from "./html.js";
@@ -18,5 +18,5 @@ export function Rename({ title, hint, onDone }) {
     event.preventDefault(); // it stops no reply
     end(key === "Enter" ? target.value : null, true);
   };
-  return html`<input ref=${field} value=${title} placeholder=${hint} dir="auto" maxlength="512" aria-label="Name of the chat" onKeyDown=${onKeyDown} onBlur=${({ target }) => end(target.value, false)} />`;
+  return html`<input ref=${field} defaultValue=${title} placeholder=${hint} dir="auto" maxlength="512" aria-label="Name of the chat" onKeyDown=${onKeyDown} onBlur=${({ target }) => end(target.value, false)} />`;
 }
