@@ -350,7 +350,7 @@ def test_small_steps_of_a_wheel_lead_away_from_the_end(chat: Chat) -> None:
         chat.page.mouse.wheel(0, 20_000)
         expect(away).to_be_hidden()  # whoever comes back to the end reads along again
         chat.page.wait_for_timeout(300)
-        comes_to_its_end(chat.page)
+        assert left(chat.page) < 48
     chat.page.keyboard.press("Escape")
 
 
@@ -374,9 +374,11 @@ def test_a_finger_leads_away_from_the_end_however_slow_it_moves(browser: Browser
             assert left(chat.page) > 250
             # A quick finger gives it a swing, and a tap while it swings only stops that.
             chat.page.wait_for_function(RESTS, polling=200)
-            chat.page.get_by_role("button", name="To the newest").tap()
+            away = chat.page.get_by_role("button", name="To the newest")
+            away.tap()
+            expect(away).to_be_hidden()
             chat.page.wait_for_timeout(300)
-            comes_to_its_end(chat.page)
+            assert left(chat.page) < 48
         server.stop_reply(sid)
         chat.check()
 
@@ -413,13 +415,6 @@ RESTS = """() => {
     return before === place.dataset.before;
 }"""
 """Whether nothing has moved since it was asked last."""
-
-
-def comes_to_its_end(page: Page) -> None:
-    """However slow the machine is. What is written meanwhile may be ahead by a line or two."""
-    page.wait_for_function(
-        "p => p.scrollHeight - p.clientHeight - p.scrollTop < 48", arg=page.query_selector(".scroll")
-    )
 
 
 def is_at_end(page: Page) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from rejoinder.api import limits, strict_json
-from rejoinder.api.problems import EdgeError, path_in, place
+from rejoinder.api.problems import MOST_TOLD, EdgeError, path_in, place
 from rejoinder.api.schemas import ContentPart, ModelName, NewSessionBody, Params
 from rejoinder.chat.export_format import MessageLine
 from rejoinder.entities import Session
@@ -65,7 +65,7 @@ def _valid(shape: TypeAdapter[Any], value: Any, *where: str) -> Any:
     try:
         return shape.validate_python(value, strict=True)
     except ValidationError as wrong:
-        found = wrong.errors(include_url=False)[:20]
+        found = wrong.errors(include_url=False)[:MOST_TOLD]
         errors = [
             {"loc": place((*where, *path_in(value, error["loc"], error["type"]))), "message": error["msg"]}
             for error in found

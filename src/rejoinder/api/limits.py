@@ -1,6 +1,6 @@
 """What the settings say of what clients send: its sizes, and parameters that are the upstream's own. Each refusal names the field."""
 
-from rejoinder.api.problems import place
+from rejoinder.api.problems import MOST_TOLD, place
 from rejoinder.api.schemas import (
     ForkBody,
     NewSessionBody,
@@ -50,7 +50,7 @@ def check_params(params: Params, settings: Settings) -> None:
     unknown = [name for name in params.model_extra or {} if name not in settings.extra_params]
     if unknown:
         said = "There is no such parameter. REJOINDER_EXTRA_PARAMS names those that the upstream takes of its own."
-        errors = [{"loc": place(("body", "params", name)), "message": said} for name in unknown[:20]]
+        errors = [_error(place(("params", name)), said) for name in unknown[:MOST_TOLD]]
         raise Invalid("The request is not as it should be.", errors)
 
 

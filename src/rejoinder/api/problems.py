@@ -48,6 +48,10 @@ HTTP_CODES = {
 }
 
 
+MOST_TOLD = 20
+"""Errors of one request that are told."""
+
+
 class EdgeError(HTTPException):
     """What HTTP itself gets wrong. An HTTPException, so that FastAPI lets it pass wherever it is raised.
 
@@ -120,7 +124,7 @@ async def _on_error(_: Request, error: Exception) -> Response:
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [_told(found, error.body) for found in error.errors()[:20]]
+    errors = [_told(found, error.body) for found in error.errors()[:MOST_TOLD]]
     return problem(422, Invalid.code, "The request is not as it should be.", errors=errors)
 
 
