@@ -38,7 +38,7 @@ def variable(name: str, field: FieldInfo) -> str:
 
 
 def shown(default: object) -> str:
-    if default is None or default in ("", ()) or isinstance(default, SecretStr):
+    if default is None or default in ("", (), {}) or isinstance(default, SecretStr):
         return "–"
     return f"`{default}`"
 

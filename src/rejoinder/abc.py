@@ -463,7 +463,7 @@ class Provider(abc.ABC):
     """Asks models. Used inside `async with`; everything costly (a client, a child process, a model) begins there."""
 
     name: str
-    """The prefix by which models of this provider are named: `openai`, `local`, `scripted`."""
+    """The prefix by which models of this provider are named: `openai`, `local`, `scripted`, or what the settings call an upstream."""
 
     @abc.abstractmethod
     async def __aenter__(self) -> Self: ...

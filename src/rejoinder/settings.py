@@ -4,7 +4,7 @@ import re
 from ipaddress import AddressValueError, IPv6Address
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rejoinder.errors import quoted
@@ -15,6 +15,12 @@ Names = Annotated[tuple[str, ...], NoDecode]
 Sizes = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode]
 """`NAME=SIZE` pairs, separated by commas in the environment."""
 
+Addresses = Annotated[dict[str, str], NoDecode]
+"""`NAME=URL` pairs, separated by commas in the environment."""
+
+Keys = Annotated[dict[str, SecretStr], NoDecode]
+"""`NAME=KEY` pairs, separated by commas in the environment."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -24,6 +30,9 @@ HOST = r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\]"
 USUAL_PORTS = {"http": "80", "https": "443"}
 """Browsers leave them out of an origin."""
 
+
+OWN_PROVIDERS = ("openai", "local", "scripted")
+"""What no further upstream can be called."""
 
 OWN_FIELDS = ("model", "messages", "stream", "stream_options", "n", "functions", "function_call")
 """Fields of a request upstream that no parameter may be: each reply is one choice of one stream, and its calls are those of `tools`."""
@@ -54,9 +63,10 @@ class Settings(BaseSettings):
     )
     model: str = Field(
         "",
-        description="The default model: `openai:NAME`, `local`, or `scripted:NAME`; further models follow after commas. "
+        description="The default model: `openai:NAME`, `local`, `scripted:NAME`, or one of a further upstream (`REJOINDER_UPSTREAMS`); "
+        "further models follow after commas. "
         "A session may name these, and any other model of the same providers: it is no list of what is allowed. "
-        "Empty: `openai` where a key or a base URL is set, else `local`.",
+        "Empty: `openai` where a key or a base URL is set, else the first of the further upstreams, else `local`.",
     )
 
     # the upstream
@@ -75,6 +85,15 @@ class Settings(BaseSettings):
         None,
         validation_alias=AliasChoices("OPENAI_ORG_ID", "openai_organization"),
         description="Organisation of the key.",
+    )
+    upstreams: Addresses = Field(
+        {},
+        description="Further OpenAI-compatible APIs: `NAME=BASE_URL`, separated by commas, as "
+        "`groq=https://api.groq.com/openai/v1,house=http://10.0.0.5:8000/v1`. Their models are then `groq:…` and `house:…`, and a session "
+        "whose model is a list goes on with another upstream where one is away. A name has small letters, digits, `-` and `_`.",
+    )
+    upstream_keys: Keys = Field(
+        {}, description="Their keys, for those that ask for one: `NAME=KEY`, separated by commas."
     )
     connect_timeout: float = Field(10, gt=0, description="Seconds to reach the upstream.")
     first_token_timeout: float = Field(
@@ -110,8 +129,8 @@ class Settings(BaseSettings):
     extra_params: Names = Field(
         (),
         description="Names of parameters beside those of Chat Completions that sessions and messages may set, separated by commas: what "
-        "the upstream takes of its own, as `chat_template_kwargs` (vLLM) or `reasoning,provider` (OpenRouter). They go to `openai:` models "
-        "as they are.",
+        "the upstream takes of its own, as `chat_template_kwargs` (vLLM) or `reasoning,provider` (OpenRouter). They go upstream "
+        "as they are; one that is named `UPSTREAM:NAME` (as `openrouter:provider`, or `openai:store`) to that upstream alone.",
     )
     local_threads: int = Field(0, ge=0, description="Threads of the local model; 0 takes what the machine has.")
 
@@ -200,12 +219,39 @@ class Settings(BaseSettings):
 
     @field_validator("extra_params")
     @classmethod
-    def _extra_params(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
+    def _extra_params(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for said in value:
+            whose, _, name = said.rpartition(":")
+            if whose and whose not in ("openai", *info.data.get("upstreams", (whose,))):
+                raise ValueError(f"{quoted(said)} names an upstream that there is not")
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", name):
                 raise ValueError(f"{quoted(name)} is no name of a parameter, and several are separated by commas")
             if name in OWN_FIELDS:
                 raise ValueError(f"{name} is the service's own to set: a reply is one choice of one stream")
+        return value
+
+    @field_validator("upstreams", "upstream_keys", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if isinstance(value, str):
+            return dict(_name_and_rest(part.strip()) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("upstreams")
+    @classmethod
+    def _upstreams(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if name in OWN_PROVIDERS:
+                raise ValueError(f"{name} is a provider of the service's own: call a further upstream otherwise")
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", name):
+                raise ValueError(f"{quoted(name)} is no name for an upstream: small letters, digits, - and _")
+        return value
+
+    @field_validator("upstream_keys")
+    @classmethod
+    def _upstream_keys(cls, value: dict[str, SecretStr], info: ValidationInfo) -> dict[str, SecretStr]:
+        for name in value.keys() - info.data.get("upstreams", value).keys():
+            raise ValueError(f"there is a key for {quoted(name)}, which REJOINDER_UPSTREAMS does not name")
         return value
 
     @field_validator("context_windows", mode="before")
@@ -226,10 +272,16 @@ class Settings(BaseSettings):
         own = f"[{self.host}]" if ":" in self.host else self.host
         return tuple(dict.fromkeys((*LOOPBACK, *filter(None, [own]), *self.hosts)))
 
+    def extra_names(self) -> frozenset[str]:
+        """What `extra_params` names, whichever upstream takes it."""
+        return frozenset(said.rpartition(":")[2] for said in self.extra_params)
+
     def models(self) -> tuple[str, ...]:
         """The names that `model` lists, the default first."""
         named = tuple(part.strip() for part in self.model.split(",") if part.strip())
-        return named or (("openai",) if self.openai_api_key or self.openai_base_url else ("local",))
+        if named:
+            return named
+        return ("openai",) if self.openai_api_key or self.openai_base_url else (*self.upstreams, "local")[:1]
 
 
 def _model_and_tokens(said: str) -> tuple[str, int]:
@@ -239,6 +291,13 @@ def _model_and_tokens(said: str) -> tuple[str, int]:
             f"{quoted(said)} is not MODEL=TOKENS, such as openai:gpt-4o=128000, and several are separated by commas"
         )
     return name.strip(), int(tokens)
+
+
+def _name_and_rest(said: str) -> tuple[str, str]:
+    name, _, rest = (part.strip() for part in said.partition("="))
+    if not name or not rest:
+        raise ValueError("each is NAME=, and behind it what that has, and several are separated by commas")
+    return name, rest
 
 
 def _host(said: str) -> str:

@@ -97,6 +97,35 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
         ),
         ([], {"REJOINDER_HOSTS": '["a"]'}, "REJOINDER_HOSTS: '[\"a\"]' is no host name: "),
         ([], {"REJOINDER_EXTRA_PARAMS": "provider, a b"}, "REJOINDER_EXTRA_PARAMS: 'a b' is no name of a parameter"),
+        (
+            [],
+            {"REJOINDER_EXTRA_PARAMS": "groq:seed"},
+            "REJOINDER_EXTRA_PARAMS: 'groq:seed' names an upstream that there is not",
+        ),
+        ([], {"REJOINDER_UPSTREAMS": "http://a/v1"}, "REJOINDER_UPSTREAMS: each is NAME=, and behind it what that has"),
+        ([], {"REJOINDER_UPSTREAMS": "Groq=http://a/v1"}, "REJOINDER_UPSTREAMS: 'Groq' is no name for an upstream: "),
+        ([], {"REJOINDER_UPSTREAMS": "a:b=http://a/v1"}, "REJOINDER_UPSTREAMS: 'a:b' is no name for an upstream: "),
+        (
+            [],
+            {"REJOINDER_UPSTREAMS": "openai=http://a/v1"},
+            "REJOINDER_UPSTREAMS: openai is a provider of the service's own",
+        ),
+        ([], {"REJOINDER_UPSTREAMS": "groq=a/v1"}, "The address of groq in REJOINDER_UPSTREAMS must begin with http"),
+        (
+            [],
+            {"REJOINDER_UPSTREAMS": "groq=http://me:x@a/v1"},
+            "a name or a password, which would not be sent: REJOINDER_UPSTREAM_KEYS (groq)",
+        ),
+        (
+            [],
+            {"REJOINDER_UPSTREAM_KEYS": "groq=gsk"},
+            "REJOINDER_UPSTREAM_KEYS: there is a key for 'groq', which REJOINDER_UPSTREAMS ",
+        ),
+        (
+            [],
+            {"REJOINDER_UPSTREAMS": "groq=http://a/v1", "REJOINDER_UPSTREAM_KEYS": "groq=g„s“k"},
+            "REJOINDER_UPSTREAM_KEYS (groq) holds characters that no key has",
+        ),
         ([], {"REJOINDER_EXTRA_PARAMS": "stream"}, "REJOINDER_EXTRA_PARAMS: stream is the service's own to set: "),
     ],
 )

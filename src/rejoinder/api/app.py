@@ -77,7 +77,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _open_models(stack: AsyncExitStack, settings: Settings) -> Models:
     names = settings.models()
     providers = {}
-    for name in names:
+    # A session may name models of further upstreams also where no default does.
+    for name in (*names, *settings.upstreams):
         prefix = name.partition(":")[0]
         if prefix not in providers:
             providers[prefix] = await stack.enter_async_context(open_provider(name, settings))

@@ -47,8 +47,8 @@ def check_send(body: UserMessageBody | ToolResultsBody, settings: Settings) -> N
 
 def check_params(params: Params, settings: Settings) -> None:
     """Raises Invalid for one that is neither known nor named in the settings: most likely a slip of the pen."""
-    unknown = [name for name in params.model_extra or {} if name not in settings.extra_params]
-    if unknown:
+    extra = params.model_extra or {}
+    if extra and (unknown := [name for name in extra if name not in settings.extra_names()]):
         said = "There is no such parameter. REJOINDER_EXTRA_PARAMS names those that the upstream takes of its own."
         errors = [_error(place(("params", name)), said) for name in unknown[:MOST_TOLD]]
         raise Invalid("The request is not as it should be.", errors)

@@ -33,7 +33,9 @@ async def answer_aside(
     text, told = "", None
     try:
         async with asyncio.timeout(seconds):
-            asked = await provider.prepare(Prompt(model=name, messages=messages, params=models.extras(params)))
+            asked = await provider.prepare(
+                Prompt(model=name, messages=messages, params=models.extras(provider, params))
+            )
             async with aclosing(provider.stream(asked)) as reads:
                 async for chunks in reads:
                     text += "".join(

@@ -105,6 +105,7 @@ class AskedPromptsReader:
         asked = Prompt(model=sent.upstream_model, messages=messages, params=params)
         try:
             provider, _ = self._models.resolve(sent.model)
+            asked = structs.replace(asked, params=self._models.taken(provider, params))
             return provider.body(await provider.prepare(asked))
         except (Invalid, ProviderError):
             # The model has left the settings since. What every provider is asked in is close to it.

@@ -209,7 +209,7 @@ class Generation:
         """Asks an upstream, and takes what it says until its end, or until the log takes no more."""
         writer, buffer = self._writer, self._buffer
         with watchdog.watching():
-            params = prompt_record.upstream_params(self._params)
+            params = self._tools.models.taken(provider, prompt_record.upstream_params(self._params))
             asked = await provider.prepare(Prompt(model=model, messages=composed.messages, params=params))
             self._tell_prompt(provider.body(asked), asked, composed)
             async with aclosing(provider.stream(asked)) as reads:

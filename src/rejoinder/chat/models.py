@@ -1,6 +1,8 @@
-"""Which provider a model's name means: `openai:NAME`, `local`, or a bare name of the default model's provider."""
+"""Which provider a model's name means: `openai:NAME`, `local`, or a bare name of the default model's provider. And what it is told."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from itertools import starmap
 
 from rejoinder.abc import Provider
 from rejoinder.entities import JsonObject
@@ -11,7 +13,8 @@ class Models:
     """`names` are the models that the settings list, the default first; `providers` are by the prefix of a name.
 
     `prefilling` are names of models, or of providers for all of theirs, that go on from an assistant message; `windows` are
-    tokens by such names. `extra_params` are names of parameters that are an upstream's own.
+    tokens by such names. `extra_params` are names of parameters that are an upstream's own: `NAME`, or `PROVIDER:NAME` where only
+    that one takes it.
     """
 
     def __init__(
@@ -27,7 +30,11 @@ class Models:
         self._providers = dict(providers)
         self._prefilling = frozenset(prefilling)
         self._windows = dict(windows or {})
-        self._extra_params = frozenset(extra_params)
+        self._takers: dict[str, set[str]] = {}
+        """Of each of those parameters: the providers that take it; "": all of them."""
+        for said in extra_params:
+            whose, _, extra = said.rpartition(":")
+            self._takers.setdefault(extra, set()).add(whose)
         self._learned: dict[str, int] = {}
 
     def resolve(self, name: str) -> tuple[Provider, str]:
@@ -64,9 +71,18 @@ class Models:
                 return self._windows[known]
         return self._learned.get(name) or provider.window(own)
 
-    def extras(self, params: JsonObject) -> JsonObject:
-        """Those that are the upstream's own. They hold for titles and summaries as well: some say who may see a text at all."""
-        return {name: value for name, value in params.items() if name in self._extra_params}
+    def taken(self, provider: Provider, params: JsonObject) -> JsonObject:
+        """The parameters without those that are another provider's own."""
+        foreign = self._foreign(provider)
+        return {name: value for name, value in params.items() if name not in foreign}
+
+    def extras(self, provider: Provider, params: JsonObject) -> JsonObject:
+        """Those that are this provider's own. They hold for titles and summaries as well: some say who may see a text at all."""
+        own = self._takers.keys() - self._foreign(provider)
+        return {name: value for name, value in params.items() if name in own}
+
+    def _foreign(self, provider: Provider) -> set[str]:
+        return {name for name, takers in self._takers.items() if takers.isdisjoint(("", provider.name))}
 
     def learn_window(self, name: str, tokens: int) -> None:
         """A model has said how much it takes. Forgotten with the process: it may be another model by then."""
@@ -81,12 +97,16 @@ class Models:
     async def available(self) -> list[str]:
         """What a session may name, the default first. An upstream that does not answer leaves its configured names."""
         found = dict.fromkeys(self._names)
-        for prefix, provider in self._providers.items():
-            try:
-                found |= dict.fromkeys(f"{prefix}:{name}" for name in await provider.models())
-            except ProviderError:
-                continue
+        for listed in await asyncio.gather(*starmap(_listed, self._providers.items())):
+            found |= dict.fromkeys(listed)
         return list(found)
+
+
+async def _listed(prefix: str, provider: Provider) -> list[str]:
+    try:
+        return [f"{prefix}:{name}" for name in await provider.models()]
+    except ProviderError:
+        return []
 
 
 def _names(name: str, provider: Provider, own: str) -> tuple[str, ...]:

@@ -44,8 +44,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="`openai:NAME`, `local` or `scripted:SCRIPT`. Else REJOINDER_MODEL, else `openai` where OPENAI_API_KEY or "
-        "OPENAI_BASE_URL is set, else `local`.",
+        help="`openai:NAME`, `local`, `scripted:SCRIPT`, or `UPSTREAM:NAME` of one in REJOINDER_UPSTREAMS. Else REJOINDER_MODEL, else "
+        "`openai` where OPENAI_API_KEY or OPENAI_BASE_URL is set, else the first of these, else `local`.",
     ),
 ]
 

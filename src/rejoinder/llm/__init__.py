@@ -6,14 +6,13 @@ from rejoinder.settings import Settings
 
 
 def open_provider(name: str, settings: Settings) -> Provider:
-    """The provider of a model (`openai:NAME`, `openai`, `local`, `scripted:SCRIPT`), for its `async with` to open.
+    """The provider of a model (`openai:NAME`, `openai`, `local`, `scripted:SCRIPT`, or of a further upstream that the settings
+    name), for its `async with` to open.
 
     What stands behind the colon is its default model. Its code is loaded only now. Raises Misconfigured.
     """
     prefix, _, model = name.partition(":")
     match prefix:
-        case "openai":
-            return _openai(model, settings)
         case "local":
             from rejoinder.llm.local import LocalProvider
 
@@ -22,16 +21,26 @@ def open_provider(name: str, settings: Settings) -> Provider:
             from rejoinder.llm.scripted import ScriptedProvider
 
             return ScriptedProvider(model)
+        case "openai":
+            return _openai(prefix, model, settings)
+        case _ if prefix in settings.upstreams:
+            return _openai(prefix, model, settings)
     raise Misconfigured(
-        f"There is no model {name!r}: REJOINDER_MODEL takes `openai:NAME`, `local` or `scripted:SCRIPT`, "
-        "the default first and further ones after commas."
+        f"There is no model {name!r}: REJOINDER_MODEL takes `openai:NAME`, `local`, `scripted:SCRIPT` or `UPSTREAM:NAME` with one of "
+        "REJOINDER_UPSTREAMS, the default first and further ones after commas."
     )
 
 
-def _openai(model: str, settings: Settings) -> Provider:
+def _openai(name: str, model: str, settings: Settings) -> Provider:
     from rejoinder.llm.openai import OpenAIProvider
     from rejoinder.llm.openai_request import configured
 
+    account = configured(settings, name)
     return OpenAIProvider(
-        *configured(settings), settings.openai_organization, model, connect_timeout=settings.connect_timeout
+        account.key,
+        account.base_url,
+        account.organization,
+        model,
+        name=name,
+        connect_timeout=settings.connect_timeout,
     )

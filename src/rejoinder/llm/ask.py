@@ -1,6 +1,6 @@
 """A prompt from a script, without a server: `rejoinder.ask("…")` asks a model and gives its reply, whole or streamed.
 
-`openai` models are asked through the SDK's synchronous client. Other providers are asynchronous: they run in an event
+Chat Completions APIs are asked through the SDK's synchronous client. Other providers are asynchronous: they run in an event
 loop of their own in a thread, so that this also works where a loop is running already, as in a notebook.
 """
 
@@ -63,10 +63,10 @@ def ask(
     name = model or settings.models()[0]
     prefix, _, own = name.partition(":")
     asked = Prompt(model=own, messages=tuple(_messages(prompt, system)), params=params)
-    if prefix == "openai":
+    if prefix == "openai" or prefix in settings.upstreams:
         from rejoinder.llm.openai_sync import SyncOpenAI
 
-        client = SyncOpenAI(settings)
+        client = SyncOpenAI(settings, prefix)
         return _texts(client.stream(asked)) if stream else _text(client.complete(asked))
     said = _texts(_in_a_thread(open_provider(name, settings), asked))
     return said if stream else "".join(said)

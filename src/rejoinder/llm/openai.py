@@ -56,8 +56,6 @@ class OpenAIProvider(Provider):
     llama.cpp closes one after a stream although it has promised to keep it.
     """
 
-    name = "openai"
-
     def __init__(
         self,
         api_key: str | None = None,
@@ -65,12 +63,14 @@ class OpenAIProvider(Provider):
         organization: str | None = None,
         default_model: str = "",
         *,
+        name: str = "openai",
         connect_timeout: float = 10,
         read_timeout: float | None = None,
         embedded: bool = False,
     ) -> None:
-        key = checked_key(api_key)
-        self._address = checked_base_url(base_url).rstrip("/")
+        self.name = name
+        key = checked_key(api_key, name)
+        self._address = checked_base_url(base_url, name).rstrip("/")
         self._default = default_model or (DEFAULT_MODEL if self._address == OFFICIAL else "")
         self._refused = Refused()
         proxy, proxy_headers = (None, {}) if embedded else proxy_of(self._address)

@@ -9,6 +9,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 from msgspec import Struct, structs
+from pydantic import SecretStr
 
 from rejoinder import __version__
 from rejoinder.abc import REASONING, Prompt
@@ -150,38 +151,57 @@ def _joined(first: Any, second: Any) -> str | list[JsonObject]:
     return [*parts[0], *parts[1]]
 
 
-def configured(settings: Settings) -> tuple[str | None, str | None]:
-    """The key and the base URL of the settings, of which there must be one. Raises Misconfigured."""
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    if not key and not settings.openai_base_url:
+class Account(Struct, frozen=True):
+    """Where an API is asked, and as who."""
+
+    base_url: str | None
+    """None: the official API."""
+    key: str | None
+    organization: str | None = None
+
+
+def configured(settings: Settings, name: str) -> Account:
+    """That of the upstream whose models are named by `name`. Raises Misconfigured."""
+    if name in settings.upstreams:
+        return Account(settings.upstreams[name], _secret(settings.upstream_keys.get(name)))
+    if not settings.openai_api_key and not settings.openai_base_url:
         raise Misconfigured(
             "An `openai` model needs OPENAI_API_KEY, or OPENAI_BASE_URL for another OpenAI-compatible API. "
             "REJOINDER_MODEL=local needs neither."
         )
-    return key, settings.openai_base_url
+    return Account(settings.openai_base_url, _secret(settings.openai_api_key), settings.openai_organization)
 
 
-def checked_base_url(base_url: str | None) -> str:
+def _secret(said: SecretStr | None) -> str | None:
+    return said.get_secret_value() if said else None
+
+
+def checked_base_url(base_url: str | None, name: str) -> str:
     """Raises Misconfigured. Without one it is the official API."""
     base_url = (base_url or OFFICIAL).strip()
+    setting = "OPENAI_BASE_URL" if name == "openai" else f"The address of {name} in REJOINDER_UPSTREAMS"
     if not base_url.startswith(("http://", "https://")):
-        raise Misconfigured("OPENAI_BASE_URL must begin with http:// or https://.")
+        raise Misconfigured(f"{setting} must begin with http:// or https://.")
     try:
         place(base_url)
     except ValueError:
         raise Misconfigured(
-            "OPENAI_BASE_URL is no address (what is no letter, digit or one of -._~ in a user or a password is written as %XX)."
+            f"{setting} is no address (what is no letter, digit or one of -._~ in a user or a password is written as %XX)."
         ) from None
     if "@" in urlsplit(base_url).netloc:
         raise Misconfigured(
-            "OPENAI_BASE_URL holds a name or a password, which would not be sent: OPENAI_API_KEY is for that."
+            f"{setting} holds a name or a password, which would not be sent: {_key_setting(name)} is for that."
         )
     return base_url
 
 
-def checked_key(api_key: str | None) -> str:
+def checked_key(api_key: str | None, name: str) -> str:
     """Raises Misconfigured for what cannot stand in a header. Without a key it is `KEYLESS`."""
-    return _for_a_header(api_key, "OPENAI_API_KEY holds characters that no key has.") or KEYLESS
+    return _for_a_header(api_key, f"{_key_setting(name)} holds characters that no key has.") or KEYLESS
+
+
+def _key_setting(name: str) -> str:
+    return "OPENAI_API_KEY" if name == "openai" else f"REJOINDER_UPSTREAM_KEYS ({name})"
 
 
 def _for_a_header(text: str | None, unfit: str) -> str:

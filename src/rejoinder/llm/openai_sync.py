@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
 
 class SyncOpenAI:
-    def __init__(self, settings: Settings) -> None:
-        key, base_url = configured(settings)
-        self._key = checked_key(key)
-        self._base_url = checked_base_url(base_url)
+    def __init__(self, settings: Settings, name: str = "openai") -> None:
+        account = configured(settings, name)
+        self._key = checked_key(account.key, name)
+        self._base_url = checked_base_url(account.base_url, name)
+        self._organization = account.organization
         self._settings = settings
         self._secrets = secrets(self._key)
 
@@ -95,7 +96,7 @@ class SyncOpenAI:
         return openai.OpenAI(
             api_key=self._key,
             base_url=self._base_url,
-            organization=settings.openai_organization,
+            organization=self._organization,
             max_retries=0,
             timeout=httpx2.Timeout(settings.first_token_timeout, connect=settings.connect_timeout),
         )
