@@ -1,7 +1,6 @@
 """A short answer that the service itself wants of a model, beside any reply: a title, a summary."""
 
 import asyncio
-import re
 from contextlib import aclosing
 
 from msgspec import Struct
@@ -13,7 +12,7 @@ from rejoinder.entities import JsonObject, Usage
 from rejoinder.errors import ProviderError
 
 THINKING = 40
-"""Times as much as the answer may take is what a model that thinks aloud may say before it."""
+"""Times as much as the answer may take is what a model may think before it."""
 
 
 class Answer(Struct, frozen=True):
@@ -24,13 +23,13 @@ class Answer(Struct, frozen=True):
 async def answer_aside(
     models: Models, model: str, messages: tuple[JsonObject, ...], params: JsonObject, *, most: int, seconds: float
 ) -> Answer:
-    """What the model says, without what it thinks aloud, or its first `most` code points: then it is made to stop. Raises ProviderError.
+    """What the model says, without its thoughts, or its first `most` code points: then it is made to stop. Raises ProviderError.
 
     Of `params`, those of the conversation, it is asked with what is the upstream's own. The limit is the service's, since parameters
     that set one are refused by some models.
     """
     provider, name = models.resolve(model)
-    text, told = "", None
+    text, thought, told = "", 0, None
     try:
         async with asyncio.timeout(seconds):
             asked = await provider.prepare(
@@ -38,17 +37,16 @@ async def answer_aside(
             )
             async with aclosing(provider.stream(asked)) as reads:
                 async for chunks in reads:
-                    text += "".join(
-                        chunk.text for chunk in chunks if isinstance(chunk, TextChunk) and chunk.part == "content"
-                    )
-                    told = next((chunk.usage for chunk in chunks if isinstance(chunk, UsageChunk)), told)
-                    if len(text) > most and (len(without_thoughts(text)) > most or len(text) > THINKING * most):
+                    for chunk in chunks:
+                        match chunk:
+                            case TextChunk(part="content"):
+                                text += chunk.text
+                            case TextChunk():
+                                thought += len(chunk.text)
+                            case UsageChunk():
+                                told = chunk.usage
+                    if len(text) > most or thought > THINKING * most:
                         break
     except TimeoutError:
         raise ProviderError("upstream_timeout", f"The upstream gave no whole answer within {seconds:g} s.") from None
-    return Answer(without_thoughts(text)[:most].strip(), told or estimated_usage(asked.messages, len(text)))
-
-
-def without_thoughts(text: str) -> str:
-    """What is left of a text that may begin with thoughts between `<think>` and `</think>`, or hold nothing else yet."""
-    return re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL) if "<think>" in text else text
+    return Answer(text[:most].strip(), told or estimated_usage(asked.messages, thought + len(text)))

@@ -18,6 +18,7 @@ from rejoinder.entities import LONGEST_CALL_ID, FunctionCall, JsonObject, Part, 
 from rejoinder.errors import ProviderError
 from rejoinder.llm.event_stream import EventStream
 from rejoinder.llm.pieces import CleanTexts, ToolCallPlaces, clean, kept_extra
+from rejoinder.llm.thoughts import Thoughts
 from rejoinder.llm.upstream_errors import error_from_body, error_from_chunk, quoted
 
 __all__ = ["StreamDecoder", "chunks_of", "completion_of", "decode_completion", "error_from_body"]
@@ -110,6 +111,7 @@ class StreamDecoder:
         self._run: tuple[Part, list[str]] | None = None
         """Text of one part that came without anything between it: one chunk, however many events brought it."""
         self._texts = CleanTexts()
+        self._thoughts = Thoughts()
         self._calls = ToolCallPlaces()
 
     def feed(self, data: bytes) -> list[Chunk]:
@@ -163,19 +165,25 @@ class StreamDecoder:
     def _choice(self, choice: _Choice, chunks: list[Chunk]) -> None:
         words = choice.delta or choice.message
         if words is not None:
-            for part, text in _spoken(words):
-                if self._run is None or self._run[0] != part:
-                    self._end_run(chunks)
-                    self._run = (part, [])
-                self._run[1].append(text)
+            spoken = _spoken(words)
+            self._speak(spoken if self._thoughts.over else self._thoughts.split(spoken), chunks)
             if words.tool_calls:
+                self._speak(self._thoughts.rest(), chunks)
                 self._end_run(chunks)
                 chunks.extend(map(self._call, words.tool_calls))
         if choice.finish_reason and not self.finished:
+            self._speak(self._thoughts.rest(), chunks)
             self._end_run(chunks)
             chunks.extend(self._texts.halves())
             chunks.append(FinishChunk(_finish_reason(_named(choice.finish_reason))))
             self.finished = True
+
+    def _speak(self, spoken: Iterable[tuple[Part, str]], chunks: list[Chunk]) -> None:
+        for part, text in spoken:
+            if self._run is None or self._run[0] != part:
+                self._end_run(chunks)
+                self._run = (part, [])
+            self._run[1].append(text)
 
     def _end_run(self, chunks: list[Chunk]) -> None:
         if self._run is not None:
@@ -208,7 +216,8 @@ def decode_completion(data: bytes, secrets: Sequence[str] = ()) -> Completion:
     if not choice.finish_reason:
         raise ProviderError("upstream_incomplete", "The upstream's answer was not finished.")
     texts: dict[Part, str] = {"content": "", "reasoning": ""}
-    for part, text in _spoken(words):
+    thoughts = Thoughts()
+    for part, text in (*thoughts.split(_spoken(words)), *thoughts.rest()):
         texts[part] += clean(text)
     return Completion(
         content=texts["content"],
