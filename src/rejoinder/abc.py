@@ -373,13 +373,16 @@ REASONING = "reasoning_content"
 """In a message that calls tools: what the model thought before. For those upstreams alone that want it back (DeepSeek's); others may
 refuse it."""
 
+REASONING_DETAILS = "reasoning_details"
+"""The same in OpenRouter's form, as it came. An upstream that does not know it may refuse it."""
+
 
 class Prompt(Struct, frozen=True, kw_only=True):
     """What a model is asked, in the words of Chat Completions.
 
     `model` is the upstream's own name for it, without the provider's prefix; "" is the provider's default.
-    `messages` are Chat Completions messages, and may have `REASONING`. `params` are the Chat Completions parameters that were
-    set; `stream` and `model` are never among them.
+    `messages` are Chat Completions messages, and may have `REASONING` and `REASONING_DETAILS`. `params` are the Chat Completions
+    parameters that were set; `stream` and `model` are never among them.
     """
 
     model: str
@@ -398,6 +401,12 @@ class TextChunk(Struct, frozen=True, gc=False):
     extra: JsonObject | None = None
 
 
+class DetailsChunk(Struct, frozen=True):
+    """All `reasoning_details` of the reply, whole."""
+
+    details: tuple[JsonObject, ...]
+
+
 class FinishChunk(Struct, frozen=True):
     """The model has finished, with a `finish_reason` of Chat Completions."""
 
@@ -412,7 +421,7 @@ class LifeChunk(Struct, frozen=True):
     """The upstream has shown that it is at work, and said nothing: a ping, or what nobody here reads. It comes alone."""
 
 
-Chunk: TypeAlias = TextChunk | FinishChunk | UsageChunk | LifeChunk
+Chunk: TypeAlias = TextChunk | DetailsChunk | FinishChunk | UsageChunk | LifeChunk
 
 
 class Completion(Struct, frozen=True, kw_only=True):
@@ -421,6 +430,7 @@ class Completion(Struct, frozen=True, kw_only=True):
     content: str
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    reasoning_details: tuple[JsonObject, ...] = ()
     finish_reason: str
     usage: Usage | None = None
     """None where the upstream did not say."""

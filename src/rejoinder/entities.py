@@ -116,6 +116,8 @@ class Message(Struct, frozen=True, kw_only=True):
     """Text or, in user messages, also a list of Chat Completions content parts."""
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
+    reasoning_details: tuple[JsonObject, ...] | UnsetType = UNSET
+    """Of a reply that calls tools: what an upstream said of its thoughts, and wants back with them (OpenRouter)."""
     tool_call_id: str | None = None
     status: Status = Status.COMPLETED
     model: str | None = None

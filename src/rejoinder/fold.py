@@ -101,6 +101,8 @@ class ReplyText:
         self._calls: dict[int, tuple[str, str]] = {}
         self.extras: dict[int, JsonObject] = {}
         """The `extra_content` of tool calls: no text, so that it comes with the end of the reply."""
+        self.details: tuple[JsonObject, ...] = ()
+        """The `reasoning_details`, which come with the end as well."""
         self.size = 0
         """Code points of all parts."""
 
@@ -116,6 +118,7 @@ class ReplyText:
             text.add("tool_call", call.function.arguments, index, call.id, call.function.name)
             if call.extra_content:
                 text.extras[index] = call.extra_content
+        text.details = message.reasoning_details or ()
         return text
 
     def offset(self, part: Part, index: int | None = None) -> int:
@@ -158,6 +161,7 @@ class ReplyText:
             content=self.part("content"),
             reasoning=self.part("reasoning"),
             tool_calls=self.tool_calls(),
+            reasoning_details=self.details if self.details and self._calls else UNSET,
         )
 
 

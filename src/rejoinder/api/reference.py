@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from rejoinder.api.edge import OPEN_PATHS
 from rejoinder.api.responses import DOCUMENTED, Problem, problems
 from rejoinder.chat.search import LONGEST
-from rejoinder.entities import JsonObject, ToolCall
+from rejoinder.entities import JsonObject, Message, ToolCall
 from rejoinder.settings import Settings
 
 
@@ -38,7 +38,7 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-AT_TIMES = {Problem.__name__: "errors", ToolCall.__name__: "extra_content"}
+AT_TIMES = {Problem.__name__: "errors", ToolCall.__name__: "extra_content", Message.__name__: "reasoning_details"}
 """Fields that are there where there is something to tell."""
 
 

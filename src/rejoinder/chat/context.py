@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
+from rejoinder.abc import REASONING_DETAILS
 from rejoinder.chat.wording import Unit, units
 from rejoinder.entities import JsonObject, Message, Usage
 
@@ -28,8 +29,9 @@ too little room for that limit."""
 def estimated(said: JsonObject) -> int:
     """Tokens of one Chat Completions message."""
     size = _size(said.get("content"))
-    if calls := said.get("tool_calls"):
-        size += len(msgspec.json.encode(calls))
+    for name in ("tool_calls", REASONING_DETAILS):
+        if told := said.get(name):
+            size += len(msgspec.json.encode(told))
     return EACH + -(-size // TOKEN) + _images(said.get("content")) * IMAGE
 
 

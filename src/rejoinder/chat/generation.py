@@ -14,7 +14,17 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct, structs
 
-from rejoinder.abc import Chunk, ChunkStream, FinishChunk, LifeChunk, Prompt, Provider, TextChunk, UsageChunk
+from rejoinder.abc import (
+    Chunk,
+    ChunkStream,
+    DetailsChunk,
+    FinishChunk,
+    LifeChunk,
+    Prompt,
+    Provider,
+    TextChunk,
+    UsageChunk,
+)
 from rejoinder.chat import attempts, prompt_record
 from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.deltas import DeltaBuffer
@@ -296,6 +306,8 @@ class Generation:
             match chunk:
                 case TextChunk():
                     self._add(chunk)
+                case DetailsChunk(details=details):
+                    self._text.details = details
                 case FinishChunk(reason=reason):
                     self._finish = reason
                 case UsageChunk(usage=usage):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from rejoinder.abc import REASONING
+from rejoinder.abc import REASONING, REASONING_DETAILS
 from rejoinder.entities import JsonObject, Message, ToolCall
 
 EMPTY = "empty"
@@ -108,6 +108,8 @@ def as_said(message: Message) -> JsonObject:
         said["tool_calls"] = [_call(call) for call in message.tool_calls]
         if message.reasoning:
             said[REASONING] = message.reasoning
+        if message.reasoning_details:
+            said[REASONING_DETAILS] = list(message.reasoning_details)
     if message.tool_call_id is not None:
         said["tool_call_id"] = message.tool_call_id
     return said

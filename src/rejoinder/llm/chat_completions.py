@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
-from rejoinder.abc import Chunk, Completion, FinishChunk, TextChunk, UsageChunk
+from rejoinder.abc import Chunk, Completion, DetailsChunk, FinishChunk, TextChunk, UsageChunk
 from rejoinder.entities import LONGEST_CALL_ID, FunctionCall, JsonObject, Part, ToolCall, Usage
 from rejoinder.errors import ProviderError
 from rejoinder.llm.event_stream import EventStream
-from rejoinder.llm.pieces import CleanTexts, ToolCallPlaces, clean, kept_extra
+from rejoinder.llm.pieces import CleanTexts, ToolCallPlaces, clean, fit_to_keep, kept_extra
+from rejoinder.llm.reasoning_details import LARGEST, ReasoningDetails
 from rejoinder.llm.thoughts import Thoughts
 from rejoinder.llm.upstream_errors import error_from_body, error_from_chunk, quoted
 
@@ -46,6 +47,7 @@ class _Words(Struct, gc=False):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
     tool_calls: list[_Call] | None = None
 
 
@@ -112,6 +114,7 @@ class StreamDecoder:
         """Text of one part that came without anything between it: one chunk, however many events brought it."""
         self._texts = CleanTexts()
         self._thoughts = Thoughts()
+        self._details = ReasoningDetails()
         self._calls = ToolCallPlaces()
 
     def feed(self, data: bytes) -> list[Chunk]:
@@ -167,6 +170,8 @@ class StreamDecoder:
         if words is not None:
             spoken = _spoken(words)
             self._speak(spoken if self._thoughts.over else self._thoughts.split(spoken), chunks)
+            if isinstance(words.reasoning_details, list):
+                self._details.add(words.reasoning_details)
             if words.tool_calls:
                 self._speak(self._thoughts.rest(), chunks)
                 self._end_run(chunks)
@@ -175,6 +180,8 @@ class StreamDecoder:
             self._speak(self._thoughts.rest(), chunks)
             self._end_run(chunks)
             chunks.extend(self._texts.halves())
+            if details := self._details.whole():
+                chunks.append(DetailsChunk(details))
             chunks.append(FinishChunk(_finish_reason(_named(choice.finish_reason))))
             self.finished = True
 
@@ -223,6 +230,7 @@ def decode_completion(data: bytes, secrets: Sequence[str] = ()) -> Completion:
         content=texts["content"],
         reasoning=texts["reasoning"],
         tool_calls=tuple(_tool_call(call) for call in words.tool_calls or ()),
+        reasoning_details=_whole_details(words.reasoning_details),
         finish_reason=_finish_reason(_named(choice.finish_reason)),
         usage=None if answer.usage is None else next((chunk.usage for chunk in _usage_chunks(answer.usage)), None),
     )
@@ -238,6 +246,8 @@ def chunks_of(completion: Completion) -> list[Chunk]:
     for index, call in enumerate(completion.tool_calls):
         said = call.function
         chunks.append(TextChunk("tool_call", said.arguments, index, call.id, said.name, call.extra_content or None))
+    if completion.reasoning_details:
+        chunks.append(DetailsChunk(completion.reasoning_details))
     chunks.append(FinishChunk(completion.finish_reason))
     if completion.usage is not None:
         chunks.append(UsageChunk(completion.usage))
@@ -249,11 +259,14 @@ def completion_of(chunks: Iterable[Chunk]) -> Completion:
     texts: dict[Part | int, list[str]] = {"content": [], "reasoning": []}
     ids, names, extras = dict[int, str](), dict[int, str](), dict[int, JsonObject]()
     finish: str = ""
+    details: tuple[JsonObject, ...] = ()
     usage: Usage | None = None
     for chunk in chunks:
         match chunk:
             case FinishChunk():
                 finish = chunk.reason
+            case DetailsChunk():
+                details = chunk.details
             case UsageChunk():
                 usage = chunk.usage
             case TextChunk(index=int(index)):
@@ -275,6 +288,7 @@ def completion_of(chunks: Iterable[Chunk]) -> Completion:
             )
             for index in sorted(ids)
         ),
+        reasoning_details=details,
         finish_reason=finish,
         usage=usage,
     )
@@ -327,6 +341,12 @@ def _tool_call(call: _Call) -> ToolCall:
     return ToolCall(
         id=_named(call.id, LONGEST_CALL_ID), function=said, extra_content=kept_extra(call.extra_content) or UNSET
     )
+
+
+def _whole_details(said: Any) -> tuple[JsonObject, ...]:
+    """The `reasoning_details` of a whole answer: none of them is a piece."""
+    details = [detail for detail in said if isinstance(detail, dict)] if isinstance(said, list) else []
+    return tuple(details) if fit_to_keep(details, LARGEST) else ()
 
 
 def _finish_reason(reason: str) -> str:

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from pydantic import SecretStr
 
 from rejoinder import __version__
-from rejoinder.abc import REASONING, Prompt
+from rejoinder.abc import REASONING, REASONING_DETAILS, Prompt
 from rejoinder.entities import JsonObject
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.http_client import place
@@ -72,6 +72,8 @@ class Refused(Struct):
     """Tool calls without the reasoning that led to them (DeepSeek's thinking mode)."""
     extras: bool = False
     """`extra_content` of tool calls, which another upstream has made."""
+    details: bool = False
+    """`reasoning_details` of replies, which another upstream has made."""
     signatures: bool = False
     """Tool calls without a thought signature, since they are another's (Gemini's)."""
 
@@ -83,11 +85,14 @@ class Refused(Struct):
             self.turns = self.turns or bool(_TURNS.search(error.detail))
             self.reasoning = self.reasoning or bool(_REASONING.search(error.detail))
             self.extras = self.extras or "extra_content" in error.detail
+            self.details = self.details or bool(_DETAILS.search(error.detail))
             self.signatures = self.signatures or bool(_SIGNATURE.search(error.detail))
         return structs.astuple(self) != before
 
 
 _REASONING = re.compile(rf"{REASONING}.{{0,80}}must be (?:passed|sent|provided)", re.IGNORECASE)
+_STRANGE = r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|extra|additional|not (?:permitted|allowed|supported))"
+_DETAILS = re.compile(rf"{_STRANGE}.{{0,80}}{REASONING_DETAILS}|{REASONING_DETAILS}.{{0,80}}{_STRANGE}", re.IGNORECASE)
 _SIGNATURE = re.compile(r"missing (?:a |the )?`?thought_?signature", re.IGNORECASE)
 UNSIGNED = {"extra_content": {"google": {"thought_signature": "skip_thought_signature_validator"}}}
 """What Gemini takes with a call that it has not made itself."""
@@ -103,6 +108,8 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
     messages: Sequence[JsonObject] = prompt.messages
     if not refused.reasoning:
         messages = [_without(REASONING, message) for message in messages]
+    if refused.details:
+        messages = [_without(REASONING_DETAILS, message) for message in messages]
     if refused.turns:
         messages = _in_turn(messages)
     if refused.extras or refused.signatures:

@@ -71,13 +71,18 @@ EXTRA, NESTED = 64 << 10, 4
 
 def kept_extra(said: Any) -> JsonObject | None:
     """The `extra_content` of a tool call, which is sent back as it came. None where there is none, or none that every store can keep."""
-    if not isinstance(said, dict) or not said or not _fits(said, NESTED):
-        return None
+    return said if isinstance(said, dict) and said and fit_to_keep(said, EXTRA) else None
+
+
+def fit_to_keep(said: Any, most: int) -> bool:
+    """Whether JSON of an upstream's own is one that every store can keep, and has so many bytes at most."""
+    if not _fits(said, NESTED):
+        return False
     try:
         data = msgspec.json.encode(said)
     except UnicodeEncodeError:  # half of a surrogate pair
-        return None
-    return said if len(data) <= EXTRA and rb"\u0000" not in data else None
+        return False
+    return len(data) <= most and rb"\u0000" not in data
 
 
 def _fits(said: Any, levels: int) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from rejoinder.abc import Chunk, FinishChunk, LifeChunk, TextChunk, UsageChunk
+from rejoinder.abc import Chunk, DetailsChunk, FinishChunk, LifeChunk, TextChunk, UsageChunk
 from rejoinder.entities import JsonObject
 from rejoinder.llm.chat_completions import completion_of
 from rejoinder.llm.script import Script
@@ -135,7 +135,7 @@ class _Events:
         match chunk:
             case FinishChunk(reason=reason):
                 return [self._choice(b"{}", msgspec.json.encode(reason))]
-            case LifeChunk():
+            case DetailsChunk() | LifeChunk():  # no script says such a thing
                 return []
             case UsageChunk():
                 return [self.event(b'%b,"choices":[],"usage":%b}' % (self._head, msgspec.json.encode(_usage(chunk))))]
