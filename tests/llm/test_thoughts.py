@@ -18,7 +18,9 @@ PIECES = ["<think>", "</think>", "<", "</", "think>", "<thin", ">", " ", "\n\n",
 def read(*pieces: str) -> tuple[str, str]:
     """What comes of content in these pieces: reasoning, and content."""
     thoughts = Thoughts()
-    said = [spoken for piece in pieces for spoken in thoughts.split([("content", piece)])] + thoughts.rest()
+    said = [
+        spoken for piece in filter(None, pieces) for spoken in thoughts.split([("content", piece)])
+    ] + thoughts.rest()
     assert all(text for _, text in said), "nothing is told that is nothing"
     return together(said)
 
@@ -71,6 +73,9 @@ def test_text_beside_reasoning_that_comes_by_itself_is_left_alone() -> None:
     spoken: list[Spoken] = [("content", " <th"), ("reasoning", "hm"), ("content", "<think>so</think>")]
     assert thoughts.split(spoken) == [("content", " <th"), ("reasoning", "hm"), ("content", "<think>so</think>")]
     assert thoughts.over and thoughts.rest() == []
+    thoughts = Thoughts()
+    spoken = [("content", "<think>so</t"), ("reasoning", "hm"), ("content", "Yes")]
+    assert together(thoughts.split(spoken)) == ("so</thm", "Yes")
 
 
 def test_a_whole_answer_and_a_stream_give_the_same() -> None:

@@ -51,6 +51,9 @@ class _Words(Struct, gc=False):
     tool_calls: list[_Call] | None = None
 
 
+_SILENCE = _Words()
+
+
 class _Choice(Struct, gc=False):
     index: int | None = 0
     delta: _Words | None = None
@@ -166,31 +169,29 @@ class StreamDecoder:
             chunks.extend(_usage_chunks(answer.usage))
 
     def _choice(self, choice: _Choice, chunks: list[Chunk]) -> None:
-        words = choice.delta or choice.message
-        if words is not None:
-            spoken = _spoken(words)
-            self._speak(spoken if self._thoughts.over else self._thoughts.split(spoken), chunks)
-            if isinstance(words.reasoning_details, list):
-                self._details.add(words.reasoning_details)
-            if words.tool_calls:
-                self._speak(self._thoughts.rest(), chunks)
+        words = choice.delta or choice.message or _SILENCE
+        spoken = _spoken(words)
+        if not self._thoughts.over:
+            spoken = self._thoughts.split(spoken)
+            if words.tool_calls or choice.finish_reason:
+                spoken += self._thoughts.rest()
+        for part, text in spoken:
+            if self._run is None or self._run[0] != part:
                 self._end_run(chunks)
-                chunks.extend(map(self._call, words.tool_calls))
+                self._run = (part, [])
+            self._run[1].append(text)
+        if words.reasoning_details is not None:
+            self._details.add(words.reasoning_details)
+        if words.tool_calls:
+            self._end_run(chunks)
+            chunks.extend(map(self._call, words.tool_calls))
         if choice.finish_reason and not self.finished:
-            self._speak(self._thoughts.rest(), chunks)
             self._end_run(chunks)
             chunks.extend(self._texts.halves())
             if details := self._details.whole():
                 chunks.append(DetailsChunk(details))
             chunks.append(FinishChunk(_finish_reason(_named(choice.finish_reason))))
             self.finished = True
-
-    def _speak(self, spoken: Iterable[tuple[Part, str]], chunks: list[Chunk]) -> None:
-        for part, text in spoken:
-            if self._run is None or self._run[0] != part:
-                self._end_run(chunks)
-                self._run = (part, [])
-            self._run[1].append(text)
 
     def _end_run(self, chunks: list[Chunk]) -> None:
         if self._run is not None:

@@ -24,9 +24,9 @@ class ReasoningDetails:
         """Of each detail, the texts of its fields that grow."""
         self._size = 0
 
-    def add(self, said: list[Any]) -> None:
-        """What one event tells: details, or pieces of them."""
-        for piece in said:
+    def add(self, said: Any) -> None:
+        """What one event tells: a list of details, or of pieces of them."""
+        for piece in said if isinstance(said, list) else ():
             if isinstance(piece, dict) and self._size <= LARGEST:
                 self._add(piece)
 

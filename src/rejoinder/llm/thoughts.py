@@ -17,18 +17,15 @@ class Thoughts:
     """
 
     def __init__(self) -> None:
-        self._where: Literal["before", "begun", "within", "behind", "over"] = "before"
+        self.over = False
+        """Whether all that comes is what it says it is. Looked at for each event of a stream."""
+        self._where: Literal["before", "begun", "within", "behind"] = "before"
         self._held = ""
-
-    @property
-    def over(self) -> bool:
-        """Whether all that comes is what it says it is."""
-        return self._where == "over"
 
     def split(self, spoken: Iterable[Spoken]) -> list[Spoken]:
         said: list[Spoken] = []
         for part, text in spoken:
-            if part == "content":
+            if part == "content" and not self.over:
                 said += self._read(self._held + text)
             else:  # reasoning that comes by itself: then the text is the answer alone
                 said += (*self.rest(), (part, text))
@@ -37,7 +34,7 @@ class Thoughts:
     def rest(self) -> list[Spoken]:
         """What was held back: something else follows, or nothing."""
         part: Part = "content" if self._where == "before" else "reasoning"
-        said, self._held, self._where = [(part, self._held)] if self._held else [], "", "over"
+        said, self._held, self.over = [(part, self._held)] if self._held else [], "", True
         return said
 
     def _read(self, text: str) -> Iterator[Spoken]:
@@ -47,8 +44,10 @@ class Thoughts:
             if begun != BEGIN and BEGIN.startswith(begun):
                 self._held = text
                 return
-            self._where = "begun" if begun.startswith(BEGIN) else "over"
-            text = begun.removeprefix(BEGIN) if self._where == "begun" else text
+            if begun.startswith(BEGIN):
+                self._where, text = "begun", begun.removeprefix(BEGIN)
+            else:
+                self.over = True
         if self._where == "begun" and (text := text.lstrip()):
             self._where = "within"
         if self._where == "within":
@@ -60,8 +59,9 @@ class Thoughts:
                 thought, text = thought.removesuffix(self._held), ""
             if thought:
                 yield "reasoning", thought
-        if self._where == "behind" and (text := text.lstrip()):
-            self._where = "over"
+        if self._where == "behind":
+            text = text.lstrip()
+            self.over = bool(text)
         if text:
             yield "content", text
 
