@@ -228,7 +228,8 @@ class Store(abc.ABC):
 
         The messages are ripe no more. All other events keep their seqs, and what comes later still gets greater ones. A session
         or message that is not there is no error, nor is a message that is open: its events stay. What a reader holds stays
-        valid: it reads on behind its cursor.
+        valid: it reads on behind its cursor. Whenever it reads, and wherever a crash came between, what is left of a message is a beginning
+        of these events, or none.
         """
 
     # reading: the session

@@ -95,6 +95,36 @@ async def test_an_open_message_and_what_is_not_there_are_left_alone(store: Store
     assert await store.ripe(second(9), 9) == [(KEY, "msg_1")]
 
 
+async def test_whoever_reads_while_it_goes_on_finds_a_beginning_also_where_it_was_broken_off(
+    store: Store, pen: Pen
+) -> None:
+    await pen.made(create(), begun("msg_1"))
+    for _ in range(30):
+        await pen.made(*[delta()] * 100)
+    await pen.made(ended())
+    whole = await log(store)
+
+    async def reads_on() -> bool:
+        """Whether the second delta is there. Behind the first one comes that, or the end."""
+        [following] = await store.events(KEY, after=whole[2].seq, limit=1)
+        assert following in (whole[3], whole[-1])
+        return following == whole[3]
+
+    async def check() -> None:
+        left = await log(store)
+        assert left == [*whole[: len(left) - 1], whole[-1]]
+
+    for broken_off in (True, False):
+        compacting = asyncio.create_task(store.compact(KEY, ["msg_1"], DELTAS))
+        while not compacting.done() and (await reads_on() or not broken_off):  # noqa: ASYNC110 - a task has no event
+            await asyncio.sleep(0)
+        if broken_off:
+            compacting.cancel()
+        await asyncio.wait({compacting})
+        await check()
+    assert await log(store) == [*whole[:2], whole[-1]]
+
+
 async def test_what_ended_first_is_ripe_first_until_it_is_compacted(store: Store, pen: Pen) -> None:
     ids = [f"msg_{number}" for number in range(6)]
     await pen.made(create(KEY), create(OTHER), begun(*ids), begun(*ids, key=OTHER))

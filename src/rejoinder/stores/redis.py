@@ -104,11 +104,11 @@ class RedisStore(Store):
             await self._compact(key, some, sorted(types))
 
     async def _compact(self, key: Key, rows: Sequence[Row], types: Sequence[str]) -> None:
-        name, until = name_of(key), max(row.ended or 0 for row in rows)
+        name, first = name_of(key), min(row.created for row in rows)
         ends = [part for row in rows for part in (row.id, row.ended or 0)]
-        place: bytes | int = min(row.created for row in rows) - 1
-        while place != b"":
-            place = await self._client.write("compact", name, place, until, len(rows), *ends, *types)
+        before: bytes | int = max(row.ended or 0 for row in rows)
+        while before != b"":
+            before = await self._client.write("compact", name, first, before, len(rows), *ends, *types)
         await self._client.write("compacted", name, *(pack(row.id) for row in rows))
 
     # reading: the session

@@ -1,11 +1,12 @@
--- Drops events from a stretch of a log: name, after, until, how many messages, id and end of each, and the types.
--- Looks through a bounded part and returns the seq after which to go on, '' at the end.
+-- Drops events from a stretch of a log: name, first seq, the seq before which it ends, how many messages, id and end of each, and
+-- the types. Looks through a bounded part, the last one: whoever reads between two calls, or after a crash there, finds the
+-- beginning of a message and then its end. Returns the seq before which to go on, '' at the first.
 local key, ends, types = P .. 'events:' .. ARGV[1], {}, {}
 local last = 4 + 2 * tonumber(ARGV[4])
 for place = 5, last, 2 do ends[ARGV[place]] = tonumber(ARGV[place + 1]) end
 for place = last + 1, #ARGV do types[ARGV[place]] = true end
 
-local entries = redis.call('XRANGE', key, '(0-' .. ARGV[2], '0-' .. ARGV[3], 'COUNT', 500)
+local entries = redis.call('XREVRANGE', key, '(0-' .. ARGV[3], '0-' .. ARGV[2], 'COUNT', 500)
 local dropped = {}
 for _, entry in ipairs(entries) do
   local fields = entry[2]
