@@ -146,6 +146,30 @@ async def test_what_was_long_asleep_is_told_when_it_wakes() -> None:
             await reader.until(lambda kind, data: kind == "message.ended" and data["message"]["id"] == mid)
 
 
+async def test_what_was_long_asleep_is_told_whole_where_its_first_wake_carried_nothing() -> None:
+    """Events that are too long for a wake, and then some that are not."""
+
+    def fate(wake: Wake) -> list[Wake]:
+        long = any(event.type == "message.created" for event in wake.events)
+        return [structs.replace(wake, events=()) if long else wake]
+
+    async with serving(fate) as chat:
+        asleep = new_key()
+        await chat.sessions.create(asleep, NewSession())
+        for _ in range(polled_feeds.PAGE + 5):
+            await chat.sessions.create(new_key(), NewSession())
+        async with reading(chat) as reader:
+            mid = await turn(chat, asleep)
+            await reader.until(lambda kind, data: kind == "message.ended" and data["message"]["id"] == mid)
+            assert reader.of(asleep) == [
+                "session.created",
+                "message.created",
+                "message.created",
+                "message.started",
+                "message.ended",
+            ]
+
+
 async def test_more_news_than_a_look_reads_is_a_snapshot() -> None:
     async with serving(FATES["all are lost"]) as chat, reading(chat) as reader:
         for _ in range(polled_feeds.PAGE + 5):

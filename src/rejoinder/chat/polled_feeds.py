@@ -98,9 +98,10 @@ class PolledFeed(Feed):
 
     def _take_events(self, session_id: str, events: tuple[Event, ...]) -> None:
         known = self._places.get(session_id)
-        if known is not None and events[0].seq != known.seq + 1:
-            # Something is missing before these, or they came again: the log knows.
-            if events[-1].seq > known.seq:
+        told = known.seq if known else 0
+        if events[0].seq != told + 1:
+            # Something is missing before these (the wake before them may have carried no events), or they came again: the log knows.
+            if events[-1].seq > told:
                 self._wanted.set()
             return
         self._learnt.add(session_id)
