@@ -8,6 +8,7 @@ import pytest
 from chat_service import chat_over
 from rejoinder.abc import Append, AppendResult
 from rejoinder.chat.asked import Send, Turn
+from rejoinder.chat.history import Window
 from rejoinder.chat.ids import new_message_id, new_session_id
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession, SessionChange
@@ -56,7 +57,7 @@ async def test_a_message_that_was_decided_on_the_old_one_finds_its_place_in_the_
         between(monkeypatch, chat, made_again)
         asked = await turn(chat, key, "and on")
         assert asked.message.parent_id == new[0].reply.id
-        said = [message.content async for message in chat.history.every(key, 10)]
+        said = [message.content for message in (await chat.history.page(key, Window(limit=10), branch="all")).data]
         assert said == ["new", "new", "and on", "and on"]
 
 

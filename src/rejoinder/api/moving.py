@@ -94,8 +94,10 @@ class FileStream(Response):
         await self._send(send, b"", more=False)
 
     async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
-        async with asyncio.timeout(self._streams.write_timeout):
-            await send({"type": "http.response.body", "body": body, "more_body": more})
+        # In parts, since a picture is one line, and a slow reader is not to hold a copy of it.
+        for part in connection.parts(body, more=more):
+            async with asyncio.timeout(self._streams.write_timeout):
+                await send(part)
 
 
 class Imports:

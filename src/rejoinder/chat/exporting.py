@@ -22,8 +22,9 @@ from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated,
 ROWS = 1_000
 """Rows of the index that are read at a time: some 100 bytes each."""
 
-GROUP = 16
-"""Messages that are read at a time. Each may have many MB (images travel inside), and is held twice for a moment."""
+GROUP, GROUP_BYTES = 16, 1 << 20
+"""Messages that are read at a time, and bytes of them: less than so many where there were large ones before, one at least. Each may
+have many MB (images travel inside), is held some times over for a moment, and once for as long as the reader takes."""
 
 EXPORTED = ReplyError(code="exported", message="This session was exported while the reply was being written.")
 
@@ -58,11 +59,16 @@ class Exporting:
             rejoinder=FORMAT, session=header.session, request_hash=created.request_hash, asides=header.asides
         )
         yield seal.add(first.encoded())
-        after = 0
+        after, group, largest = 0, 1, 1
         while rows := await self._store.created(key, after=after, before=as_of + 1, limit=ROWS):
-            for at in range(0, len(rows), GROUP):
-                lines = await self._lines(key, header, rows[at : at + GROUP], as_of)
-                yield b"".join([seal.add(line.encoded()) for line in lines])
+            at = 0
+            while at < len(rows):
+                some = rows[at : at + max(1, min(group, GROUP_BYTES // largest))]
+                lines = [seal.add(line) for line in await self._lines(key, header, some, as_of)]
+                at, group, largest = at + len(some), min(2 * group, GROUP), max(largest, *map(len, lines))
+                piece = b"".join(lines)
+                del lines  # a reader takes its time
+                yield piece
             after = rows[-1].created
         # A session that is deleted while it is read looks like one that has no more messages.
         now = await self._store.header(key)
@@ -70,10 +76,10 @@ class Exporting:
             raise _gone(key)
         yield seal.end().encoded()
 
-    async def _lines(self, key: Key, header: Header, rows: Sequence[Row], as_of: int) -> list[MessageLine]:
+    async def _lines(self, key: Key, header: Header, rows: Sequence[Row], as_of: int) -> list[bytes]:
         wanted = {row.created for row in rows} | {row.ended for row in rows if row.ended is not None}
         said = {event.seq: fact(event) for event in await self._store.events_at(key, wanted)}
-        return [await self._line(key, header, row, said, as_of) for row in rows]
+        return [(await self._line(key, header, row, said, as_of)).encoded() for row in rows]
 
     async def _line(self, key: Key, header: Header, row: Row, said: dict[int, Fact | None], as_of: int) -> MessageLine:
         created = said.get(row.created)

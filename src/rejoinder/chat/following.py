@@ -106,6 +106,8 @@ class Following:
         await asyncio.sleep(0)
         asked = reader.message_ids
         events = await self._store.events(key, after=reader.cursor, message_ids=asked, max_bytes=PIECE)
+        if reader.tail.deleted:
+            raise _gone(key)  # what was read may be of another session that has its id since
         if not events or (self._polls and time.monotonic() >= reader.looked_at + TRUSTED):
             # Behind the read: what was read is of the session that is there now, or of one that it takes the place of. And who
             # finds nothing may have begun right behind a deletion, of which nobody is told twice.

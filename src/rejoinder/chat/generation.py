@@ -158,6 +158,8 @@ class Generation:
         """What follows a fault. Where that is a shorter prompt, it is there already."""
         if fault.window is not None:
             self._tools.models.learn_window(self._models[0], fault.window)
+        if self.reply.continues is not None and self._buffer.calls:
+            return None  # it would begin anew, and go on from nothing
         # Once only, and not where the reply had begun: then it was no matter of the prompt.
         shortens = self._shorter is None and self._composed is not None and not self._buffer.size
         following = attempts.after(fault, self._models, tries, self._tools.retrying, shortens=shortens)
@@ -291,7 +293,7 @@ class Generation:
         return told_of
 
     def _goes_on(self, mine: OpenReply | None) -> bool:
-        return mine is not None and not mine.stopping and mine.epoch == self.mine.epoch
+        return mine is not None and not mine.stopping and mine.epoch == self.mine.epoch == self._writer.epoch
 
     def _hear(self, chunks: Sequence[Chunk], watchdog: Watchdog) -> None:
         if isinstance(chunks[0], LifeChunk):
@@ -339,6 +341,9 @@ class Generation:
         async def plan(header: Header, mine: OpenReply) -> Ending | None:
             if mine.epoch != self.mine.epoch:
                 return None
+            if mine.epoch != self._writer.epoch:
+                # This worker has another lease by now. Under that it may take the reply up, as any other may, and no more.
+                raise LeaseLost("The lease under which this reply was written is over.")
             said = stopped() if mine.stopping else outcome
             now = self._tools.decisions.now(header.session)
             ended = ended_reply(self._text.on(self.reply), said, usage, now)

@@ -20,8 +20,9 @@ NEWEST = "end"
 NEVER = 1 << 62
 """A seq that no log reaches."""
 
-NOTED = 6
-"""Events of a reply behind its creation among which its first notes stand: started, summaries, the prompt, the first text."""
+NOTED, MORE_NOTED = 6, 100
+"""Events of a reply behind its creation among which its first notes stand, mostly: started, a summary or two, the prompt, the first
+text. And how many are read at a time where there are more: a summary may have taken a hundred steps."""
 
 
 PAGE_BYTES = 16 << 20
@@ -140,9 +141,17 @@ class History:
         return bool(events) and events[0].seq != row.ended
 
     async def first_notes(self, key: Key, row: Row) -> list[tuple[int, Note]]:
-        """What the log notes of a reply by itself right after its beginning, with the seqs."""
-        events = await self._store.events(key, after=row.created, until=row.ended, message_ids=[row.id], limit=NOTED)
-        return [(event.seq, said) for event in events if (said := note(event)) is not None]
+        """What the log notes of a reply by itself before the first text that came of a prompt, with the seqs."""
+        found: list[tuple[int, Note]] = []
+        after, limit = row.created, NOTED
+        while events := await self._store.events(key, after=after, until=row.ended, message_ids=[row.id], limit=limit):
+            for event in events:
+                if (said := note(event)) is not None:
+                    found.append((event.seq, said))
+                elif event.type == "message.delta" and any(isinstance(said, PromptSent) for _, said in found):
+                    return found
+            after, limit = events[-1].seq, MORE_NOTED
+        return found
 
     async def _all(self, key: Key, window: Window, seq: int) -> tuple[list[Row], bool]:
         after, before = 0, seq + 1
@@ -232,13 +241,18 @@ class History:
                 found[row.id] = message, len(msgspec.json.encode(message))
         return [found[row.id] for row in rows]
 
-    async def every(self, key: Key, page: int) -> AsyncIterator[Message]:
-        """All messages of a session in order of creation, read `page` at a time. Raises SessionNotFound."""
+    async def every_end(self, key: Key, page: int) -> AsyncIterator[Message]:
+        """All replies of a session that have ended, in order of creation, without `siblings`. Raises SessionNotFound.
+
+        Rows are read `page` at a time. What others say is not: it may hold pictures, and those many MB.
+        """
         await self._decisions.header(key)
         after = 0
         while rows := await self._store.created(key, after=after, before=NEVER, limit=page):
-            for message in await self._messages(key, rows, NEVER):
-                yield message
+            ended = [row for row in rows if row.ended not in (None, row.created)]
+            for at in range(0, len(ended), PORTION):
+                for message in await self.plain(key, ended[at : at + PORTION]):
+                    yield message
             after = rows[-1].created
 
     async def events_of(self, key: Key, row: Row, seq: int = NEVER) -> AsyncIterator[Event]:

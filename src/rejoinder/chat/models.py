@@ -54,6 +54,17 @@ class Models:
             if own and not provider.accepts(own):
                 raise wrong("body.model", f"There is no model {name!r} here; GET /v1/models lists them.")
 
+    def known(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of the names that mean a model here."""
+        return tuple(name for name in names if self._means_one(name))
+
+    def _means_one(self, name: str) -> bool:
+        try:
+            self.check(name)
+        except Invalid:
+            return False
+        return True
+
     def prefills(self, name: str) -> bool:
         """Whether a reply that broke off can go on with this model: by the settings, or since its provider says so."""
         provider, own = self.resolve(name)

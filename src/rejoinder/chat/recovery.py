@@ -151,11 +151,13 @@ class Recovery:
         if not self.goes_on or not written.attempts or len(written.attempts) >= MOST_ATTEMPTS:
             return Decision((False, []))
         asked = await self._starting.created(key, reply.id)
-        models = _remaining(asked.models, written.attempts[-1].model)
+        models = self._models.known(_remaining(asked.models, written.attempts[-1].model))
+        if not models:  # they have left the settings since: what there is of the reply is kept
+            return Decision((False, []))
         # What goes on from another reply never begins anew: then it would not be that any more.
         wanted = self._after_crash == "continue" or written.continues is not None
         kept = goes_on(written, wanted and self._models.prefills(models[0]))
-        if not kept and self._after_crash == "continue":
+        if not kept and wanted:
             return Decision((False, []))
         spent = await self._unfinished.spent(key, written, row, header.session)
         *earlier, last = written.attempts

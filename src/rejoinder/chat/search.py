@@ -20,6 +20,9 @@ SNIPPET = 160
 """Characters of a snippet, and how many of them stand before the first match at most."""
 BEFORE = 40
 
+AT_ONCE = 16
+"""Messages that are read at a time: each may have many MB (images travel inside), and a snippet is all that stays of it."""
+
 _SPACE = re.compile(r"\s")
 
 
@@ -70,11 +73,13 @@ class Search:
         words = asked_words(q)
         found = await self._store.search(owner, words, limit=limit + 1)
         shown = found[:limit]
-        by_key: dict[Key, list[str]] = {}
-        for each in shown:
-            by_key.setdefault(each.key, []).append(each.message_id)
-        read = await asyncio.gather(*(self._hits(key, message_ids, words) for key, message_ids in by_key.items()))
-        hits = {found: hit for hits in read for found, hit in hits.items()}
+        hits: dict[Found, SearchHit] = {}
+        for at in range(0, len(shown), AT_ONCE):
+            by_key: dict[Key, list[str]] = {}
+            for each in shown[at : at + AT_ONCE]:
+                by_key.setdefault(each.key, []).append(each.message_id)
+            for read in await asyncio.gather(*(self._hits(key, some, words) for key, some in by_key.items())):
+                hits |= read
         # What was deleted since it was found is left out.
         return SearchAnswer(data=[hits[each] for each in shown if each in hits], has_more=len(found) > limit)
 

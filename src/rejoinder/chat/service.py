@@ -151,7 +151,7 @@ class Chat:
 
     async def drain(self, seconds: float) -> None:
         """From now on no reply starts; live ones may go on for so long, then end as interrupted."""
-        self.draining = self._starting.closed = True
+        self.draining = self._starting.closed = self._titles.closed = True
         if self._requests:
             await asyncio.wait(self._requests, timeout=self._patience)
         await self.replies.drain(seconds)

@@ -47,10 +47,12 @@ class Titles:
         self._models = models
         self._chosen = chosen
         self._making: dict[Key, asyncio.Task[None]] = {}
+        self.closed = False
+        """Whether none are begun any more: the service is about to stop, and would only break them off."""
 
     def consider(self, key: Key, reply_id: str) -> None:
         """After the end of a reply: makes a title where the session needs one, without keeping anybody waiting."""
-        if self._chosen != "off" and key not in self._making:
+        if self._chosen != "off" and not self.closed and key not in self._making:
             task = self._making[key] = asyncio.create_task(self._consider(key, reply_id), name=f"title of {key[1]}")
             task.add_done_callback(lambda _: self._making.pop(key, None))
 

@@ -7,7 +7,7 @@ from rejoinder.chat.history import History
 from rejoinder.entities import Key
 
 PAGE = 500
-"""Messages that are read at a time."""
+"""Rows that are read at a time."""
 
 
 class SessionUsage(Struct, frozen=True, kw_only=True):
@@ -32,8 +32,8 @@ class UsageReader:
         """Raises SessionNotFound."""
         sums = (await self._decisions.header(key)).asides
         replies = attempts = 0
-        async for message in self._history.every(key, PAGE):
-            if message.role == "assistant" and message.usage is not None:
+        async for message in self._history.every_end(key, PAGE):
+            if message.usage is not None:
                 replies += 1
                 attempts += len(message.attempts)
                 sums = sums.plus(message.usage)

@@ -33,22 +33,27 @@ class Worker:
         self._lease: Lease | None = None
         self._lost = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._sweeping: asyncio.Task[None] | None = None
+        self._sweeps_after = 0.0
+        """Seconds of the event loop until which other workers are not taken for dead."""
 
     async def start(self) -> None:
         """Takes a lease and ends what dead workers left. After this the service may answer."""
         self._writer.on_lease_lost = self._lost.set
         await self._take()
-        # Where others live their leases may have run out while the store was away for all. They are given time to renew them.
-        await self._recovery.sweep(revoke=self._store.exclusive)
-        self._tasks.append(asyncio.create_task(self._growth.run(), name="growth"))
+        self._sweeping = asyncio.create_task(self._first_sweep(), name="first sweep")
         if not self._store.exclusive:
             # An exclusive store's leases have no time, and nobody else could take over.
             self._tasks.append(asyncio.create_task(self._keep(), name="lease"))
+        try:
+            await self._sweeping
+        except BaseException:
+            await self._end_tasks()
+            raise
+        self._tasks.append(asyncio.create_task(self._growth.run(), name="growth"))
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         await self._writer.close()
         if self._lease is not None:
             try:
@@ -56,35 +61,58 @@ class Worker:
             except StoreUnavailable as away:
                 log.warning("the lease was not given back: %s", away.detail)
 
+    async def _end_tasks(self) -> None:
+        tasks = [*self._tasks, *([self._sweeping] if self._sweeping else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _take(self) -> None:
         self._lease = await self._store.acquire_lease(self.name, self._ttl)
         self._lost.clear()
         self._writer.start(self._lease)
 
     async def _keep(self) -> None:
-        pause, sweeps_after = self._ttl / 3, 0.0
+        pause = self._ttl / 3
         while True:
             with contextlib.suppress(TimeoutError):  # the time to renew, and nothing was lost
                 await asyncio.wait_for(self._lost.wait(), timeout=pause)
             now = asyncio.get_running_loop().time()
+            pause = self._ttl / 3
             try:
                 await self._renew()
-                if now >= sweeps_after:
-                    await self._recovery.sweep()
             except StoreUnavailable as away:
                 log.warning("the lease could not be renewed, trying on: %s", away.detail)
                 await asyncio.sleep(min(self._ttl / 3, RETRY))
-                # What was away for us was away for all, and who comes back first must not take the others for dead.
-                pause, sweeps_after = 0.0, now + self._ttl
-            except LeaseLost:
-                log.warning("the lease was lost while other workers' replies were ended")
+                pause = 0.0
+                self._spare_others(now)
             except Exception:
-                # A fault of our own in one reply must not cost this worker its lease and with it all others.
-                log.exception("the sweep for replies of dead workers failed")
-                pause = self._ttl / 3
+                log.exception("the lease could not be renewed, by a fault of our own")
             else:
-                pause = self._ttl / 3
+                # Beside this: a dead worker may have left more than can be ended before the lease has to be renewed again.
+                if now >= self._sweeps_after and (self._sweeping is None or self._sweeping.done()):
+                    self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
                 self._replies.look()
+
+    def _spare_others(self, now: float) -> None:
+        # What was away for us was away for all, and who comes back first must not take the others for dead.
+        self._sweeps_after = now + self._ttl
+
+    async def _first_sweep(self) -> None:
+        # Where others live their leases may have run out while the store was away for all. They are given time to renew them.
+        await self._recovery.sweep(revoke=self._store.exclusive)
+
+    async def _sweep(self) -> None:
+        try:
+            await self._recovery.sweep()
+        except StoreUnavailable as away:
+            log.warning("the sweep for replies of dead workers was broken off: %s", away.detail)
+            self._spare_others(asyncio.get_running_loop().time())
+        except LeaseLost:
+            log.warning("the lease was lost while other workers' replies were ended")
+        except Exception:
+            # A fault of our own in one reply must not cost this worker its lease and with it all others.
+            log.exception("the sweep for replies of dead workers failed")
 
     async def _renew(self) -> None:
         if self._lease is not None and not self._lost.is_set():
