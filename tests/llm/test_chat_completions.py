@@ -110,6 +110,12 @@ def test_broken_utf8_is_replaced() -> None:
         b"data:\n\ndata: \n\n" + event(delta("stop", content="hi")),
         event({"choices": [{"index": "0", "delta": {"content": "hi"}, "finish_reason": "STOP"}]}),
         event(delta(content="hi")) + event(delta("stop") | {"usage": "n/a"}),
+        event({"choices": [{"message": {"content": "h"}}]})
+        + event({"choices": [{"message": {"content": "i"}}]})
+        + FINISH,
+        # Behind the deltas the whole once more, in one answer (MiniMax).
+        event(delta(content="hi")) + event({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}),
+        event(delta("stop", content="hi")) + event({"choices": [{"message": {"content": "hi"}}]}),
     ],
 )
 def test_what_servers_make_of_the_protocol(stream: bytes) -> None:

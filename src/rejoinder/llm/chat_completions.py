@@ -113,6 +113,8 @@ class StreamDecoder:
         """How many have come."""
         self._secrets = secrets
         self._events = EventStream()
+        self._in_deltas = False
+        """Whether a delta has said something."""
         self._run: tuple[Part, list[str]] | None = None
         """Text of one part that came without anything between it: one chunk, however many events brought it."""
         self._texts = CleanTexts()
@@ -169,8 +171,13 @@ class StreamDecoder:
             chunks.extend(_usage_chunks(answer.usage))
 
     def _choice(self, choice: _Choice, chunks: list[Chunk]) -> None:
-        words = choice.delta or choice.message or _SILENCE
+        words = choice.delta
+        if words is None:
+            # Behind deltas it says the whole once more (MiniMax ends so).
+            words = _SILENCE if self._in_deltas or choice.message is None else choice.message
         spoken = _spoken(words)
+        if choice.delta is not None and (spoken or words.tool_calls):
+            self._in_deltas = True
         if not self._thoughts.over:
             spoken = self._thoughts.split(spoken)
             if words.tool_calls or choice.finish_reason:
