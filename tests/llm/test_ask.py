@@ -1,6 +1,7 @@
 """`ask`: a prompt from a script, whole or streamed, of every kind of provider, also inside a running loop."""
 
 import asyncio
+import errno
 import json
 import subprocess
 import sys
@@ -115,6 +116,16 @@ def test_leaving_a_scripted_reply_ends_its_thread(settings: Settings) -> None:
 
 async def test_it_works_inside_a_running_loop() -> None:
     assert ask("hi", model="scripted", settings=Settings(_env_file=None)) == "hi"
+
+
+def test_an_event_loop_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "new_event_loop", none_left)
+    monkeypatch.setattr(asyncio.events, "new_event_loop", none_left)
+    with pytest.raises(OSError, match="Too many"):
+        ask("hi", model="scripted", settings=Settings(_env_file=None))
 
 
 def test_silence_is_an_error(settings: Settings) -> None:

@@ -100,7 +100,7 @@ def _contents(chunks: Iterable[Chunk]) -> Iterator[str]:
 def _in_a_thread(provider: Provider, prompt: Prompt) -> Generator[Sequence[Chunk], None, None]:
     """What the provider yields. Leaving cancels it, and waits until it has closed."""
     reads: SimpleQueue[Sequence[Chunk] | BaseException | None] = SimpleQueue()
-    begun: SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = SimpleQueue()
+    begun: SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None] = SimpleQueue()
 
     async def relay() -> None:
         task = asyncio.current_task()
@@ -111,16 +111,20 @@ def _in_a_thread(provider: Provider, prompt: Prompt) -> Generator[Sequence[Chunk
                 reads.put(chunks)
 
     def run() -> None:
+        work = relay()
         try:
-            asyncio.run(relay())
+            asyncio.run(work)
         except BaseException as exc:  # noqa: BLE001 - raised where it is waited for
             reads.put(exc)
         else:
             reads.put(None)
+        finally:
+            work.close()
+            begun.put(None)  # where there was no event loop to be had, it has not begun
 
     thread = Thread(target=run, name="rejoinder.ask", daemon=True)
     thread.start()
-    loop, task = begun.get()
+    running = begun.get()
     try:
         while (read := reads.get()) is not None:
             if isinstance(read, BaseException):
@@ -128,5 +132,7 @@ def _in_a_thread(provider: Provider, prompt: Prompt) -> Generator[Sequence[Chunk
             yield read
     finally:
         with suppress(RuntimeError):  # the loop has closed: it had ended by itself
-            loop.call_soon_threadsafe(task.cancel)
+            if running is not None:
+                loop, task = running
+                loop.call_soon_threadsafe(task.cancel)
         thread.join()
