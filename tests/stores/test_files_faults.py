@@ -1,6 +1,7 @@
 """Flat files when things break: nothing acknowledged is lost, nothing is half done, and the store recovers by itself."""
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -18,7 +19,17 @@ from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row
 from rejoinder.abc import Append, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
-from rejoinder.stores import files_journal, files_keeper, files_writer, open_store
+from rejoinder.stores import (
+    files_disk,
+    files_journal,
+    files_keeper,
+    files_reads,
+    files_replay,
+    files_writer,
+    open_store,
+)
+from rejoinder.stores.files import FilesStore
+from rejoinder.stores.files_state import State
 
 CHILDREN = Path(__file__).with_name("files_children.py")
 
@@ -223,6 +234,39 @@ async def test_one_sessions_file_takes_no_list_from_the_others(folder: Path, har
             await pen.made(delta(key=keys[4]))
 
 
+async def test_a_file_that_cannot_be_opened_at_the_start_keeps_no_other_session_from_being_served(folder: Path) -> None:
+    file = await three(folder)
+    file.unlink()
+    file.mkdir()
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        await pen.made(delta(key=OTHER))
+        with pytest.raises(StoreUnavailable, match=file.name):
+            await store.header(KEY)
+
+
+async def test_a_moment_without_files_is_no_fault_of_what_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of a reply needs the index of its session, which may have to be read again."""
+
+    def none_left(_: State, __: Key) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(), change(KEY, 1, replies=[reply(pen.lease)], created=[row("msg_1", ended=False)]))
+        assert isinstance(store, FilesStore)
+        store._now.state.logs.drop(KEY)
+        end = change(KEY, 2, ended=[EndedRow(id="msg_1", at=0, ended_at=NOON)])
+        with monkeypatch.context() as patched:
+            patched.setattr(State, "open", none_left)
+            with pytest.raises(StoreUnavailable, match="Too many open files"):
+                await pen.write(end)
+        await pen.again(end)
+        assert len(await log(store)) == 3
+
+
 async def test_lists_are_there_again_with_a_folder_that_was_away(folder: Path) -> None:
     await three(folder)
     async with at(folder) as store:
@@ -274,6 +318,50 @@ async def test_what_was_acknowledged_is_on_a_disk_that_fails_now_and_then(
         disk.crash(tmp_path / "crashed")
     assert disk.failed > 3
     assert await shows(tmp_path / "crashed", tmp_path / "scratch") == shown
+
+
+async def test_who_reads_does_not_notice_that_a_file_is_written_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was read in the middle of it, found too short, and its session given up with the reply that was being written."""
+    fails, looks = [OSError(errno.EIO, os.strerror(errno.EIO))], 0
+    sync_file, write_at = files_disk.sync_file, files_disk.write_at
+
+    def failing_once(path: Path) -> bool:
+        if fails:
+            raise fails.pop()
+        return sync_file(path)
+
+    monkeypatch.setattr(files_keeper, "TICK", 0.002)
+    monkeypatch.setattr(files_keeper, "PAUSE", 0.002)
+    async with at(folder) as store:
+        assert isinstance(store, FilesStore)
+        pen, state = await Pen.of(store), store._now.state
+        await pen.made(create(), create(OTHER))
+        assert await store.delete(OTHER, 1)  # its file is away, and made again: both are in the journal
+        await pen.made(create(OTHER))
+        for _ in range(9):
+            await pen.made(delta(), delta(key=OTHER))
+
+        def looked_at(fd: int, data: bytes, place: int) -> None:
+            nonlocal looks
+            write_at(fd, data, place)
+            if again := sys._getframe(1).f_code.co_name == "_write_over":
+                looks += again
+                for key in (KEY, OTHER):
+                    assert len(files_reads.events(state, key, 0, None, None, 99, 1 << 20)) >= 10
+
+        monkeypatch.setattr(files_replay, "write_at", looked_at)
+        monkeypatch.setattr(files_keeper, "sync_file", failing_once)
+        monkeypatch.setattr(files_writer, "ROTATE_FILES", 0)
+        for _ in range(200):
+            await asyncio.sleep(0.005)
+            await pen.made(delta(), delta(key=OTHER))
+            if looks:
+                break
+        assert looks >= 20
+    async with at(folder) as store:
+        assert len(await log(store, OTHER)) == len(await log(store))
 
 
 async def until_taken(pen: Pen, *batch: Append) -> None:

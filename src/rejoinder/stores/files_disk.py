@@ -134,7 +134,8 @@ def opening(folder: Path) -> Iterator[None]:
     except OSError as exc:
         if exc.errno in NO_ROOM:
             raise StoreUnavailable(f"The store in {folder} could not be opened: {exc.strerror}.") from exc
-        raise Misconfigured(f"{folder} cannot be used as a store: {exc.strerror}.") from exc
+        which = f"{exc.filename}: " if exc.filename not in (None, str(folder)) else ""
+        raise Misconfigured(f"{folder} cannot be used as a store: {which}{exc.strerror}.") from exc
 
 
 @contextmanager

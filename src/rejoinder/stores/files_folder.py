@@ -26,7 +26,7 @@ from rejoinder.stores.files_journal import Fsync, Journal, journals
 from rejoinder.stores.files_log import Damaged, recover_log
 from rejoinder.stores.files_names import SESSION, path_of
 from rejoinder.stores.files_replay import replay
-from rejoinder.stores.files_state import State
+from rejoinder.stores.files_state import State, is_of_one_file
 from rejoinder.stores.files_writer import FilesWriter
 
 log = logging.getLogger(__name__)
@@ -144,6 +144,10 @@ class FilesFolder:
             why = None
         except Damaged as exc:
             found, why = None, exc.detail
+        except OSError as exc:
+            if not is_of_one_file(exc):
+                raise
+            found, why = None, f"{path} cannot be read and written: {exc.strerror}."
         if found is not None and path_of(found[0].key) != name:
             found, why = None, f"{path} has another name than its session."
         if why is not None:

@@ -29,8 +29,9 @@ def take_step(sessions: Path, step: Step, *, again: bool = False) -> None:
 def replay(sessions: Path, journals: Iterable[Path], *, rewrite: bool = False) -> set[str]:
     """Brings the files to where all journals end, whatever of that was done. Returns the paths that it concerns.
 
-    What came before a file was removed or replaced is left out: its places are those of another file. `rewrite` writes
-    also what is there: the system may have it in memory, and have failed to bring it to the disk.
+    What came before a file was removed or replaced is left out: its places are those of another file. `rewrite`: all of it was
+    done, and is written once more, since the system may have it in memory and have failed to bring it to the disk. Others read the
+    files meanwhile: none is ever shorter, or away.
     """
     todo: dict[str, list[Step]] = {}
     for journal in journals:
@@ -42,7 +43,10 @@ def replay(sessions: Path, journals: Iterable[Path], *, rewrite: bool = False) -
     for path, steps in todo.items():
         try:
             for step in steps:
-                take_step(sessions, step, again=not rewrite)
+                if not rewrite:
+                    take_step(sessions, step, again=True)
+                elif isinstance(step, Write):
+                    _write_over(f"{sessions}/{step.path}", step)
         except (Gap, FileNotFoundError):
             # Only where records were lost that were not durable, or the file was changed by hand.
             log.warning("%s is gone or shorter than the journal says; what the journal adds to it is left out", path)
@@ -64,6 +68,16 @@ def _write(path: str, step: Write, again: bool) -> None:
         write_at(fd, step.data, step.at)
         if size > step.at + len(step.data):
             os.ftruncate(fd, step.at + len(step.data))
+    finally:
+        os.close(fd)
+
+
+def _write_over(path: str, step: Write) -> None:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        if os.fstat(fd).st_size < step.at + len(step.data):
+            raise Gap(errno.ESTALE, f"{path} is shorter than it was")
+        write_at(fd, step.data, step.at)
     finally:
         os.close(fd)
 

@@ -103,7 +103,8 @@ class FilesWriter:
         check_number(lease, number, held.number)
         self._catch_up()
         if number > held.number:
-            batch = Batch(self.state, appends)
+            with unavailable("read"):
+                batch = Batch(self.state, appends)
             if steps := batch.steps():
                 self._commit(steps, batch.publish)
             # It is committed, whatever becomes of the files now: asked again, it is not done again.
@@ -165,15 +166,15 @@ class FilesWriter:
 
     def _catch_up(self) -> None:
         """Brings the files up to the journal. Raises StoreUnavailable."""
-        if self._again:
-            with unavailable("written"):
-                replay(self.state.sessions, [*self._journal.older(), self._journal.path], rewrite=True)
-            self._again = False
         while self._behind:
             committed = self._behind[0]
             with unavailable("written"):
                 self._take(committed)
             self._behind.popleft()
+        if self._again:  # behind all that was to be done: it does again what was done
+            with unavailable("written"):
+                replay(self.state.sessions, [*self._journal.older(), self._journal.path], rewrite=True)
+            self._again = False
 
     def _take(self, committed: _Committed) -> None:
         if any(isinstance(step, (Remove, Replace)) for step in committed.steps):
