@@ -17,7 +17,8 @@ from rejoinder.abc import Append, Appended, AppendResult, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable, TooLarge
 from rejoinder.redis_link import RedisUrl
-from rejoinder.stores import open_store, redis_batch, staging
+from rejoinder.stores import open_store, redis_batch, redis_client, staging
+from rejoinder.stores import redis as redis_store
 from tcp_proxy import tcp_proxy
 
 numbers = itertools.count(1)
@@ -157,6 +158,56 @@ async def test_what_was_asked_of_a_server_that_hangs_is_done_once_whenever_it_go
         await pen.made(delta("twice"))
         assert await texts(store) == [said().data, said("once").data, said("twice").data]
         assert isinstance(results[0], Appended)
+
+
+async def test_a_batch_that_is_large_has_more_time_and_twice_as_much_when_it_was_late(
+    server: RedisServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes behind it waits for it, so it may not be given up for ever."""
+    monkeypatch.setattr(RedisUrl, "client", partialmethod(RedisUrl.client, answer=0.2))
+    monkeypatch.setattr(redis_client, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(redis_store, "A_SECOND", 4 << 20)
+    large = create(OTHER, said("x" * (2 << 20)))
+    async with open_store(url) as store:
+        pen = await Pen.of(store)
+        await pen.made(create())
+        with server.frozen():
+            with pytest.raises(StoreUnavailable, match="Timeout"):
+                await pen.write(delta())
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="Timeout"):
+                await pen.write(large)
+            first = time.monotonic() - begun
+            with pytest.raises(StoreUnavailable, match="Timeout"):
+                await pen.again(large)
+            assert 0.5 < first < time.monotonic() - begun - first
+        await pen.again(large)
+        assert await texts(store, OTHER) == [said("x" * (2 << 20)).data]
+
+
+async def test_a_primary_that_moves_behind_its_name_is_found(server: RedisServer, tmp_path: Path) -> None:
+    """The old one lives on as a replica of the new one, and keeps the connections that it has."""
+    with redis_server(tmp_path) as old, tcp_proxy(("127.0.0.1", old.port)) as name:
+        async with open_store(f"redis://127.0.0.1:{name.port}") as store:
+            pen = await Pen.of(store)
+            await pen.made(create())
+            await asyncio.gather(*(store.header(KEY) for _ in range(4)))
+            (new_folder := tmp_path / "new").mkdir()
+            with redis_server(new_folder) as new:
+                new.ask("REPLICAOF", "127.0.0.1", old.port)
+                while not new.ask("EXISTS", "{rejoinder}:schema"):  # noqa: ASYNC110  # another process's affair
+                    await asyncio.sleep(0.05)
+                new.ask("REPLICAOF", "NO", "ONE")
+                old.ask("REPLICAOF", "127.0.0.1", new.port)
+                name.targets = [("127.0.0.1", new.port)]
+                pen.number += 1
+                with pytest.raises(StoreUnavailable, match=r"(?i)read only"):
+                    await pen.again(delta())
+                await pen.again(delta())
+                await store.ping()
+                old.kill()
+                assert len(await log(store)) == 2
 
 
 async def test_scripts_that_were_forgotten_are_told_again(server: RedisServer, url: str) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Self, TypeVar
 
 from msgspec import Struct
+from redis.exceptions import TimeoutError as NotInTime
 
 from rejoinder.abc import SCANNED, Append, AppendResult, Found, Lease, Row, SessionCursor, Store
 from rejoinder.entities import Header, Key, OpenReply
 from rejoinder.errors import StoreUnavailable
 from rejoinder.events import Event
-from rejoinder.redis_link import RedisUrl
+from rejoinder.redis_link import ANSWER_SECONDS, RedisUrl
 from rejoinder.stores import redis_batch as batches
 from rejoinder.stores import redis_values as values
 from rejoinder.stores.batch import lost
@@ -27,6 +28,13 @@ T = TypeVar("T")
 PIECE = 500
 """Texts, rows or seqs of one script: about a millisecond of the server, which does nothing else meanwhile."""
 
+HEAVY, A_SECOND = 1 << 20, 1 << 20
+"""Bytes from which a batch has more time than others, and how many have a second each: a slow line carries some ten times as much."""
+
+MOST_MORE = 600.0
+"""Seconds that a batch has at most, above what it should need. It has twice as many as before whenever it was late: a batch comes again
+until it is done, and whatever else is to be written waits behind it."""
+
 LAST = 10**16 - 1
 """More than the greatest seq."""
 
@@ -38,6 +46,8 @@ class RedisStore(Store):
         self._url = url
         self._make = make
         self._opened: RedisClient | None = None
+        self._late = 0.0
+        """Seconds that the batch under way has above what it should need, since it was late."""
 
     @classmethod
     def from_url(cls, url: str, *, make: bool = True) -> Self:
@@ -81,7 +91,16 @@ class RedisStore(Store):
     # writing
 
     async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
-        answer = await self._client.write("append", *batches.arguments(lease, number, appends))
+        arguments = batches.arguments(lease, number, appends)
+        size = sum(append.size for append in appends)
+        more = self._late + size / A_SECOND if size >= HEAVY else 0
+        try:
+            answer = await self._client.write("append", *arguments, more=more)
+        except StoreUnavailable as away:
+            if more and isinstance(away.__cause__, NotInTime):
+                self._late = min(MOST_MORE, 2 * self._late + ANSWER_SECONDS)
+            raise
+        self._late = 0.0
         return batches.results(answer, lease, number)
 
     async def stage(self, lease: Lease, append: Append) -> Append:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ReadOnlyError
 
-from rejoinder.redis_link import RedisUrl, redis_away
+from rejoinder.redis_link import ANSWER_SECONDS, RedisUrl, redis_away
 from rejoinder.stores.lua import script
 from rejoinder.stores.redis_batch import Argument
 
@@ -35,18 +35,25 @@ class RedisClient:
     def key(self, kind: str, name: bytes = b"") -> bytes:
         return self._names + kind.encode() + (b":" + name if name else b"")
 
-    async def write(self, name: str, *arguments: Argument) -> Any:
-        """Runs a script that writes. Sent once: who asks again knows whether that is right."""
-        return await self._run(self._writes, name, arguments)
+    async def write(self, name: str, *arguments: Argument, more: float = 0) -> Any:
+        """Runs a script that writes. Sent once: who asks again knows whether that is right.
+
+        `more` are seconds that it may take above what all may, on a connection of its own.
+        """
+        with redis_away():
+            if more:
+                return await self._whole(self._on_the_primary(self._run_long(name, arguments, more)))
+            return await self._whole(self._on_the_primary(self._run_script(self._writes, name, arguments)))
 
     async def read(self, name: str, *arguments: Argument) -> Any:
         """Runs a script that only reads."""
-        return await self._run(self._reads, name, arguments)
+        with redis_away():
+            return await self._whole(self._run_script(self._reads, name, arguments))
 
     async def set(self, *command: Argument) -> Any:
         """One command that writes."""
         with redis_away():
-            return await self._whole(self._writes.execute_command(*command))
+            return await self._whole(self._on_the_primary(self._writes.execute_command(*command)))
 
     async def get(self, *command: Argument) -> Any:
         """One command that only reads."""
@@ -68,9 +75,12 @@ class RedisClient:
             found: list[Any] = await self._whole(pipeline.execute())
         return found
 
-    async def _run(self, client: Any, name: str, arguments: tuple[Argument, ...]) -> Any:
-        with redis_away():
-            return await self._whole(self._run_script(client, name, arguments))
+    async def _run_long(self, name: str, arguments: tuple[Argument, ...], more: float) -> Any:
+        client = self._url.client(1, answer=ANSWER_SECONDS + more)
+        try:
+            return await self._run_script(client, name, arguments)
+        finally:
+            await client.connection_pool.aclose()
 
     async def _run_script(self, client: Any, name: str, arguments: tuple[Argument, ...]) -> Any:
         found = script(name)
@@ -79,6 +89,16 @@ class RedisClient:
         except NoScriptError:
             # A server that was started anew has forgotten it, and has done nothing. This runs and keeps it.
             return await client.execute_command("EVAL", found.text, 1, self._names, *arguments)
+
+    async def _on_the_primary(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """Where a connection turns out to lead to a replica, the others do too: the primary has moved, and its name leads to the
+        new one for who connects anew."""
+        try:
+            return await call
+        except ReadOnlyError:
+            for client in (self._writes, self._reads):
+                await client.connection_pool.disconnect(inuse_connections=False)
+            raise
 
     async def _whole(self, call: Coroutine[Any, Any, Any]) -> Any:
         """A call of the driver, which runs to its end also when its caller is cancelled: a connection is never left in the
