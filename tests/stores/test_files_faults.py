@@ -15,7 +15,7 @@ from msgspec import structs
 
 from failing_disk import FailingDisk
 from files_script import SCRIPT, snapshot, take
-from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row
+from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, said
 from rejoinder.abc import Append, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
@@ -23,6 +23,7 @@ from rejoinder.stores import (
     files_disk,
     files_journal,
     files_keeper,
+    files_lines,
     files_reads,
     files_replay,
     files_writer,
@@ -276,6 +277,32 @@ async def test_lists_are_there_again_with_a_folder_that_was_away(folder: Path) -
                 await reading
         move(folder.with_name("away"), folder)
         assert len(await store.sessions("ann", after=None, limit=9)) == 3
+
+
+async def test_an_append_that_is_long_has_many_lines_and_is_whole_or_not_there(folder: Path, tmp_path: Path) -> None:
+    """So who reads one message of a session that was imported reads no more than a line."""
+    drafts = [said("x" * 3_000, f"msg_{number}") for number in range(1_200)]
+    rows = [row(f"msg_{number}", at=number + 1) for number in range(1_200)]
+    texts = tuple(Text(message_id=f"msg_{number}", words=f"w{number} all", at=NOON) for number in range(1_200))
+    made = structs.replace(create(KEY, said(kind="session.created"), *drafts), created=tuple(rows[::-1]), texts=texts)
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        await pen.made(made, delta(), delta(key=KEY))
+        shown = await snapshot(store)
+        shutil.copytree(folder, tmp_path / "crashed")
+    file = folder / "sessions/ann/ses_1.jsonl"
+    assert max(map(len, file.read_bytes().splitlines())) < files_lines.PIECE + 60_000
+    (folder / "index.jsonl").unlink()
+    for place in (folder, tmp_path / "crashed"):
+        async with at(place) as store:
+            assert await snapshot(store) == shown
+            assert [found.message_id for found in await store.search("ann", ["w1199"], limit=9)] == ["msg_1199"]
+            assert len(await log(store)) == 1_203
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:5]))
+    async with at(folder) as store:
+        assert await store.keys(after=None, limit=9) == []
+        await (await Pen.of(store)).made(made)
 
 
 # --- full, read-only, away ---------------------------------------------------------------------------------------

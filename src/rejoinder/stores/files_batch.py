@@ -10,7 +10,7 @@ from rejoinder.errors import Misconfigured, StoreUnavailable
 from rejoinder.stores.batch import settle
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_journal import Write
-from rejoinder.stores.files_lines import append_line, first_line, read_indexed
+from rejoinder.stores.files_lines import append_line, append_lines, first_line, read_indexed
 from rejoinder.stores.files_log import Log
 from rejoinder.stores.files_names import path_of
 from rejoinder.stores.files_state import State
@@ -20,16 +20,13 @@ WEIGHED = 32
 
 
 class _Line(Struct):
-    """An append with its events (`first` to `last`) and its place in the file."""
+    """Events (`first` to `last`) and their place in the file. `append` is what else the line tells; None where it has events alone."""
 
-    append: Append
+    append: Append | None
     first: int
+    last: int
     at: int
     data: bytes
-
-    @property
-    def last(self) -> int:
-        return self.first + len(self.append.drafts) - 1
 
     @property
     def end(self) -> int:
@@ -51,8 +48,15 @@ class _Change:
             self._put(first_line(key))
 
     def add(self, append: Append, first: int) -> None:
-        data = append_line(append, first)
-        self.lines.append(_Line(append, first, self.end, data))
+        last = first + len(append.drafts) - 1
+        if append.header is None and not (append.created or append.ended or append.texts):
+            self._add(None, first, last, append_line(append, first))
+            return
+        for line in append_lines(append, first):
+            self._add(*line)
+
+    def _add(self, append: Append | None, first: int, last: int, data: bytes) -> None:
+        self.lines.append(_Line(append, first, last, self.end, data))
         self._put(data)
 
     def _put(self, data: bytes) -> None:
@@ -134,7 +138,7 @@ def _publish(state: State, change: _Change) -> None:
             _extend(log, line)
         if entry is not None:
             _move(state, entry, line)
-        elif log is not None and line.append.header is not None:
+        elif log is not None and line.append is not None and line.append.header is not None:
             entry = log.entry(line.append.header)
             state.catalogue.put(entry)
     if log is not None and (change.entry is None or log.lines % WEIGHED < len(change.lines)):
@@ -142,8 +146,7 @@ def _publish(state: State, change: _Change) -> None:
 
 
 def _extend(log: Log, line: _Line) -> None:
-    append = line.append
-    if append.header is None and not (append.created or append.ended or append.texts):
+    if line.append is None:
         log.delta(line.first, line.last, line.at, line.end)
     else:
         log.add(read_indexed(line.data), line.at, line.end)
@@ -151,10 +154,11 @@ def _extend(log: Log, line: _Line) -> None:
 
 def _move(state: State, entry: Entry, line: _Line) -> None:
     append = line.append
-    if append.header is not None:
-        state.catalogue.move(entry, append.header, line.at)
-    for end in append.ended:
-        entry.ripe_at = min(entry.ripe_at or end.ended_at, end.ended_at)
-    for text in append.texts:
-        entry.text_at = max(entry.text_at or text.at, text.at)
+    if append is not None:
+        if append.header is not None:
+            state.catalogue.move(entry, append.header, line.at)
+        for end in append.ended:
+            entry.ripe_at = min(entry.ripe_at or end.ended_at, end.ended_at)
+        for text in append.texts:
+            entry.text_at = max(entry.text_at or text.at, text.at)
     entry.size, entry.last_seq = line.end, line.last

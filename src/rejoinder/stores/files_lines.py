@@ -1,10 +1,12 @@
-"""The lines of a session's file: the first says whose it is, every other one is an append with all that it changed.
+"""The lines of a session's file: the first says whose it is, every other one is an append with all that it changed, or a part of one.
 
 The data of an event stands in its line as it is: one JSON object without a line end. It is read back as the very bytes
 that were written, and a person can read, grep and cut it out with any tool for JSON.
 """
 
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
@@ -15,8 +17,16 @@ from rejoinder.events import Draft, Event
 from rejoinder.stores.rereading import read_again
 from rejoinder.words import lacks_marks
 
+T = TypeVar("T")
+
 FORMAT = 1
 """Raised when a line says something that an older version would misunderstand."""
+
+PIECE = 256 << 10
+"""Bytes of the events of one line, if it has more than one: whoever reads one of them reads all of the line."""
+
+MANY = 500
+"""Rows and texts of one line."""
 
 FIRST = b'{"rejoinder":"session"'
 """With what the file of every session begins."""
@@ -105,10 +115,45 @@ def first_line(key: Key) -> bytes:
     return msgspec.json.encode(FirstLine(FORMAT, key.owner, key.session_id)) + b"\n"
 
 
-def append_line(append: Append, first: int) -> bytes:
-    """The line of an append whose first event has this seq. Raises ValueError for data that is no JSON of one line."""
-    events = b",".join([_event(draft, seq) for seq, draft in enumerate(append.drafts, first)])
-    line = b'{"events":[%b]' % events
+class AppendLine(NamedTuple):
+    """A line with the events `first` to `last`, and what else it tells: None where that is nothing."""
+
+    told: Append | None
+    first: int
+    last: int
+    data: bytes
+
+
+def append_lines(append: Append, first: int) -> Iterator[AppendLine]:
+    """The lines of an append: one, or several of one that is long. The header is in the last. Raises as `append_line` does."""
+    begin = size = 0
+    for place, draft in enumerate(append.drafts):
+        if size and size + len(draft.data) > PIECE:
+            data = _events_of(append.drafts[begin:place], first + begin) + b"}\n"
+            yield AppendLine(None, first + begin, first + place - 1, data)
+            begin, size = place, 0
+        size += len(draft.data)
+    if len(append.created) + len(append.texts) > MANY:
+        bare = structs.replace(append, drafts=(), header=None, created=(), ended=(), texts=())
+        rows, texts = batched(tuple(sorted(append.created, key=lambda row: row.at))), batched(append.texts)
+        parts = [
+            *(structs.replace(bare, created=some) for some in rows),
+            *(structs.replace(bare, texts=some) for some in texts),
+        ]
+        for part in parts:
+            yield AppendLine(part, first + begin, first + begin - 1, append_line(part, first))
+        append = structs.replace(append, created=(), texts=())
+    yield AppendLine(append, first + begin, first + len(append.drafts) - 1, append_line(append, first, begin))
+
+
+def batched(values: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
+    return (values[place : place + MANY] for place in range(0, len(values), MANY))
+
+
+def append_line(append: Append, first: int, begin: int = 0) -> bytes:
+    """The line of an append whose first event has this seq, with its events from the one at place `begin` on. Raises ValueError for
+    data that is no JSON of one line."""
+    line = _events_of(append.drafts[begin:], first + begin)
     if append.header is not None:
         line += b',"header":' + msgspec.json.encode(append.header)
     if append.created:
@@ -129,6 +174,10 @@ def created_lines(rows: tuple[NewRow, ...], first: int) -> list[CreatedLine]:
         )
         for row in sorted(rows, key=lambda row: row.at)
     ]
+
+
+def _events_of(drafts: Sequence[Draft], first: int) -> bytes:
+    return b'{"events":[%b]' % b",".join([_event(draft, seq) for seq, draft in enumerate(drafts, first)])
 
 
 def _event(draft: Draft, seq: int) -> bytes:

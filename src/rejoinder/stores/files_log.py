@@ -140,6 +140,9 @@ def recover_log(path: Path) -> tuple[Log, Header] | None:
             remove_file(path)
             return None
         log = read_log(fd, path, end)
+        if log.header_at == 0:  # it was being made: the header comes last
+            remove_file(path)
+            return None
         with sound(path):
             header = read_header(next(read_lines(fd, log.header_at, end))[1])
         if end < size:
