@@ -113,8 +113,10 @@ class StreamDecoder:
         """How many have come."""
         self._secrets = secrets
         self._events = EventStream()
-        self._in_deltas = False
-        """Whether a delta has said something."""
+        self._has_spoken = False
+        """Whether anything was said."""
+        self._in_messages = False
+        """Whether it was said in messages, in the place of deltas."""
         self._run: tuple[Part, list[str]] | None = None
         """Text of one part that came without anything between it: one chunk, however many events brought it."""
         self._texts = CleanTexts()
@@ -171,13 +173,8 @@ class StreamDecoder:
             chunks.extend(_usage_chunks(answer.usage))
 
     def _choice(self, choice: _Choice, chunks: list[Chunk]) -> None:
-        words = choice.delta
-        if words is None:
-            # Behind deltas it says the whole once more (MiniMax ends so).
-            words = _SILENCE if self._in_deltas or choice.message is None else choice.message
+        words = choice.delta or self._without_delta(choice)
         spoken = _spoken(words)
-        if choice.delta is not None and (spoken or words.tool_calls):
-            self._in_deltas = True
         if not self._thoughts.over:
             spoken = self._thoughts.split(spoken)
             if words.tool_calls or choice.finish_reason:
@@ -187,9 +184,11 @@ class StreamDecoder:
                 self._end_run(chunks)
                 self._run = (part, [])
             self._run[1].append(text)
+            self._has_spoken = True
         if words.reasoning_details is not None:
             self._details.add(words.reasoning_details)
         if words.tool_calls:
+            self._has_spoken = True
             self._end_run(chunks)
             chunks.extend(map(self._call, words.tool_calls))
         if choice.finish_reason and not self.finished:
@@ -199,6 +198,13 @@ class StreamDecoder:
                 chunks.append(DetailsChunk(details))
             chunks.append(FinishChunk(_finish_reason(_named(choice.finish_reason))))
             self.finished = True
+
+    def _without_delta(self, choice: _Choice) -> _Words:
+        """Its message, which some servers send in the place of a delta. Behind deltas it says the whole once more (MiniMax ends so)."""
+        if choice.message is None or (self._has_spoken and not self._in_messages):
+            return _SILENCE
+        self._in_messages = True
+        return choice.message
 
     def _end_run(self, chunks: list[Chunk]) -> None:
         if self._run is not None:
