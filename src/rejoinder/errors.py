@@ -94,6 +94,16 @@ class Invalid(RejoinderError):
         self.errors = list(errors)
 
 
+def invalid(errors: Sequence[JsonObject]) -> Invalid:
+    """A request of which these places cannot be right. Its sentence is of the first, since many show that alone."""
+    return Invalid(first_of(errors), errors)
+
+
+def first_of(errors: Sequence[JsonObject]) -> str:
+    more = f" ({len(errors) - 1} more in `errors`)" if len(errors) > 1 else ""
+    return f"{errors[0]['loc']}: {errors[0]['message']}{more}"
+
+
 def wrong(loc: str, detail: str) -> Invalid:
     """A request of which one place cannot be right."""
     return Invalid(detail, [{"loc": loc, "message": detail}])

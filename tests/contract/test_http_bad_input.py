@@ -379,13 +379,13 @@ def test_a_problem_says_where_it_lies_and_repeats_no_secret(api: Api, kept: str)
 
 PLACES: list[tuple[Any, set[str]]] = [
     ({"content": 5}, {"content"}),
-    ({"content": [{"type": "text"}]}, {"content", "content.0.text"}),
-    ({"content": [{"type": "text", "text": "x"}, {"type": "text", "text": 5}]}, {"content", "content.1.text"}),
-    ({"content": [{"type": "image_url", "image_url": {"detail": "low"}}]}, {"content", "content.0.image_url.url"}),
-    ({"content": [{"type": "image_url"}]}, {"content", "content.0.image_url"}),
-    ({"content": [{"type": "video"}]}, {"content", "content.0"}),
-    ({"content": "x", "model": ["a", 5]}, {"model", "model.1"}),
-    ({"content": "x", "params": {"stop": ["a", 5]}}, {"params.stop", "params.stop.1"}),
+    ({"content": [{"type": "text"}]}, {"content.0.text"}),
+    ({"content": [{"type": "text", "text": "x"}, {"type": "text", "text": 5}]}, {"content.1.text"}),
+    ({"content": [{"type": "image_url", "image_url": {"detail": "low"}}]}, {"content.0.image_url.url"}),
+    ({"content": [{"type": "image_url"}]}, {"content.0.image_url"}),
+    ({"content": [{"type": "video"}]}, {"content.0"}),
+    ({"content": "x", "model": ["a", 5]}, {"model.1"}),
+    ({"content": "x", "params": {"stop": ["a", 5]}}, {"params.stop.1"}),
     ({"content": "x", "params": {"tool_choice": 5}}, {"params.tool_choice"}),
     (
         {"content": "x", "params": {"response_format": {"type": "json_schema", "json_schema": {"name": "?"}}}},
@@ -406,6 +406,22 @@ PLACES: list[tuple[Any, set[str]]] = [
     ({"content": "x", "metadata": {"a\0": "b"}}, {"metadata"}),
     ({"content": "x", "y" * 1000: 1}, {"y" * 64}),
 ]
+
+
+def test_its_sentence_is_of_the_first_place_and_says_that_there_are_more(api: Api, kept: str) -> None:
+    """Many clients show that alone."""
+    for body, detail in (
+        ({"content": ""}, "body.content: String should have at least 1 character"),
+        ({"content": "x", "params": {"temprature": 1}}, "body.params.temprature: There is no such parameter. "),
+        (
+            {"content": "", "params": {"seed": "x"}},
+            "body.params.seed: Input should be a valid integer (1 more in `errors`)",
+        ),
+        ({"role": "system", "content": "x"}, "body.role: A role is 'user', or 'tool' where "),
+        ({"content": "x" * (257 << 10)}, "body.content: The text may have 262144 bytes"),
+    ):
+        problem = check_problem(api.post(f"/sessions/{kept}/messages", json=body), 422, "invalid_request")
+        assert problem["detail"].startswith(detail)
 
 
 @pytest.mark.parametrize(("body", "places"), PLACES)

@@ -12,7 +12,7 @@ from rejoinder.api.schemas import (
     UserMessageBody,
 )
 from rejoinder.entities import JsonObject, Message
-from rejoinder.errors import Invalid
+from rejoinder.errors import Invalid, invalid
 from rejoinder.settings import Settings
 
 
@@ -51,7 +51,7 @@ def check_params(params: Params, settings: Settings) -> None:
     if extra and (unknown := [name for name in extra if name not in settings.extra_names()]):
         said = "There is no such parameter. REJOINDER_EXTRA_PARAMS names those that the upstream takes of its own."
         errors = [_error(place(("params", name)), said) for name in unknown[:MOST_TOLD]]
-        raise Invalid("The request is not as it should be.", errors)
+        raise invalid(errors)
 
 
 def check_imported(message: Message, settings: Settings) -> None:
@@ -106,4 +106,4 @@ def _error(field: str, message: str) -> JsonObject:
 
 def _raise(errors: list[JsonObject]) -> None:
     if errors:
-        raise Invalid("The request goes past a limit.", errors)
+        raise invalid(errors)

@@ -21,6 +21,7 @@ from rejoinder.errors import (
     SessionGone,
     TooLarge,
     Unavailable,
+    first_of,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -124,8 +125,8 @@ async def _on_error(_: Request, error: Exception) -> Response:
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [_told(found, error.body) for found in error.errors()[:MOST_TOLD]]
-    return problem(422, Invalid.code, "The request is not as it should be.", errors=errors)
+    errors = _told(error.errors()[: 4 * MOST_TOLD], error.body)[:MOST_TOLD]
+    return problem(422, Invalid.code, first_of(errors), errors=errors)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -142,11 +143,29 @@ async def _on_fault(_: Request, __: Exception) -> Response:
     return problem(500, RejoinderError.code, "The service failed at this request.")
 
 
-def _told(found: Any, body: Any) -> JsonObject:
-    whole, *inside = found["loc"]
-    if whole == "body":
-        inside = path_in(body, inside, found["type"])
-    return {"loc": place((whole, *inside)), "message": str(found["msg"])}
+def _told(found: Sequence[Any], body: Any) -> list[JsonObject]:
+    """What Pydantic has found, but for what it found of kinds of value that were not meant: of a text that may be a list, it tells what
+    is wrong with the text, and that this is no list."""
+    places = [_place(error, body) for error in found]
+    told = []
+    for path, error in zip(places, found, strict=True):
+        meant = any(
+            other[: len(path)] == path and (len(other) > len(path) or not _is_of_kind(another))
+            for other, another in zip(places, found, strict=True)
+        )
+        if not (_is_of_kind(error) and meant):
+            told.append({"loc": place(path), "message": str(error["msg"]).removeprefix("Value error, ")})
+    return told
+
+
+def _place(error: Any, body: Any) -> tuple[int | str, ...]:
+    whole, *inside = error["loc"]
+    return (whole, *(path_in(body, inside, error["type"]) if whole == "body" else inside))
+
+
+def _is_of_kind(error: Any) -> bool:
+    """Whether it says that the value is of another kind: no text, no list."""
+    return bool(error["type"].endswith("_type"))
 
 
 def place(parts: Iterable[int | str]) -> str:

@@ -3,7 +3,17 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    WrapValidator,
+)
 
 from rejoinder.chat.ids import MESSAGE_ID, SESSION_ID
 from rejoinder.entities import LONGEST_CALL_ID
@@ -194,10 +204,16 @@ class _SendBody(ReplyBody):
     )
 
 
+def _by_the_user(role: Any) -> Any:
+    if role != "user":
+        raise ValueError("A role is 'user', or 'tool' where the results of tools are sent")
+    return role
+
+
 class UserMessageBody(_SendBody):
     """A message by the user."""
 
-    role: Literal["user"] = "user"
+    role: Annotated[Literal["user"], BeforeValidator(_by_the_user)] = "user"
     content: (
         Annotated[str, StringConstraints(min_length=1)]
         | Annotated[list[ContentPart], Field(min_length=1, max_length=MOST_PARTS), AfterValidator(_more_than_nothing)]

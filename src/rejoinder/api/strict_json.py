@@ -28,6 +28,8 @@ def parse(body: bytes, max_depth: int, max_values: int) -> Any:
         said = _decoder.decode(body.decode())
     except RecursionError as error:
         raise _too_deep(max_depth) from error
+    except UnicodeDecodeError as error:
+        raise malformed_json("The body is no UTF-8.") from error
     except ValueError as error:
         raise malformed_json(f"The body is no JSON: {error}") from error
     _check(said, max_depth)
