@@ -99,7 +99,7 @@ class Crashes:
         self.kills["SIGTERM"] += 1
         before = self._replies()
         await self._server.start()
-        assert "an earlier run" not in self._server.said(), "SIGTERM left a reply without its end"
+        assert "a worker that is gone" not in self._server.said(), "SIGTERM left a reply without its end"
         await self._check_rooms(before)
         await self._kill_while_it_serves()
 

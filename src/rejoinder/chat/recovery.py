@@ -76,7 +76,7 @@ class Recovery:
                     left.add((key, reply.id))
                 found += 1
         if found:
-            log.warning("%d replies were left by an earlier run of the service", found)
+            log.warning("%d replies were left by a worker that is gone", found)
         return found
 
     async def _recovered(self, key: Key, reply: OpenReply) -> bool:
