@@ -1,4 +1,4 @@
-"""What a reviewer of the whole found: two things at once that each went well alone."""
+"""Two things at once that each go well alone."""
 
 import asyncio
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
-from rejoinder.entities import Key, Status
+from rejoinder.entities import JsonObject, Key, Status
 from rejoinder.errors import SessionGone
 from rejoinder.events import Event
 from rejoinder.llm.scripted import ScriptedProvider
@@ -165,30 +165,51 @@ async def test_a_lease_is_renewed_while_the_replies_of_a_dead_worker_are_ended(m
         assert renewed > before + 3
 
 
-async def test_messages_with_pictures_are_not_held_together() -> None:
-    most = 0
+class Weighed(MemoryStore):
+    """`most` are the bytes of events that were asked for at a time, at most; `all` those of all of them."""
 
-    class Weighed(MemoryStore):
-        async def events_at(self, key: Key, seqs: Iterable[int]) -> list[Event]:
-            nonlocal most
-            events = await super().events_at(key, seqs)
-            most = max(most, sum(len(event.data) for event in events))
-            return events
+    most = all = 0
 
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * (1 << 20)}}
-    async with chat_over(Weighed()) as chat:
+    async def events_at(self, key: Key, seqs: Iterable[int]) -> list[Event]:
+        events = await super().events_at(key, seqs)
+        size = sum(len(event.data) for event in events)
+        self.most, self.all = max(self.most, size), self.all + size
+        return events
+
+
+def picture(size: int) -> JsonObject:
+    return {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * size}}
+
+
+async def test_of_a_branch_of_pictures_no_more_is_read_than_a_prompt_can_hold() -> None:
+    store = Weighed()
+    async with chat_over(store, context_windows="scripted=4000") as chat:
         key = Key("ann", new_session_id())
         await chat.sessions.create(key, NewSession())
         for _ in range(30):
-            content = ({"type": "text", "text": "/script tokens=1\npicture"}, picture)
+            content = ({"type": "text", "text": "/script tokens=1\npicture"}, picture(1 << 20))
+            turn = await chat.send(key, None, Send(content=content))
+            await chat.following.ended(key, turn.reply.id, turn.after)
+        store.most = store.all = 0
+        await said(chat, key, "and now?")
+        assert store.most < 10 << 20 and store.all < 40 << 20, (store.most, store.all)
+
+
+async def test_messages_with_pictures_are_not_held_together() -> None:
+    store = Weighed()
+    async with chat_over(store) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        for _ in range(30):
+            content = ({"type": "text", "text": "/script tokens=1\npicture"}, picture(1 << 20))
             turn = await chat.send(key, None, Send(content=content, parent_id=None))
             await chat.following.ended(key, turn.reply.id, turn.after)
-        most = 0
+        store.most = 0
         assert (await chat.usage.of(key)).replies == 30
-        assert most < 1 << 20, "what others said does not count"
+        assert store.most < 1 << 20, "what others said does not count"
         assert len((await chat.search.find("ann", "picture", 1_000)).data) == 30
-        assert most < 17 << 20
-        most = 0
+        assert store.most < 17 << 20
+        store.most = 0
         pieces = [piece async for piece in await chat.exporting.begin(key)]
-        assert most < 3 << 20 and max(map(len, pieces)) < 3 << 20
+        assert store.most < 3 << 20 and max(map(len, pieces)) < 3 << 20
         assert sum(piece.count(b'"role":"user"') for piece in pieces) == 30

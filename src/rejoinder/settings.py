@@ -137,8 +137,8 @@ class Settings(BaseSettings):
     # the life of the process
     after_crash: Literal["interrupt", "restart", "continue"] = Field(
         "interrupt",
-        description="What becomes of a reply whose server was killed: `interrupt` ends it, `restart` asks for it anew (five attempts in all, at most), "
-        "`continue` lets it go on from its text where the model can, and else ends it.",
+        description="What becomes of a reply whose server was killed: `interrupt` ends it, `restart` asks for it anew (it is asked for "
+        "five times in all, at most), `continue` lets it go on from its text where the model can, and else ends it.",
     )
     keep_deltas: float | None = Field(
         3600,

@@ -21,7 +21,8 @@ environment of its own. `rejoinder --version` tells the version. Made from `src/
 
 Options win over the environment, and that over `.env`, which `serve` and `migrate` alone read; [settings](settings.md) lists all
 that they and `ask` read there.
-What goes wrong is one sentence on standard error, with the usage where a command was not understood, and behind its log where `serve` had begun.
+What goes wrong is one sentence on standard error, with the usage where a command was not understood, and behind its log
+where `serve` had begun.
 
 | exit code | meaning |
 |---|---|

@@ -110,8 +110,11 @@ class History:
         return await branches.between(self._store, key, path, low, row.depth - 1)
 
     async def upwards(self, key: Key, row: Row, page: int) -> AsyncIterator[tuple[list[Row], list[Message]]]:
-        """The branch above a message, from its end to its beginning in pages of at most so many, oldest first, without `siblings`."""
-        top = row
+        """The branch above a message, from its end to its beginning in pages of at most so many, oldest first, without `siblings`.
+
+        The first are few and pages of large messages small: a branch may hold pictures, and those many MB.
+        """
+        top, size, largest = row, PORTION, 1
         while top.parent_id is not None:
             if top.id == top.lane:  # the first of its lane: what is above lies in another
                 parent = await self.row(key, top.parent_id)
@@ -121,8 +124,13 @@ class History:
             rows = await self._store.lane(key, lane, low=max(0, high - page + 1), high=high)
             if not rows:
                 return  # the session was deleted meanwhile
-            yield rows, await self.plain(key, rows)
             top = rows[0]
+            while rows:
+                some = rows[-max(1, min(size, PAGE_BYTES // largest)) :]
+                found = await self._sized(key, some, NEVER)
+                size, largest = page, max(largest, *(size for _, size in found))
+                rows = rows[: -len(some)]
+                yield some, [message for message, _ in found]
 
     async def plain(self, key: Key, rows: Sequence[Row]) -> list[Message]:
         """The messages of these rows as they are now, without `siblings`, which cost a read of their own."""
