@@ -93,6 +93,21 @@ def test_what_could_not_be_fetched_can_be_asked_for_again(context: BrowserContex
     chat.check()
 
 
+def test_the_keys_come_late_where_they_could_not_be_fetched_at_once(context: BrowserContext, server: Server) -> None:
+    context.route(LATE, lambda route: route.abort())
+    page = context.new_page()
+    chat = Chat(page, server.url)
+    with page.expect_event("requestfailed", lambda request: "late_views" in request.url):
+        chat.open()
+    context.unroute_all()
+    with page.expect_response(lambda response: response.url.endswith("/late_views.js")):
+        pass  # nobody asks for it
+    chat.wait_until("Boolean(document.querySelector('main [role=status].unseen'))")
+    page.keyboard.press("Alt+m")
+    expect(page.get_by_role("dialog", name="Model and instructions")).to_be_visible()
+    chat.check()
+
+
 def test_nothing_moves_under_the_reader(open_chat: Callable[..., Chat], server: Server) -> None:
     chat = open_chat(server.session("/script story", "And then?"))
     expect(chat.replies).to_have_count(2)

@@ -166,6 +166,46 @@ def test_a_message_that_the_server_does_not_take_can_be_cancelled(chat: Chat, se
     assert len(server.messages(chat.session)) == 2
 
 
+def test_what_is_written_while_the_server_is_away_arrives_in_its_order(chat: Chat, server: Server) -> None:
+    chat.say("one")
+    chat.expect_written()
+    for further in ("", "reloaded"):
+        server.kill()
+        words = [f"{further}{number}" for number in range(2, 6)]
+        for word in words:
+            chat.say(word)
+        expect(chat.page.get_by_role("button", name="Cancel")).to_have_count(len(words))
+        server.start()
+        if further:
+            chat.page.reload()
+        chat.expect_written(9 if further else 5)
+        said = [message["content"] for message in server.messages(chat.session) if message["role"] == "user"]
+        assert said[-4:] == words
+
+
+def test_a_new_chat_that_cannot_be_made_is_given_up_as_a_whole(chat: Chat, server: Server) -> None:
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    instructions = chat.page.get_by_role("textbox", name="Instructions")
+    instructions.fill("Be brief.")
+    chat.page.get_by_role("button", name="Save").click()
+    server.kill()
+    chat.say("one")
+    expect(chat.page.get_by_role("button", name="Cancel")).to_have_count(1)
+    chat.say("two")
+    chat.page.get_by_role("button", name="Cancel").last.click()
+    expect(chat.field).to_have_value("two")
+    expect(chat.said).to_have_count(1)
+    chat.field.press("Enter")
+    expect(chat.said).to_have_count(2)
+    chat.page.get_by_role("button", name="Cancel").first.click()
+    expect(chat.said).to_have_count(0)
+    expect(chat.field).to_have_value("one\n\ntwo")
+    server.start()
+    chat.field.press("Enter")
+    chat.expect_written()
+    assert server.get(f"/v1/sessions/{chat.session}")["system_prompt"] == "Be brief."
+
+
 def test_a_send_whose_answer_was_lost_is_sent_again_under_its_id(chat: Chat, server: Server) -> None:
     asked: list[str] = []
 

@@ -85,6 +85,18 @@ def test_pictures_are_pasted_and_dropped_and_removed(chat: Chat, server: Server)
     expect(chat.listed).to_have_text("A picture")
 
 
+def test_a_text_that_brings_a_picture_of_itself_is_pasted_as_text(chat: Chat) -> None:
+    """As office programs have it."""
+    taken = chat.field.evaluate("""(field) => {
+      const clipboardData = new DataTransfer();
+      clipboardData.setData("text/plain", "one\\ttwo");
+      clipboardData.items.add(new File(["picture"], "image.png", { type: "image/png" }));
+      return !field.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+    }""")
+    assert not taken  # the browser pastes
+    assert attached(chat) == 0
+
+
 def test_a_large_picture_is_made_small_enough(chat: Chat, server: Server) -> None:
     attach(chat, png(2600, 700))
     chat.say("large")

@@ -203,6 +203,18 @@ def test_the_memory_of_a_long_reply_is_a_few_times_its_text(chat: Chat) -> None:
     assert heap() - before < 15
 
 
+def test_the_keyboard_leads_past_the_answer_of_a_tool(chat: Chat, server: Server) -> None:
+    chat.say("/script calls=1")
+    chat.expect_written()
+    [call] = server.reply(chat.session)["tool_calls"]
+    results = [{"tool_call_id": call["id"], "content": "found"}]
+    server.post(f"/v1/sessions/{chat.session}/messages", {"role": "tool", "results": results})
+    chat.expect_written(2)
+    for name in ("Reply", "Answer of a tool", "Reply", "You"):
+        chat.page.keyboard.press("Alt+ArrowUp")
+        assert chat.page.evaluate("document.activeElement.ariaLabel") == name
+
+
 def test_answers_of_tools_stand_below_their_calls(chat: Chat, server: Server) -> None:
     chat.say("/script calls=2")
     chat.expect_written()

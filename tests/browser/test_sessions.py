@@ -295,3 +295,77 @@ def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: P
     file.write_text("{}\n")
     bring()
     expect(chat.page.get_by_role("alert")).to_contain_text("cannot be imported")
+
+
+def test_what_was_deleted_and_imported_again_stays(chat: Chat, server: Server, tmp_path: Path) -> None:
+    chat.say("precious")
+    chat.expect_written()
+    sid = chat.session
+    file = tmp_path / "precious.jsonl"
+    file.write_bytes(chat.page.request.get(f"{server.url}/v1/sessions/{sid}/export").body())
+    chat.page.get_by_role("button", name="Delete precious").click()
+    chat.page.reload()
+    server.wait_until_gone(sid)
+    with chat.page.expect_file_chooser() as chooser:
+        chat.page.get_by_role("button", name="Import a chat").click()
+    chooser.value.set_files(file)
+    expect(chat.reply).to_have_text("precious")
+    assert chat.page.evaluate("Object.keys(localStorage).filter((key) => key.includes('doomed'))") == []
+    chat.page.reload()
+    expect(chat.reply).to_have_text("precious")
+    expect(chat.listed).to_have_text(["precious"])
+
+
+def test_whoever_goes_back_to_a_chat_that_was_just_deleted_has_it_again(chat: Chat, server: Server) -> None:
+    chat.say("precious")
+    chat.expect_written()
+    chat.page.get_by_role("button", name="Delete precious").click()
+    expect(chat.said).to_have_count(0)
+    chat.page.go_back()
+    expect(chat.reply).to_have_text("precious")
+    expect(chat.page.get_by_role("button", name="Undo")).to_be_hidden()
+    expect(chat.listed).to_have_text(["precious"])
+
+
+def test_what_was_brought_back_from_far_down_is_in_the_list(chat: Chat, server: Server) -> None:
+    for number in range(60):
+        server.post("/v1/sessions", {"title": f"Chat {number:02}"})
+    expect(chat.listed.first).to_have_text("Chat 59")
+    place = chat.page.locator(".sidebar .list")
+    place.evaluate("place => (place.scrollTop = place.scrollHeight)")
+    row = chat.listed.filter(has_text="Chat 02")
+    expect(row).to_be_visible()
+    row.hover()
+    chat.page.get_by_role("button", name="Delete Chat 02").click()
+    expect(row).to_be_hidden()
+    chat.page.get_by_role("button", name="Undo").click()
+    expect(row).to_be_visible()
+
+
+def test_what_was_found_opens_in_another_tab_alone_where_that_is_asked_for(chat: Chat, server: Server) -> None:
+    sid = server.session("the albatross")
+    chat.page.get_by_role("searchbox").fill("albatross")
+    with chat.page.context.expect_page() as other:
+        chat.page.locator(".found a").first.click(modifiers=["ControlOrMeta"])
+    expect(other.value).to_have_url(f"{server.url}/#{sid}")
+    other.value.close()
+    assert sid not in chat.page.url
+
+
+def test_escape_closes_the_list_that_lies_over_a_reply(chat: Chat) -> None:
+    chat.page.set_viewport_size({"width": 640, "height": 400})
+    chat.say("/script tokens=1000 pace=0.02")
+    chat.expect_writing("t3")
+    chat.page.keyboard.press("Alt+l")
+    expect(chat.page.locator("main[inert]")).to_be_visible()
+    chat.page.keyboard.press("Escape")
+    expect(chat.page.get_by_role("button", name="Chats")).to_be_focused()
+    chat.expect_writing("t20")
+    chat.page.keyboard.press("Escape")
+    expect(chat.end).to_contain_text("Stopped")
+
+
+def test_an_idea_goes_behind_what_was_written(chat: Chat) -> None:
+    chat.field.fill("My own words")
+    chat.page.locator(".ideas button").first.click()
+    expect(chat.field).to_have_value("My own words\n\nTell me a story about a lighthouse keeper.")

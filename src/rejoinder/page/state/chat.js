@@ -12,7 +12,6 @@ import { drafts, newOptions } from "./kept.js";
 import { MOST } from "./limits.js";
 import { Outbox } from "./outbox.js";
 import { Overview } from "./overview.js";
-import { Search } from "./search.js";
 import { Sessions } from "./sessions.js";
 import { Steering } from "./steering.js";
 
@@ -34,12 +33,12 @@ export class Chat {
   target = null; // the id of the message to go to
   models = [];
   unread = null; // which chats are, once what knows it is here
+  search = { text: "", sessions: [], set: (text) => this.set({ search: { ...this.search, text } }) }; // as far as it is here
 
   constructor(client, changed) {
     [this.#client, this.#changed] = [client, changed];
     this.outbox = new Outbox(client, changed);
     this.sessions = new Sessions(client, changed);
-    this.search = new Search(client, changed);
     this.overview = new Overview(client, (event) => {
       this.sessions.apply(event);
       this.unread?.apply(event);
@@ -165,6 +164,7 @@ export class Chat {
       for (const file of sessions) {
         const { importFile } = await import("./moving.js");
         const session = await importFile(file);
+        this.deletions.spare(session.id);
         if (session.last_seq) this.sessions.put(session); // else it was there, and is opened
         location.hash = session.id;
       }
@@ -204,6 +204,14 @@ export class Chat {
     if (open) location.hash = id;
   }
 
+  /** Takes in what is not needed to show a chat and to write. */
+  complete({ Search, Unread }) {
+    const { text } = this.search;
+    this.search = new Search(this.#client, this.#changed);
+    this.unread = new Unread(this, this.#changed);
+    this.search.set(text);
+  }
+
   /** Does something that was asked for, and tells what came of it only where it failed. Returns whether it was done. */
   async try(action) {
     try {
@@ -235,6 +243,7 @@ export class Chat {
     this.conversation?.close();
     this.conversation = id && new Conversation(this.#client, id, () => this.#follow());
     this.conversation?.open(this.outbox.created(id));
+    if (id && id === this.deletions.last?.id) this.undoDelete(); // whoever opens it wants it
     this.set({ draft: drafts.of(id), menu: false, notice: null, editing: null });
   }
 

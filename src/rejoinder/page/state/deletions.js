@@ -48,6 +48,11 @@ export class Deletions {
     return session;
   }
 
+  /** A session is there again, as from a file: what an earlier deletion left is not for it. */
+  spare(id) {
+    doomed.drop(id);
+  }
+
   /** Deletes, without waiting any longer, what can still be undone. */
   settle() {
     const session = this.last;

@@ -2,6 +2,7 @@
  * What is on its way to the server: messages, and requests for another reply. Each is kept before the first attempt and
  * dropped only when the server has said yes or a clear no; until then it is sent again under the same id, also after a
  * reload and by another tab. The same id never makes a second message, so a doubt is always answered by one more attempt.
+ * What is asked of one session goes one after another, so that it arrives as it was written.
  *
  * An ask is `{id, session, how, to, at, fields, title, create}`: `how` is "messages", or "replies" or "continue" of the
  * message `to`; `at` is the message below which it will stand, absent for the end; `fields` are the same at every attempt;
@@ -51,10 +52,18 @@ export class Outbox {
 
   async #deliver(item) {
     item.leave = new AbortController();
+    const ahead = this.of(item.session).at(-1);
+    item.problem = ahead?.problem;
     this.items = [...this.items, item];
     this.#changed();
-    const onRetry = (problem) => Object.assign(item, { problem }) && this.#changed();
+    const onRetry = (problem) => {
+      for (const waiting of this.of(item.session)) waiting.problem = problem;
+      this.#changed();
+    };
+    let over;
+    item.over = new Promise((resolve) => (over = resolve));
     try {
+      if (ahead) await this.#turn(ahead, item.leave.signal);
       if (item.create) await this.#create(item, onRetry);
       const turn = await this.#ask(item, onRetry);
       asks.drop(item.id);
@@ -65,8 +74,15 @@ export class Outbox {
       throw problem;
     } finally {
       this.items = this.items.filter((other) => other !== item);
+      ahead?.over.then(over) ?? over(); // what was given up before its turn came lets nobody pass
       this.#changed();
     }
+  }
+
+  /** Settles when what was asked before is with the server or will never be; rejects when this one is given up. */
+  async #turn(ahead, signal) {
+    const left = new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    await Promise.race([ahead.over, left]);
   }
 
   #ask({ session, id, how, to, fields, leave: { signal } }, onRetry) {

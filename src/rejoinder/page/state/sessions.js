@@ -129,6 +129,7 @@ export class Sessions {
   unhide(id) {
     this.#gone.delete(id);
     this.load();
+    this.#fetchOne(id); // it may stand behind the first page
   }
 
   tell() {

@@ -42,10 +42,17 @@ export class Steering {
   }
 
   /** Gives up a message that the server has not taken: its words are a draft again. */
-  cancel({ id, session, create, fields }) {
-    this.#chat.outbox.cancel(id);
-    this.#chat.giveBack(create ? null : session, draftOf(fields.content));
-    if (create && this.#chat.sessionId === session) location.hash = "";
+  cancel(ask) {
+    const { session, create } = ask;
+    const { outbox } = this.#chat;
+    // Without the first there is no session, and nothing that could be said in it.
+    for (const { id, fields } of create ? outbox.of(session).reverse() : [ask]) {
+      outbox.cancel(id);
+      this.#chat.giveBack(create ? null : session, draftOf(fields.content));
+    }
+    if (!create) return;
+    newOptions.keep(create);
+    if (this.#chat.sessionId === session) location.hash = "";
   }
 
   /** Asks the same again in other words: a branch beside the message. */

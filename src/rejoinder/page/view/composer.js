@@ -41,7 +41,8 @@ export function Composer({ chat }) {
   };
   const onPaste = (event) => {
     const files = [...event.clipboardData.files];
-    if (!files.length) return;
+    // What comes from an office program brings a picture of its text along.
+    if (!files.length || event.clipboardData.getData("text/plain")) return;
     event.preventDefault();
     chat.attach(files);
   };

@@ -36,8 +36,8 @@ const Welcome = ({ chat }) => html`
   </div>
 `;
 
-/** Puts an idea into the field, and the cursor behind it. */
+/** Puts an idea into the field, behind what was written there, and the cursor behind it. */
 function take(chat, idea, { currentTarget }) {
-  chat.setDraft({ text: idea });
+  chat.setDraft({ text: [chat.draft.text, idea].filter(Boolean).join("\n\n") });
   currentTarget.closest("main").querySelector("textarea").focus();
 }

@@ -19,7 +19,7 @@ export function Found({ chat }) {
         </li>`)}
       ${found.map(({ session_id, session_title, message, snippet, matches }) => html`
         <li key=${message.id}>
-          <a href=${`#${session_id}`} onClick=${() => chat.open(session_id, message.id)}>
+          <a href=${`#${session_id}`} onClick=${(event) => here(event) && chat.open(session_id, message.id)}>
             <strong dir="auto">${chat.sessions.titleOf({ id: session_id, title: session_title }) || "…"}</strong>
             <span dir="auto">${marked(snippet, matches)}</span>
           </a>
@@ -27,6 +27,9 @@ export function Found({ chat }) {
     </ul>
   `;
 }
+
+/** Whether a click opens a link in this tab. */
+const here = ({ ctrlKey, metaKey, shiftKey }) => !(ctrlKey || metaKey || shiftKey);
 
 /** The snippet with its words marked. The places count code points. */
 function marked(snippet, matches) {

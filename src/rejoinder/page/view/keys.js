@@ -40,12 +40,19 @@ export function Keys({ chat }) {
 
 function onKeyDown(chat, event) {
   if (event.defaultPrevented || composes(event) || document.querySelector("dialog[open]")) return;
-  if (event.key === "Escape") return chat.conversation?.running && chat.steering.stop();
+  if (event.key === "Escape") return escape(chat);
   if (scrolls(event)) return event.preventDefault();
   const key = KEYS.find((one) => one.run && matches(one, event));
   if (!key) return;
   event.preventDefault();
   key.run(chat);
+}
+
+/** Closes the list where it lies over the conversation; else stops the reply. */
+function escape(chat) {
+  if (!document.querySelector("main[inert]")) return chat.conversation?.running && chat.steering.stop();
+  chat.setMenu(false);
+  requestAnimationFrame(() => document.querySelector(".menu").focus());
 }
 
 /** Whether a key in a field that has nowhere to scroll itself has scrolled the conversation. */

@@ -3,6 +3,9 @@
 import { stylesheet } from "../text/stylesheet.js";
 import { html, useEffect, useState } from "./html.js";
 
+/** Milliseconds after which what could not be fetched is asked for again. */
+const AGAIN = 3000;
+
 let views = null;
 let coming = null;
 
@@ -18,9 +21,20 @@ export async function fetchViews() {
   return views;
 }
 
-/** The view of this name; until it is here, what is to stand in its place. One that cannot come is closed, to be asked for again. */
+/** The view of this name; until it is here, what is to stand in its place. One that cannot come is
+ *  closed, to be asked for again; one that cannot be closed comes later. */
 export function Later({ name, instead = null, ...properties }) {
   const [here, draw] = useState(views);
-  useEffect(() => void (here ?? fetchViews().then((got) => (got ? draw(got) : properties.onClose?.()))), []);
+  useEffect(() => {
+    let over = Boolean(here);
+    const look = async () => {
+      const got = over ? null : await fetchViews();
+      if (got) draw(got);
+      else if (properties.onClose) properties.onClose();
+      else if (!over) setTimeout(look, AGAIN); // nobody could ask for it again
+    };
+    if (!over) look();
+    return () => (over = true);
+  }, []);
   return here ? html`<${here[name]} ...${properties} />` : instead;
 }

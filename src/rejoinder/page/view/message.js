@@ -14,7 +14,7 @@ export const Message = memo(({ message, stopping, last, steering, editing, onEdi
 });
 
 const Aside = ({ message: { id, role, content }, called }) => html`
-  <article class="message" data-message=${id} aria-label=${role === "tool" ? "Answer of a tool" : "System"}>
+  <article class="message" data-message=${id} aria-label=${role === "tool" ? "Answer of a tool" : "System"} tabindex="-1">
     <details class="aside">
       <summary>${role === "tool" ? html`<code>${called || "A tool"}</code> answered` : "System"}</summary>
       <pre>${content}</pre>
