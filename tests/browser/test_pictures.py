@@ -90,6 +90,7 @@ def test_a_text_that_brings_a_picture_of_itself_is_pasted_as_text(chat: Chat) ->
     taken = chat.field.evaluate("""(field) => {
       const clipboardData = new DataTransfer();
       clipboardData.setData("text/plain", "one\\ttwo");
+      clipboardData.setData("text/html", "<table><tr><td>one<td>two</table>");
       clipboardData.items.add(new File(["picture"], "image.png", { type: "image/png" }));
       return !field.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
     }""")

@@ -41,8 +41,9 @@ export function Composer({ chat }) {
   };
   const onPaste = (event) => {
     const files = [...event.clipboardData.files];
-    // What comes from an office program brings a picture of its text along.
-    if (!files.length || event.clipboardData.getData("text/plain")) return;
+    const is = (kind) => Boolean(event.clipboardData.getData(kind));
+    // What comes from an office program brings a picture of its text along; a file may bring its name.
+    if (!files.length || (is("text/plain") && is("text/html"))) return;
     event.preventDefault();
     chat.attach(files);
   };
