@@ -8,13 +8,15 @@ from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
 
 import pytest
+from msgspec import structs
 
-from raw_server import Connection, serving
+from raw_server import Connection, Server, serving
 from rejoinder.abc import Prompt
 from rejoinder.chat.wording import as_said
 from rejoinder.entities import FunctionCall, JsonObject, Message, ToolCall, Usage
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.openai import OpenAIProvider
+from rejoinder.llm.refused import REMEMBERED, Refusals
 from rejoinder.llm.scripted_answer import full_text
 from rejoinder.testing.heard import asked, hear
 from rejoinder.testing.upstream import ScriptedUpstream
@@ -172,6 +174,90 @@ async def test_what_another_upstream_said_of_a_call_is_not_sent_to_one_that_refu
         [{"google": {"thought_signature": "s"}}, None],
         [None, None],
     ]
+
+
+SIGNS = [
+    "stream_options",
+    "roles must alternate",
+    "`reasoning_content` must be passed",
+    "extra_content",
+    "unknown reasoning_details",
+    "missing thought_signature",
+]
+"""By which the refused form of a request is known."""
+
+
+@pytest.mark.parametrize("echo", ["Tell me about {}, please?", "{}"], ids=["all of it", "the sign"])
+@pytest.mark.parametrize("sign", SIGNS)
+async def test_what_a_user_said_does_not_change_how_others_are_asked(sign: str, echo: str) -> None:
+    words = f"Tell me about {sign}, please?"
+
+    async def talk(connection: Connection) -> None:
+        while True:
+            if words in json.loads((await connection.request()).body)["messages"][-1]["content"]:
+                refusal = {"message": f"Unknown or missing: {echo.format(sign)!r} must be sent otherwise"}
+                await connection.answer(json.dumps({"error": refusal}).encode(), "400 Bad Request")
+            else:
+                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": {}}
+    plain = Prompt(
+        model="m",
+        messages=(
+            {"role": "assistant", "reasoning_details": [{}], "reasoning_content": "hm", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "a", "content": "1"},
+            *({"role": "user", "content": text} for text in "ab"),
+        ),
+    )
+    odd = structs.replace(plain, messages=(*plain.messages, {"role": "user", "content": words}))
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        before = provider.body(plain)
+        refused = await hear(provider, odd)
+        assert refused.error is not None and not refused.error.before_reply, "it would only be refused again"
+        assert provider.body(plain) == before
+
+
+async def test_the_words_of_a_tool_teach_nothing_either() -> None:
+    schema = {"type": "object", "properties": {"stream_options": {"type": "vague"}}}
+    prompt = asked("hi", model="m", tools=[{"type": "function", "function": {"name": "f", "parameters": schema}}])
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.answer(b'{"error":{"message":"tools[0]: stream_options has no such type"}}', "400 Bad Request")
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        before = provider.body(asked("hi", model="m"))
+        await hear(provider, prompt)
+        assert provider.body(asked("hi", model="m")) == before
+
+
+async def test_what_one_model_refuses_the_others_are_still_asked_with() -> None:
+    async def talk(connection: Connection) -> None:
+        while True:
+            body = json.loads((await connection.request()).body)
+            if body["model"] != "fine" and "stream_options" in body:
+                await connection.answer(b'{"error":{"message":"stream_options: extra"}}', "400 Bad Request")
+            else:
+                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        assert (await hear(provider, asked("hi"))).error is not None, "the default model, under its name"
+        assert (await hear(provider, asked("hi", model="m"))).error is None
+        assert (await hear(provider, asked("hi", model="fine"))).error is None
+    asked_for_usage = [(body["model"], "stream_options" in body) for body in map(json.loads, bodies(server))]
+    assert asked_for_usage == [("m", True), ("m", False), ("fine", True)]
+
+
+def bodies(server: Server) -> list[bytes]:
+    return [request.body for request in server.requests]
+
+
+def test_of_many_models_the_oldest_is_forgotten() -> None:
+    refusals = Refusals()
+    refusal = ProviderError("upstream_error", "No stream_options here", refused=True)
+    names = [f"m{n}" for n in range(REMEMBERED + 1)]
+    assert all(refusals.learn(refusal, asked("hi", model=name)) for name in names)
+    assert [refusals.of(name).usage for name in (names[0], names[1], names[-1])] == [False, True, True]
 
 
 async def test_a_refusal_that_does_not_end_is_known_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,6 @@ from rejoinder.llm.http_client import HttpClient
 from rejoinder.llm.openai_request import (
     DEFAULT_MODEL,
     OFFICIAL,
-    Refused,
     checked_base_url,
     checked_key,
     decode_models,
@@ -34,6 +33,7 @@ from rejoinder.llm.openai_request import (
     secrets,
     without_prompt,
 )
+from rejoinder.llm.refused import Refusals
 from rejoinder.llm.upstream_errors import error_from_body, retry_after
 from rejoinder.llm.windows import known_window
 
@@ -50,8 +50,8 @@ REFUSED, REFUSING = 1 << 20, 5.0
 class OpenAIProvider(Provider):
     """`default_model` "" is `gpt-5-mini` on the official API, and elsewhere the first model that the upstream lists.
 
-    `read_timeout` is the longest silence in seconds; None leaves that to the caller, who can cancel. What a server has refused of
-    the form of a request it is asked without from then on.
+    `read_timeout` is the longest silence in seconds; None leaves that to the caller, who can cancel. What has been refused of
+    the form of a request the same model is asked without from then on.
     `embedded` is for a server of our own: past the proxies of the environment, and a connection for each prompt, since
     llama.cpp closes one after a stream although it has promised to keep it.
     """
@@ -72,7 +72,7 @@ class OpenAIProvider(Provider):
         key = checked_key(api_key, name)
         self._address = checked_base_url(base_url, name).rstrip("/")
         self._default = default_model or (DEFAULT_MODEL if self._address == OFFICIAL else "")
-        self._refused = Refused()
+        self._refusals = Refusals()
         proxy, proxy_headers = (None, {}) if embedded else proxy_of(self._address)
         self._client = HttpClient(
             self._address,
@@ -101,7 +101,7 @@ class OpenAIProvider(Provider):
         return structs.replace(prompt, model=self._default or (await self._upstream_models())[0])
 
     def body(self, prompt: Prompt) -> bytes:
-        body = request_body(prompt, prompt.model, stream=True, refused=self._refused)
+        body = request_body(prompt, prompt.model, stream=True, refused=self._refusals.of(prompt.model))
         self._encoded = (prompt, body)
         return body
 
@@ -127,13 +127,14 @@ class OpenAIProvider(Provider):
     @asynccontextmanager
     async def _asked(self, prompt: Prompt, *, stream: bool) -> AsyncIterator[Answer]:
         """The answer to a prompt: its body is unread. Leaving closes the connection unless the body has ended."""
-        body = self._body_of(await self.prepare(prompt), stream=stream)
+        prompt = await self.prepare(prompt)
+        body = self._body_of(prompt, stream=stream)
         try:
             async with self._client.ask("POST", "/chat/completions", body) as answer:
                 await self._check(answer)
                 yield answer
         except ProviderError as error:
-            if self._refused.learn(error):
+            if self._refusals.learn(error, prompt):
                 error.before_reply = True  # in the other form it may well be answered
             safe = without_prompt(error, prompt)
             if safe is error:
@@ -144,7 +145,7 @@ class OpenAIProvider(Provider):
         encoded, self._encoded = self._encoded, None
         if stream and encoded is not None and encoded[0] is prompt:
             return encoded[1]
-        return request_body(prompt, prompt.model, stream=stream, refused=self._refused)
+        return request_body(prompt, prompt.model, stream=stream, refused=self._refusals.of(prompt.model))
 
     async def _check(self, answer: Answer) -> None:
         """Raises ProviderError for one that is a refusal."""

@@ -1,6 +1,5 @@
 """What the asynchronous and the synchronous client share: what is sent, and what is made of an answer."""
 
-import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct
 from pydantic import SecretStr
 
 from rejoinder import __version__
@@ -16,6 +15,7 @@ from rejoinder.abc import REASONING, REASONING_DETAILS, Prompt
 from rejoinder.entities import JsonObject
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.http_client import place
+from rejoinder.llm.refused import EXTRAS, Refused
 from rejoinder.llm.upstream_errors import lenient_json
 from rejoinder.settings import Settings
 
@@ -60,46 +60,8 @@ def proxy_of(address: str) -> tuple[str | None, dict[str, str]]:
     return bare, {"proxy-authorization": f"Basic {b64encode(said.encode()).decode()}"}
 
 
-class Refused(Struct):
-    """What an upstream has refused of a request that is usual elsewhere, so that it is asked without it from then on."""
-
-    usage: bool = False
-    """`stream_options`, by which usage is asked for."""
-    turns: bool = False
-    """Users and assistants that do not take turns: the templates of some models have it so (Gemma's, Mistral's)."""
-
-    reasoning: bool = False
-    """Tool calls without the reasoning that led to them (DeepSeek's thinking mode)."""
-    extras: bool = False
-    """`extra_content` of tool calls, which another upstream has made."""
-    details: bool = False
-    """`reasoning_details` of replies, which another upstream has made."""
-    signatures: bool = False
-    """Tool calls without a thought signature, since they are another's (Gemini's)."""
-
-    def learn(self, error: ProviderError) -> bool:
-        """Whether an error told something new, so that the request can be made again in another form."""
-        before = structs.astuple(self)
-        if error.refused or error.before_reply:
-            self.usage = self.usage or "stream_options" in error.detail
-            self.turns = self.turns or bool(_TURNS.search(error.detail))
-            self.reasoning = self.reasoning or bool(_REASONING.search(error.detail))
-            self.extras = self.extras or "extra_content" in error.detail
-            self.details = self.details or bool(_DETAILS.search(error.detail))
-            self.signatures = self.signatures or bool(_SIGNATURE.search(error.detail))
-        return structs.astuple(self) != before
-
-
-_REASONING = re.compile(rf"{REASONING}.{{0,80}}must be (?:passed|sent|provided)", re.IGNORECASE)
-_STRANGE = r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|extra|additional|not (?:permitted|allowed|supported))"
-_DETAILS = re.compile(rf"{_STRANGE}.{{0,80}}{REASONING_DETAILS}|{REASONING_DETAILS}.{{0,80}}{_STRANGE}", re.IGNORECASE)
-_SIGNATURE = re.compile(r"missing (?:a |the )?`?thought_?signature", re.IGNORECASE)
-UNSIGNED = {"extra_content": {"google": {"thought_signature": "skip_thought_signature_validator"}}}
+UNSIGNED = {EXTRAS: {"google": {"thought_signature": "skip_thought_signature_validator"}}}
 """What Gemini takes with a call that it has not made itself."""
-_TURNS = re.compile(
-    r"\broles? must alternate|alternating (?:user|roles)|after the (?:optional )?system message.*alternat",
-    re.IGNORECASE,
-)
 
 
 def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused | None = None) -> bytes:
@@ -131,10 +93,10 @@ def _signed_otherwise(message: JsonObject, refused: Refused) -> JsonObject:
     if not calls:
         return message
     if refused.extras:
-        signed = [_without("extra_content", call) for call in calls]
+        signed = [_without(EXTRAS, call) for call in calls]
     else:
         # Of calls that were made at once Gemini signs the first.
-        signed = calls if any("extra_content" in call for call in calls) else [calls[0] | UNSIGNED, *calls[1:]]
+        signed = calls if any(EXTRAS in call for call in calls) else [calls[0] | UNSIGNED, *calls[1:]]
     return message | {"tool_calls": signed}
 
 

@@ -1,0 +1,93 @@
+"""What upstreams have refused of a request that is usual elsewhere: learned from what they say, by model.
+
+An upstream says what it refuses in words of its own, and may repeat the prompt among them. So a sign teaches only where nobody
+can have written it into the prompt: else what one user says would change how all others are asked.
+"""
+
+import re
+
+import msgspec
+from msgspec import Struct, structs
+
+from rejoinder.abc import REASONING, REASONING_DETAILS, Prompt
+from rejoinder.errors import ProviderError
+
+REMEMBERED = 1_000
+"""Models of one upstream at most, since clients name them. Of one that is forgotten it is learned again, at the price of an attempt."""
+
+EXTRAS = "extra_content"
+"""A field of tool calls that belongs to the upstream that made them."""
+OUR_FIELDS = (REASONING, REASONING_DETAILS, EXTRAS)
+"""Names that stand in a prompt without anybody having said them."""
+
+
+class Refused(Struct, frozen=True):
+    """What a model is asked without."""
+
+    usage: bool = False
+    """`stream_options`, by which usage is asked for."""
+    turns: bool = False
+    """Users and assistants that do not take turns: the templates of some models have it so (Gemma's, Mistral's)."""
+
+    reasoning: bool = False
+    """Tool calls without the reasoning that led to them (DeepSeek's thinking mode)."""
+    extras: bool = False
+    """`extra_content` of tool calls, which another upstream has made."""
+    details: bool = False
+    """`reasoning_details` of replies, which another upstream has made."""
+    signatures: bool = False
+    """Tool calls without a thought signature, since they are another's (Gemini's)."""
+
+
+_STRANGE = r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|extra|additional|not (?:permitted|allowed|supported))"
+_SIGNS = {
+    form: re.compile(sign, re.IGNORECASE)
+    for form, sign in {
+        "usage": "(stream_options)",
+        "turns": r"\b(roles? must alternate)|(alternating (?:user|roles))|(after the (?:optional )?system message).*alternat",
+        "reasoning": rf"({REASONING}).{{0,80}}must be (?:passed|sent|provided)",
+        "extras": f"({EXTRAS})",
+        "details": rf"{_STRANGE}.{{0,80}}({REASONING_DETAILS})|({REASONING_DETAILS}).{{0,80}}{_STRANGE}",
+        "signatures": r"missing (?:a |the )?`?(thought_?signature)",
+    }.items()
+}
+"""By the field of `Refused`. The group of a sign is what makes it one."""
+
+
+class Refusals:
+    """Of one upstream, which may serve many models."""
+
+    def __init__(self) -> None:
+        self._by_model: dict[str, Refused] = {}
+
+    def of(self, model: str) -> Refused:
+        return self._by_model.get(model) or Refused()
+
+    def learn(self, error: ProviderError, prompt: Prompt) -> bool:
+        """Whether an error told something new of the prompt's model, so that the request can be made again in another form."""
+        known = self.of(prompt.model)
+        told = _new_signs(error, known)
+        said = _said(prompt) if told else ""
+        forms = [form for form, sign in told.items() if sign.lower() not in said]
+        if forms:
+            self._by_model.pop(prompt.model, None)
+            self._by_model[prompt.model] = structs.replace(known, **dict.fromkeys(forms, True))
+            if len(self._by_model) > REMEMBERED:
+                del self._by_model[next(iter(self._by_model))]
+        return bool(forms)
+
+
+def _new_signs(error: ProviderError, known: Refused) -> dict[str, str]:
+    """What in an error tells of a form that was not known to be refused."""
+    if not (error.refused or error.before_reply):
+        return {}
+    found = {form: sign.search(error.detail) for form, sign in _SIGNS.items() if not getattr(known, form)}
+    return {form: match[match.lastindex or 0] for form, match in found.items() if match}
+
+
+def _said(prompt: Prompt) -> str:
+    """All that anybody has said in a prompt, in small letters: its JSON without the names that are ours."""
+    messages = msgspec.json.encode(prompt.messages).decode()
+    for field in OUR_FIELDS:
+        messages = messages.replace(f'"{field}":', "")  # within a text its quotes would be escaped
+    return (messages + msgspec.json.encode(prompt.params).decode()).lower()
