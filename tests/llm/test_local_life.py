@@ -19,7 +19,7 @@ from msgspec import structs
 
 from rejoinder.abc import Chunk, TextChunk
 from rejoinder.errors import Misconfigured, ProviderError
-from rejoinder.llm import local_process
+from rejoinder.llm import local, local_process
 from rejoinder.llm.local import LocalProvider
 from rejoinder.llm.local_process import LINE, MAIN, ModelProcess
 from rejoinder.llm.model_files import ModelFiles, find_model
@@ -224,6 +224,61 @@ async def test_a_crash_ends_the_reply_with_what_came_and_the_next_prompt_is_answ
         os.kill(pid_of(provider), signal.SIGKILL)
         assert await process.exited(10)
         assert (await hear(provider, HI)).error is None
+
+
+# --- hanging -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def hanging(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LocalProvider]:
+    """A model that has answered and then hangs, with what its process is asked thereafter."""
+    monkeypatch.setattr(local, "SILENCE", 3.0)  # its first ping comes after two seconds
+    async with small() as provider:
+        assert (await hear(provider, HI)).error is None
+        os.kill(pid_of(provider), signal.SIGSTOP)
+        yield provider
+
+
+async def test_one_that_hangs_is_replaced_for_the_next_prompt(
+    hanging: LocalProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    hung = pid_of(hanging)
+    error = (await hear(hanging, HI)).error
+    assert error is not None and error.code == "upstream_timeout"
+    assert (await hear(hanging, HI)).error is None
+    assert pid_of(hanging) != hung
+    assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "the local model hangs and is stopped; the next prompt loads it again"
+    ]
+
+
+async def test_one_that_hangs_in_the_middle_of_a_reply_is_replaced_too(hanging: LocalProvider) -> None:
+    os.kill(pid_of(hanging), signal.SIGCONT)
+    async with aclosing(hanging.stream(ENDLESS)) as reads:
+        await anext(reads)
+        os.kill(pid_of(hanging), signal.SIGSTOP)
+        with pytest.raises(ProviderError) as caught:
+            await rest(reads)
+    assert caught.value.code == "upstream_stalled"
+    assert (await hear(hanging, HI)).error is None
+
+
+async def test_who_leaves_one_that_hangs_leaves_no_trap(
+    hanging: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "IMPATIENCE", 0.5)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(hear(hanging, HI), 1)
+    assert (await hear(hanging, HI)).error is None
+
+
+async def test_one_that_reads_a_long_prompt_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "SILENCE", 3.0)
+    long = asked("word " * 800, max_tokens=1)
+    async with LocalProvider(threads=1, slots=1, context=1024) as provider:
+        heard = await hear(provider, long)
+        assert heard.error is None
+        assert heard.reads > len(heard.chunks), "pings"
 
 
 async def rest(reads: AsyncIterator[Sequence[Chunk]]) -> None:

@@ -7,6 +7,7 @@ serves Chat Completions on loopback; so what speaks to it is the provider that s
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Self
@@ -29,6 +30,12 @@ SETTLE = 1.0
 CUT = frozenset({"upstream_unavailable", "upstream_incomplete"})
 """What a dying child looks like from its connections."""
 
+SILENCE, IMPATIENCE = 30.0, 10.0
+"""Seconds without a sign of life after which a child that is asked hangs, and after which who leaves it need not say so. It sends the
+head of its answer at once and then pings every second, also while it reads a prompt; a machine that swaps may take longer."""
+SILENT = frozenset({"upstream_timeout", "upstream_stalled"})
+"""What a child that hangs looks like from its connections."""
+
 
 class _Child(Struct, frozen=True):
     """A model that is loaded, and the client that asks it."""
@@ -42,7 +49,7 @@ class _Child(Struct, frozen=True):
 
 
 class LocalProvider(Provider):
-    """Runs the model as long as it is open, and again after a crash.
+    """Runs the model as long as it is open, and again after a crash or where it hangs.
 
     `threads` 0 takes what the machine has. `slots` replies are written at once, further ones wait for their turn; each has room for
     `context` tokens, prompt and reply together, at 23 KB a token (4 x 4,096: 380 MB). `find` says where the model is.
@@ -105,15 +112,26 @@ class LocalProvider(Provider):
     async def _read(self, asked: Prompt) -> AsyncGenerator[Sequence[Chunk], None]:
         async with self._turn:
             child = await self._ready()
+            since = time.monotonic()
             try:
                 async with aclosing(child.client.stream(asked)) as reads:
                     async for chunks in reads:
                         yield chunks
+                        since = time.monotonic()
             except ProviderError as error:
-                # Whoever asks next must not meet the same child while it dies.
-                if error.code in CUT and await child.process.exited(SETTLE):
-                    logger.error("the local model died; the next prompt loads it again")  # noqa: TRY400 - its last words are in the log
+                await self._examine(child, error)
                 raise
+            except asyncio.CancelledError:
+                if time.monotonic() - since > IMPATIENCE:
+                    _give_up(child)
+                raise
+
+    async def _examine(self, child: _Child, error: ProviderError) -> None:
+        """So that whoever asks next does not meet the same child where it dies or hangs."""
+        if error.code in SILENT:
+            _give_up(child)
+        elif error.code in CUT and child.process.alive and await child.process.exited(SETTLE):
+            logger.error("the local model died; the next prompt loads it again")  # its last words are in the log
 
     async def _ready(self) -> _Child:
         """The model, loaded again where it has died or did not load: once for all who wait, and never by itself.
@@ -134,12 +152,20 @@ class LocalProvider(Provider):
         if dead is not None:
             await dead.close()
         process = await ModelProcess.start(self._files, threads=self._threads, slots=self._slots, context=self._context)
-        client = OpenAIProvider(process.key, f"{process.address}/v1", default_model=MODEL, embedded=True)
+        client = OpenAIProvider(
+            process.key, f"{process.address}/v1", default_model=MODEL, read_timeout=SILENCE, embedded=True
+        )
         try:
             return _Child(process, await client.__aenter__())
         except BaseException:
             await process.stop()
             raise
+
+
+def _give_up(child: _Child) -> None:
+    if child.process.alive:
+        logger.error("the local model hangs and is stopped; the next prompt loads it again")
+        child.process.kill()
 
 
 def _outcome(loading: asyncio.Task[_Child]) -> _Child | None:

@@ -65,7 +65,7 @@ def _server(order: dict[str, Any]) -> Any:
     params.n_batch = params.n_ubatch = BATCH
     params.fit_params = False  # weighs the model against free memory for 0.3 s: ours is small
     params.cache_ram_mib = 0  # else up to 8 GiB of finished prompts; a slot keeps its own last one anyway
-    params.sse_ping_interval = 1  # also how a client that left is noticed before the first token
+    params.sse_ping_interval = 1  # a sign of life; also how a client that left is noticed before the first token
     params.verbosity = 2  # warnings
     params.ui = False
     params.endpoint_slots = False

@@ -39,6 +39,7 @@ class ModelProcess:
         self.address = ""
         """`http://host:port`."""
         self._process = process
+        self._killed = False
         self._last_words: deque[str] = deque(maxlen=5)
         self._log = asyncio.create_task(self._keep_log())
 
@@ -62,7 +63,7 @@ class ModelProcess:
 
     @property
     def alive(self) -> bool:
-        return self._process.returncode is None
+        return self._process.returncode is None and not self._killed
 
     async def exited(self, patience: float) -> bool:
         """Whether it is dead, or will be within so many seconds: its sockets close before its death is known."""
@@ -70,10 +71,15 @@ class ModelProcess:
             await asyncio.wait_for(self._process.wait(), patience)
         return not self.alive
 
-    async def stop(self) -> None:
-        """Kills it and waits until it is gone. It keeps nothing that could be lost."""
+    def kill(self) -> None:
+        """It keeps nothing that could be lost."""
+        self._killed = True
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+    async def stop(self) -> None:
+        """Kills it and waits until it is gone."""
+        self.kill()
         await self._process.wait()
         await self._log
 
