@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable
+from contextlib import suppress
 from ipaddress import ip_address
 
 import uvicorn
@@ -86,7 +87,7 @@ def open_many_files(streams: int) -> None:
             continue
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-        except (OSError, ValueError):
+        except (OSError, ValueError, OverflowError):  # the last for a number that no system has
             continue
         allowed = wanted
     if not _fits(allowed, streams + FILES):
@@ -145,7 +146,8 @@ class Server(uvicorn.Server):
             raise
         if self.started:
             look_for_cycles_seldom()
-            print(f"Rejoinder is at {_address(self)}", flush=True)
+            with suppress(OSError):  # nobody may be there to be told
+                print(f"Rejoinder is at {_address(self)}", flush=True)
 
 
 def look_for_cycles_seldom() -> None:

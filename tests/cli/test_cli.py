@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -127,6 +128,9 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
             "REJOINDER_UPSTREAM_KEYS (groq) holds characters that no key has",
         ),
         ([], {"REJOINDER_EXTRA_PARAMS": "stream"}, "REJOINDER_EXTRA_PARAMS: stream is the service's own to set: "),
+        ([], {"REJOINDER_LEASE": "inf"}, "REJOINDER_LEASE: Input should be a finite number"),
+        ([], {"REJOINDER_KEEP_DELTAS": "-inf"}, "REJOINDER_KEEP_DELTAS: Input should be a finite number"),
+        ([], {"REJOINDER_DRAIN": "nan"}, "REJOINDER_DRAIN: Input should be a finite number"),
     ],
 )
 def test_a_setting_that_is_wrong_is_one_sentence(
@@ -263,6 +267,69 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
         ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=False, timeout=50
     )
     assert (done.stdout, done.stderr) == ("t0 t1", "")
+
+
+def in_bash(line: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """A line in which `rejoinder` is this one."""
+    here = f'rejoinder() {{ "{sys.executable}" -m rejoinder "$@"; }}; {line}'
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", here],
+        env=os.environ | {"REJOINDER_MODEL": "scripted:echo"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a disk that is always full")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ask <&-", "There is no prompt: give one, or pipe it in."),
+        ("ask hi >&-", "The system refuses it: Bad file descriptor."),
+        ("--version >&-", "The system refuses it: Bad file descriptor."),
+        ("chat --url http://127.0.0.1:1 <&-", "No server answers at http://127.0.0.1:1 "),
+        ("import - --url http://127.0.0.1:1 <&-", "No server answers at http://127.0.0.1:1 "),
+        pytest.param("ask hi > /dev/full", "The system refuses it: No space left on device.", marks=FULL),
+        pytest.param("ask hi --no-stream > /dev/full", "The system refuses it: No space left on device.", marks=FULL),
+        pytest.param("--version > /dev/full", "The system refuses it: No space left on device.", marks=FULL),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_one_sentence(line: str, said: str, unbuffered: str) -> None:
+    done = in_bash(f"rejoinder {line}", PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"rejoinder: {said}") and done.stderr.count("\n") == 1
+
+
+def test_who_wants_to_hear_of_no_errors_gets_the_reply() -> None:
+    assert in_bash("rejoinder ask hi 2>&-").stdout == "hi\n"
+
+
+def test_a_service_starts_with_its_streams_closed_and_with_more_streams_than_there_can_be(tmp_path: Path) -> None:
+    line = f"exec {sys.executable} -m rejoinder serve --port 0 --store sqlite:///{tmp_path}/chat.db <&- >&- 2>{tmp_path}/log"
+    with subprocess.Popen(
+        ["bash", "-c", line],
+        cwd=tmp_path,
+        env=os.environ | {"REJOINDER_MODEL": "scripted", "REJOINDER_MAX_STREAMS": "9" * 20},
+    ) as process:
+        try:
+            wait_for(tmp_path / "log", "Uvicorn running on")
+        finally:
+            process.terminate()
+    told = (tmp_path / "log").read_text()
+    assert "Traceback" not in told
+    assert f"REJOINDER_MAX_STREAMS is {'9' * 20}" in told
+
+
+def wait_for(log: Path, said: str) -> None:
+    deadline = time.monotonic() + 30
+    while not log.exists() or said not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
 
 
 def test_a_script_asks_without_a_server() -> None:

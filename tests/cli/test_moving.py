@@ -141,6 +141,18 @@ def test_a_file_comes_in_through_a_pipe(run: Run, server: ServerProcess, other: 
     assert other.api.get(f"/sessions/{sid}/export").text == file
 
 
+def test_files_may_be_pipes_as_well(run: Run, server: ServerProcess, other: ServerProcess, tmp_path: Path) -> None:
+    sids = [talked(server, "x"), talked(server, "y")]
+    for sid in sids:
+        run("export", sid, "--url", server.api.url, "-o", str(tmp_path / f"{sid}.jsonl"))
+    files = " ".join(f"<(cat {tmp_path}/{sid}.jsonl)" for sid in sids)
+    line = f"{' '.join(COMMAND)} import --url {other.api.url} {files}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stderr) == (0, "")
+    for sid in sids:
+        assert other.api.get(f"/sessions/{sid}/export").text == (tmp_path / f"{sid}.jsonl").read_text()
+
+
 def test_an_export_that_fails_leaves_the_file_as_it_was(run: Run, server: ServerProcess, tmp_path: Path) -> None:
     file = tmp_path / "kept.jsonl"
     file.write_text("kept")

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,13 +53,42 @@ Model = Annotated[
 
 def main() -> None:
     """The entry point. Exits with 1 where something is wrong that the user can mend, and says what."""
+    _open_what_is_closed()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot say or show is no reason to fail
             stream.reconfigure(errors="replace")
     try:
-        app()
+        _run()
     except RejoinderError as error:
         _fail(error.detail)
+    except BrokenPipeError:  # who reads has enough
+        _write_no_more()
+        sys.exit(1)
+    except OSError as error:
+        _write_no_more()
+        named = f" ({error.filename})" if error.filename else ""
+        _fail(f"The system refuses it: {error.strerror or error}{named}.")
+
+
+def _run() -> None:
+    try:
+        app()
+    finally:
+        sys.stdout.flush()  # while it can still be told that this fails
+
+
+def _open_what_is_closed() -> None:
+    """Standard streams that were closed (`<&-`) are open again, so that no other file takes their numbers: reading finds the end
+    at once, writing is an error, and what would be said of errors is lost."""
+    for name, way, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, way), mode, encoding="utf-8"))
+
+
+def _write_no_more() -> None:
+    """What has not been written yet goes nowhere: else Python would try it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file, or one that is closed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.callback(invoke_without_command=True)

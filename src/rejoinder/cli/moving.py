@@ -7,9 +7,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from rejoinder.cli.address import reached
 from rejoinder.cli.display import harmless
@@ -21,6 +21,9 @@ SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
 
 STANDARD = "-"
 """Standard input in the place of a file."""
+
+Spooled: TypeAlias = dict[str, BinaryIO]
+"""What came from pipes, which can be read but once, by their names."""
 
 
 def export_session(url: str, session_id: str, output: Path | None) -> None:
@@ -91,20 +94,18 @@ async def _export_into(client: Client, session_id: str, folder: Path) -> bool:
 def import_files(url: str, files: Sequence[str]) -> bool:
     """Imports each file, tells what became of it, and returns whether all are in."""
 
-    async def run(spooled: BinaryIO) -> bool:
+    async def run(spooled: Spooled) -> bool:
         good = True
         async with reached(url) as client:
             for name in files:
                 good = await _import(client, name, spooled) and good
         return good
 
-    with tempfile.TemporaryFile() as spooled:
-        if STANDARD in files:  # before there is an event loop, which would wait for its end with Ctrl-C pressed
-            shutil.copyfileobj(sys.stdin.buffer, spooled)
+    with _spooled(files) as spooled:  # before there is an event loop, which would wait for its end with Ctrl-C pressed
         return asyncio.run(run(spooled))
 
 
-async def _import(client: Client, name: str, spooled: BinaryIO) -> bool:
+async def _import(client: Client, name: str, spooled: Spooled) -> bool:
     try:
         with _reading(name, spooled) as file:
             session = await client.import_session(file)
@@ -133,10 +134,31 @@ def _file_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _reading(name: str, spooled: BinaryIO) -> Iterator[BinaryIO]:
-    """A file that can be read twice, since a connection may break. `spooled` is what standard input held."""
-    if name == STANDARD:
+def _spooled(names: Sequence[str]) -> Iterator[Spooled]:
+    """The pipes among these files (`-`, `<(…)`). One that cannot be read is left for `_reading` to tell."""
+    with ExitStack() as stack:
+        spooled: Spooled = {}
+        for name in dict.fromkeys(names):
+            if name == STANDARD:
+                spooled[name] = stack.enter_context(_copied(sys.stdin.buffer))
+            elif Path(name).is_fifo():
+                with suppress(OSError), Path(name).open("rb") as pipe:
+                    spooled[name] = stack.enter_context(_copied(pipe))
         yield spooled
+
+
+@contextmanager
+def _copied(file: BinaryIO) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy)
+        yield copy
+
+
+@contextmanager
+def _reading(name: str, spooled: Spooled) -> Iterator[BinaryIO]:
+    """A file that can be read twice, since a connection may break."""
+    if name in spooled:
+        yield spooled[name]
         return
     with _file_errors(Path(name)), Path(name).open("rb") as file:
         yield file
