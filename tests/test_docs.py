@@ -24,7 +24,8 @@ INTRODUCTION = """\
 
 Each is an environment variable or a line of `.env` in the folder where the service starts; `rejoinder serve` takes the
 first ones as options too. `.env` is read for the service alone (`serve`, and `migrate` for its store): `rejoinder ask` and
-`rejoinder.ask` run in any folder, and a file that lies there does not tell them where to send a key.
+`rejoinder.ask` run in any folder, and a file that lies there does not tell them where to send a key. What is called `REJOINDER_…`
+and is no setting changes nothing; the service warns of it when it starts.
 Made from `src/rejoinder/settings.py` by `.venv/bin/python tests/test_docs.py` (after `./dev check`), and a test compares.
 
 | variable | default | what it is |

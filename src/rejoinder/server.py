@@ -36,6 +36,8 @@ def serve(settings: Settings) -> None:
     Exits with 3 for a fault of our own, which the log tells.
     """
     log_to_stderr()
+    for name, meant in Settings.unknown():
+        log.warning("%s is no setting and changes nothing%s", name, f": is {meant} meant?" if meant else "")
     if not settings.hosts and not _is_loopback(settings.host):
         log.warning(
             "it listens on %s and answers to the host names %s alone: name in REJOINDER_HOSTS those under which it is reached",

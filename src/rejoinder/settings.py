@@ -1,11 +1,13 @@
 """The settings: every one an environment variable, with its default and its unit; for the service also a line of `.env`."""
 
 import re
+from collections.abc import Iterator
+from difflib import get_close_matches
 from ipaddress import AddressValueError, IPv6Address
 from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from rejoinder.errors import quoted
 
@@ -34,6 +36,10 @@ USUAL_PORTS = {"http": "80", "https": "443"}
 OWN_PROVIDERS = ("openai", "local", "scripted")
 """What no further upstream can be called."""
 
+PREFIX = "REJOINDER_"
+OF_CLIENTS = ("url",)
+"""What behind that prefix is for the commands that ask a running server."""
+
 OWN_FIELDS = ("model", "messages", "stream", "stream_options", "n", "functions", "function_call")
 """Fields of a request upstream that no parameter may be: each reply is one choice of one stream, and its calls are those of `tools`."""
 
@@ -45,7 +51,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="REJOINDER_",
+        env_prefix=PREFIX,
         env_file=".env",
         env_file_encoding="utf-8",
         extra="ignore",
@@ -271,6 +277,16 @@ class Settings(BaseSettings):
         """For what is not the service. It runs in any folder, and somebody else's file must not say where a key of the environment
         is sent."""
         return cls(_env_file=None)
+
+    @classmethod
+    def unknown(cls) -> Iterator[tuple[str, str | None]]:
+        """The variables of the environment and of `.env` that are called like settings and are none, and which one may be meant."""
+        prefix, known = PREFIX.lower(), (*cls.model_fields, *OF_CLIENTS)
+        said = {*EnvSettingsSource(cls).env_vars, *DotEnvSettingsSource(cls).env_vars}
+        for name in sorted(each.removeprefix(prefix) for each in said if each.startswith(prefix)):
+            if name not in known:
+                meant = get_close_matches(name, known, 1)
+                yield PREFIX + name.upper(), PREFIX + meant[0].upper() if meant else None
 
     def known_hosts(self) -> tuple[str, ...]:
         """Under which names it answers, as a Host header has them: without a port, and IPv6 in brackets."""

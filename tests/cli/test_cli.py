@@ -13,8 +13,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import rejoinder
+from rejoinder.cli import app
+from rejoinder.settings import OF_CLIENTS
 from screen import COMMAND, Screen
 from serving import ServerProcess
 
@@ -202,6 +205,30 @@ def test_an_address_that_others_reach_wants_host_names(tmp_path: Path, host: str
     process.close()
     lines = [line for line in process.said().splitlines() if "REJOINDER_HOSTS" in line]
     assert len(lines) == warned and all("WARNING" in line and "0.0.0.0" in line for line in lines)
+
+
+def test_a_variable_that_is_no_setting_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("REJOINDER_MAX_STREAM=5\nREJOINDER_DRAIN=0\n")
+    environment = {"REJOINDER_LEESE": "a secret", "REJOINDER_URL": "http://127.0.0.1:1", "REJOINDER_QQQ": "1"}
+    line = f"exec {sys.executable} -m rejoinder serve --port 0 --store memory: --model scripted >/dev/null 2>log"
+    with subprocess.Popen(["bash", "-c", line], cwd=tmp_path, env=os.environ | environment) as process:
+        try:
+            wait_for(tmp_path / "log", "Uvicorn running on")
+        finally:
+            process.terminate()
+    told = (tmp_path / "log").read_text()
+    assert re.findall(r"WARNING rejoinder.server: (REJOINDER_(?!TEST_).*no setting.*)", told) == [
+        "REJOINDER_LEESE is no setting and changes nothing: is REJOINDER_LEASE meant?",
+        "REJOINDER_MAX_STREAM is no setting and changes nothing: is REJOINDER_MAX_STREAMS meant?",
+        "REJOINDER_QQQ is no setting and changes nothing",
+    ]
+    assert "a secret" not in told
+
+
+def test_what_the_commands_read_from_the_environment_is_known() -> None:
+    commands = get_command(app).commands.values()  # type: ignore[attr-defined]  # a group has some
+    read = {option.envvar for command in commands for option in command.params if option.envvar}
+    assert read == {f"REJOINDER_{name.upper()}" for name in OF_CLIENTS}
 
 
 def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
