@@ -167,6 +167,14 @@ class Misconfigured(RejoinderError):
     code = "misconfigured"
 
 
+def no_driver(what_needs: str, extra: str) -> Misconfigured:
+    """`extra` is the package's that brings it. No index has the package, so that it is installed from its source."""
+    return Misconfigured(
+        f"{what_needs} a driver that is not here: `./dev run` installs it; for an environment of your own, in a checkout: "
+        f"pip install '.[{extra}]'."
+    )
+
+
 # --- what an upstream did ----------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,6 @@
 """Opening a store in Redis: what is refused, what is warned of, and that no password is told."""
 
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,17 +81,6 @@ async def test_prefixes_and_databases_are_places_of_their_own(server: RedisServe
 async def test_its_keys_lie_under_the_prefix_alone(server: RedisServer) -> None:
     await opened(at(server, rest="/0?prefix=a.b-c_1"))
     assert all(key.startswith(b"{a.b-c_1}:") for key in server.ask("KEYS", "*"))
-
-
-def test_without_its_driver_it_says_what_to_install() -> None:
-    check = (
-        "import sys; sys.modules['redis'] = None\n"
-        "from rejoinder.stores import open_store\n"
-        "try: open_store('redis://localhost')\n"
-        "except Exception as told: assert 'rejoinder[redis]' in str(told), told\n"
-        "else: raise SystemExit('nothing was said')"
-    )
-    subprocess.run([sys.executable, "-c", check], check=True, timeout=30)
 
 
 # --- refused -----------------------------------------------------------------------------------------------------

@@ -93,3 +93,24 @@ def test_only_the_chosen_backend_is_imported() -> None:
         "assert not {'sqlite3', 'rejoinder.stores.sqlite'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", check], check=True, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("driver", "opening"),
+    [
+        ("redis", "from rejoinder.stores import open_store as open; open('redis://localhost')"),
+        ("redis", "from rejoinder.signals import open_signals as open; open('memory:', 'redis://localhost')"),
+        ("asyncpg", "from rejoinder.stores import open_store as open; open('postgresql://localhost/chat')"),
+        (
+            "asyncpg",
+            "from rejoinder.signals import open_signals as open; open('memory:', 'postgresql://localhost/chat')",
+        ),
+    ],
+)
+def test_without_its_driver_it_says_how_to_install_what_there_is(driver: str, opening: str) -> None:
+    check = f"import sys; sys.modules['{driver}'] = None\n{opening}"
+    done = subprocess.run([sys.executable, "-c", check], check=False, timeout=30, capture_output=True, text=True)
+    told = done.stderr.splitlines()[-1]
+    extra = "redis" if driver == "redis" else "postgres"
+    assert told.startswith("rejoinder.errors.Misconfigured: ") and f"pip install '.[{extra}]'" in told
+    assert f"\n{extra} = [" in (Path(__file__).parents[2] / "pyproject.toml").read_text()

@@ -1,7 +1,7 @@
 """Wake-ups: within this process, or across all that share a store. Only what is chosen is imported."""
 
 from rejoinder.abc import Signals
-from rejoinder.errors import Misconfigured
+from rejoinder.errors import Misconfigured, no_driver
 
 
 def open_signals(store: str, url: str = "") -> Signals:
@@ -11,16 +11,16 @@ def open_signals(store: str, url: str = "") -> Signals:
     """
     match (url or store).partition(":")[0]:
         case "postgresql" | "postgres":
-            from rejoinder.signals.postgres import PostgresSignals
-
+            try:
+                from rejoinder.signals.postgres import PostgresSignals
+            except ModuleNotFoundError as missing:
+                raise no_driver("Signals through Postgres need", "postgres") from missing
             return PostgresSignals.from_url(url or store)
         case "redis" | "rediss":
             try:
                 from rejoinder.signals.redis import RedisSignals
             except ModuleNotFoundError as missing:
-                raise Misconfigured(
-                    "Signals through Redis need its driver: pip install 'rejoinder[redis]'."
-                ) from missing
+                raise no_driver("Signals through Redis need", "redis") from missing
             return RedisSignals.from_url(url or store)
     if url:
         raise Misconfigured(

@@ -1,7 +1,7 @@
 """Where the words are kept: one URL chooses, and only the chosen backend is imported."""
 
 from rejoinder.abc import Store
-from rejoinder.errors import Misconfigured
+from rejoinder.errors import Misconfigured, no_driver
 
 KNOWN = (
     "memory: (gone with the process), sqlite:///relative/path or sqlite:////absolute/path, "
@@ -37,15 +37,13 @@ def open_store(url: str, *, make: bool = True) -> Store:
             try:
                 from rejoinder.stores.postgres import PostgresStore
             except ModuleNotFoundError as missing:
-                raise Misconfigured(
-                    "A store in Postgres needs its driver: pip install 'rejoinder[postgres]'."
-                ) from missing
+                raise no_driver("A store in Postgres needs", "postgres") from missing
             return PostgresStore.from_url(url, make=make)
         case "redis" | "rediss":
             try:
                 from rejoinder.stores.redis import RedisStore
             except ModuleNotFoundError as missing:
-                raise Misconfigured("A store in Redis needs its driver: pip install 'rejoinder[redis]'.") from missing
+                raise no_driver("A store in Redis needs", "redis") from missing
             return RedisStore.from_url(url, make=make)
     # Before a mere colon there may be the user of a URL whose beginning was left out, or all there is.
     named = f" {scheme!r}" if rest.startswith("//") else " of this name"
