@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -176,6 +177,39 @@ async def test_what_another_upstream_said_of_a_call_is_not_sent_to_one_that_refu
     ]
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Tool call id was functions.f:0 but must be a-z, A-Z, 0-9, with a length of 9.",
+        f"Tool call id was {'x' * 400} but must be a-z, A-Z, 0-9, with a length of 9.",
+        "Tool call IDs should be alphanumeric strings with length 9!",
+        "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'",
+        "Invalid 'messages[2].tool_calls[0].id': string too long. Expected a string with maximum length 40.",
+        "Invalid 'messages[2].tool_call_id': string too long. Expected a string with maximum length 40.",
+    ],
+)
+async def test_ids_of_calls_that_another_upstream_has_made_are_made_plain_for_one_that_refuses_them(
+    refusal: str,
+) -> None:
+    calls = (ToolCall(id="functions.f:0"), ToolCall(id="abcDEF123"))
+    calling = Message(id="m", session_id="s", role="assistant", tool_calls=calls, created_at="")
+    results = [{"role": "tool", "tool_call_id": call.id, "content": "1"} for call in calls]
+    prompt = Prompt(model="m", messages=({"role": "user", "content": "hi"}, as_said(calling), *results))
+    foreign, plain = await sent_after_a_refusal(prompt, lambda body: b"functions.f:0" in body, refusal)
+    called, answered = zip(*((ids_of_calls(each), ids_of_results(each)) for each in (foreign, plain)), strict=True)
+    assert called == answered, "calls and results belong together"
+    assert called[0] == ["functions.f:0", "abcDEF123"]
+    assert re.fullmatch("[a-zA-Z0-9]{9}", called[1][0]) and called[1][1] == "abcDEF123"
+
+
+def ids_of_calls(body: JsonObject) -> list[str]:
+    return [call["id"] for message in body["messages"] for call in message.get("tool_calls", ())]
+
+
+def ids_of_results(body: JsonObject) -> list[str]:
+    return [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
+
+
 SIGNS = [
     "stream_options",
     "roles must alternate",
@@ -183,6 +217,9 @@ SIGNS = [
     "extra_content",
     "unknown reasoning_details",
     "missing thought_signature",
+    "tool call ids should be of length 9",
+    "tool_use.id should match",
+    "tool_call_id: string too long. Expected a string with maximum length",
 ]
 """By which the refused form of a request is known."""
 

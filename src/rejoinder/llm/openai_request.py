@@ -1,7 +1,9 @@
 """What the asynchronous and the synchronous client share: what is sent, and what is made of an answer."""
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -30,6 +32,9 @@ UNCOMPRESSED = {"accept-encoding": "identity"}
 ECHO, SHORT_ECHO = 24, 6
 """Characters: an error repeats the prompt with so many in a row of a message, or with a whole one no shorter."""
 BLOCK = ECHO // 2
+
+PLAIN_ID = re.compile("[a-zA-Z0-9]{9}")
+"""An id of a tool call that every upstream takes: Mistral no other one."""
 
 
 def headers_of(key: str, organization: str | None) -> dict[str, str]:
@@ -76,6 +81,8 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
         messages = _in_turn(messages)
     if refused.extras or refused.signatures:
         messages = [_signed_otherwise(message, refused) for message in messages]
+    if refused.ids:
+        messages = [_with_plain_ids(message) for message in messages]
     body: JsonObject = {"model": model, "messages": messages, **prompt.params}
     if stream:
         body["stream"] = True
@@ -98,6 +105,17 @@ def _signed_otherwise(message: JsonObject, refused: Refused) -> JsonObject:
         # Of calls that were made at once Gemini signs the first.
         signed = calls if any(EXTRAS in call for call in calls) else [calls[0] | UNSIGNED, *calls[1:]]
     return message | {"tool_calls": signed}
+
+
+def _with_plain_ids(message: JsonObject) -> JsonObject:
+    if calls := message.get("tool_calls"):
+        return message | {"tool_calls": [call | {"id": _plain_id(call["id"])} for call in calls]}
+    return message | {"tool_call_id": _plain_id(message["tool_call_id"])} if "tool_call_id" in message else message
+
+
+def _plain_id(call_id: str) -> str:
+    """Always the same for the same, so that calls and their results still belong together."""
+    return call_id if PLAIN_ID.fullmatch(call_id) else blake2b(call_id.encode()).hexdigest()[:9]
 
 
 def _in_turn(messages: Sequence[JsonObject]) -> list[JsonObject]:

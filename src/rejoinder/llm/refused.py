@@ -37,6 +37,9 @@ class Refused(Struct, frozen=True):
     """`reasoning_details` of replies, which another upstream has made."""
     signatures: bool = False
     """Tool calls without a thought signature, since they are another's (Gemini's)."""
+    ids: bool = False
+    """Ids of tool calls as another upstream has made them: Mistral's have nine letters and digits, OpenAI's at most 40 characters,
+    Anthropic's no dots and colons."""
 
 
 _STRANGE = r"(?:unknown|unrecogni[sz]ed|unexpected|unsupported|extra|additional|not (?:permitted|allowed|supported))"
@@ -49,6 +52,8 @@ _SIGNS = {
         "extras": f"({EXTRAS})",
         "details": rf"{_STRANGE}.{{0,80}}({REASONING_DETAILS})|({REASONING_DETAILS}).{{0,80}}{_STRANGE}",
         "signatures": r"missing (?:a |the )?`?(thought_?signature)",
+        "ids": r"(tool call ids? (?:was|should be)) .*(?:length (?:of )?9\b|…)|(tool_use\.id)\b.{0,80}should match"
+        r"|tool_call(?:_id|s\[\d+\]\.id)\W+string too long\W+(expected a string with maximum length)",
     }.items()
 }
 """By the field of `Refused`. The group of a sign is what makes it one."""
