@@ -40,6 +40,9 @@ PREFIX = "REJOINDER_"
 OF_CLIENTS = ("url",)
 """What behind that prefix is for the commands that ask a running server."""
 
+OF_A_SERVICE = re.compile(r"service_(host|port)(_.*)?|port_\d+_.*")
+"""What Kubernetes sets behind it where a service is called `rejoinder`."""
+
 OWN_FIELDS = ("model", "messages", "stream", "stream_options", "n", "functions", "function_call")
 """Fields of a request upstream that no parameter may be: each reply is one choice of one stream, and its calls are those of `tools`."""
 
@@ -206,6 +209,16 @@ class Settings(BaseSettings):
     max_queue: int = Field(8, ge=0, description="Queued sends of a session.")
     max_streams: int = Field(10_000, gt=0, description="Open streams of a process.")
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port(cls, value: object) -> object:
+        if isinstance(value, str) and "://" in value:
+            raise ValueError(
+                f"{quoted(value)} is no port. Kubernetes sets it where a service is called rejoinder: give that another name, or "
+                "the pod `enableServiceLinks: false`"
+            )
+        return value
+
     @field_validator("keep_deltas", "session_ttl", mode="before")
     @classmethod
     def _for_ever(cls, value: object) -> object:
@@ -284,7 +297,7 @@ class Settings(BaseSettings):
         prefix, known = PREFIX.lower(), (*cls.model_fields, *OF_CLIENTS)
         said = {*EnvSettingsSource(cls).env_vars, *DotEnvSettingsSource(cls).env_vars}
         for name in sorted(each.removeprefix(prefix) for each in said if each.startswith(prefix)):
-            if name not in known:
+            if name not in known and not OF_A_SERVICE.fullmatch(name):
                 meant = get_close_matches(name, known, 1)
                 yield PREFIX + name.upper(), PREFIX + meant[0].upper() if meant else None
 

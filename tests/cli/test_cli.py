@@ -53,6 +53,11 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
         ([], {"REJOINDER_CONTEXT_WINDOWS": "foo"}, "REJOINDER_CONTEXT_WINDOWS: 'foo' is not MODEL=TOKENS, such as "),
         ([], {"REJOINDER_CONTEXT_WINDOWS": "local=9,m=0"}, "REJOINDER_CONTEXT_WINDOWS: 'm=0' is not MODEL=TOKENS"),
         ([], {"REJOINDER_HEARTBEAT": "soon"}, "REJOINDER_HEARTBEAT: "),
+        (
+            [],
+            {"REJOINDER_PORT": "tcp://10.0.0.1:8000"},
+            "REJOINDER_PORT: 'tcp://10.0.0.1:8000' is no port. Kubernetes sets it ",
+        ),
         (["--store", "sqlite:////nowhere/at/all.db"], {}, "nowhere"),
         *(
             (
@@ -210,6 +215,9 @@ def test_an_address_that_others_reach_wants_host_names(tmp_path: Path, host: str
 def test_a_variable_that_is_no_setting_is_told_at_the_start(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("REJOINDER_MAX_STREAM=5\nREJOINDER_DRAIN=0\n")
     environment = {"REJOINDER_LEESE": "a secret", "REJOINDER_URL": "http://127.0.0.1:1", "REJOINDER_QQQ": "1"}
+    environment |= dict.fromkeys(
+        ("REJOINDER_SERVICE_HOST", "REJOINDER_SERVICE_PORT_HTTP", "REJOINDER_PORT_80_TCP_ADDR"), "x"
+    )
     line = f"exec {sys.executable} -m rejoinder serve --port 0 --store memory: --model scripted >/dev/null 2>log"
     with subprocess.Popen(["bash", "-c", line], cwd=tmp_path, env=os.environ | environment) as process:
         try:
