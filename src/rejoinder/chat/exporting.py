@@ -1,7 +1,8 @@
 """Exporting: a session as a file, as of the moment in which it was asked for, read a few messages at a time.
 
-A reply that is still being written goes as far as it is, as interrupted. All that is told is told by the log, so an export of a
-session in which nothing happens has the same bytes whenever and wherever it is made.
+A reply that is still being written goes as far as it is, as interrupted; or as it ended, where its reader took so long that what
+it had said by then is told by its end alone. All that is told is told by the log, so an export of a session in which nothing
+happens has the same bytes whenever and wherever it is made.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -15,8 +16,8 @@ from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
 from rejoinder.chat.prompts import Prompts
 from rejoinder.chat.unfinished import Unfinished
-from rejoinder.entities import Header, Key, ReplyError
-from rejoinder.errors import SessionGone, SessionNotFound
+from rejoinder.entities import Header, Key, Message, ReplyError
+from rejoinder.errors import MessageNotFound, SessionGone, SessionNotFound
 from rejoinder.events import Fact, MessageCreated, MessageEnded, SessionCreated, fact
 
 ROWS = 1_000
@@ -87,10 +88,7 @@ class Exporting:
             raise _gone(key)
         message = created.message
         if row.ended is None or row.ended > as_of:
-            written = await self._history.folded(key, row, as_of)
-            # As it would be had it ended with its session's last change.
-            at = max(header.session.updated_at, written.created_at)
-            message = await self._unfinished.as_interrupted(key, written, row, header.session, EXPORTED, at, as_of)
+            message = await self._unended(key, header, row, as_of)
         elif row.ended > row.created:
             ended = said.get(row.ended)
             if not isinstance(ended, MessageEnded):
@@ -102,6 +100,18 @@ class Exporting:
             models=created.models,
             params=created.params,
         )
+
+    async def _unended(self, key: Key, header: Header, row: Row, as_of: int) -> Message:
+        """A reply that had not ended at `as_of`."""
+        try:
+            written = await self._history.folded(key, row, as_of)
+            # As it would be had it ended with its session's last change.
+            at = max(header.session.updated_at, written.created_at)
+            message = await self._unfinished.as_interrupted(key, written, row, header.session, EXPORTED, at, as_of)
+            # The look comes last: of what is still there now nothing was missing above.
+            return await self._history.end_of_compacted(key, row.id) or message
+        except (MessageNotFound, SessionNotFound) as gone:
+            raise _gone(key) from gone
 
 
 def of_store(decisions: Decisions) -> Exporting:

@@ -12,7 +12,7 @@ from rejoinder.chat.decisions import Decisions
 from rejoinder.entities import Header, Key, Message
 from rejoinder.errors import InvalidCursor, MessageNotFound, SessionNotFound
 from rejoinder.events import Event, MessageCreated, MessageEnded, Note, PromptSent, fact, note
-from rejoinder.fold import BrokenLog, ReplyFold, siblings_of
+from rejoinder.fold import BrokenLog, ReplyFold, ReplyText, siblings_of
 
 NEWEST = "end"
 """What `before` says instead of a message id for the newest page."""
@@ -294,6 +294,18 @@ class History:
             raise MessageNotFound(row.id)
         return reply.message()
 
+    async def end_of_compacted(self, key: Key, message_id: str) -> Message | None:
+        """A reply that has ended, without `siblings`, where the log does not tell all of its text before the end any more.
+
+        Raises SessionNotFound and MessageNotFound.
+        """
+        row = await self.row(key, message_id)
+        if row.ended is None:
+            return None
+        [ended] = await self.plain(key, [row])
+        left = await self.folded(key, row, row.ended - 1, strict=False)
+        return None if _extent(left) == _extent(ended) else ended
+
     async def _siblings(self, key: Key, rows: Iterable[Row], seq: int) -> dict[str, tuple[str, ...]]:
         rows = list(rows)
         children = await self._store.children(key, {row.parent_id for row in rows})
@@ -301,6 +313,11 @@ class History:
             row.id: siblings_of(child.id for child in children.get(row.parent_id, []) if child.created <= seq)
             for row in rows
         }
+
+
+def _extent(reply: Message) -> tuple[int, int]:
+    """Code points and tool calls: of two beginnings of one text the shorter has less of these."""
+    return ReplyText.of(reply).size, len(reply.tool_calls)
 
 
 def _cut(rows: list[Row], window: Window) -> tuple[list[Row], bool]:
