@@ -30,12 +30,16 @@ class Replies:
         self._live: dict[tuple[Key, str], Generation] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
+        self._drained = False
 
     def __len__(self) -> int:
         return len(self._live)
 
     def start(self, key: Key, start: Start) -> None:
-        """Writes a reply to its end, whoever reads it."""
+        """Writes a reply to its end, whoever reads it. Once all others have had their time, it is left to whoever comes after."""
+        if self._drained:
+            log.warning("reply %s is left to recovery: the service is about to stop", start.reply.id)
+            return
         if start.mine.epoch != self._tools.decisions.writer.epoch:
             log.warning("reply %s is left to recovery: the lease was lost as it began", start.reply.id)
             return
@@ -66,6 +70,8 @@ class Replies:
         committed, to go on under whoever comes after, where the settings say so. Returns when that is committed."""
         if self._tasks and seconds > 0:
             await asyncio.wait(self._tasks, timeout=seconds)
+        # What a store that comes back only now has taken of a send is nobody's to end here any more.
+        self._drained = True
         if self._recovery.goes_on:
             left = list(self._live.values())
             await self.abandon()
