@@ -79,3 +79,44 @@ async def test_a_service_that_ends_does_not_wait_for_what_a_store_that_is_away_w
         _, reading = await doubtfully_deleted(chat)
         reading.cancel()
         store.away = 1_000_000
+
+
+class Slow(MemoryStore):
+    """Its answer to the first deletion takes a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def delete(self, key: Key, version: int) -> bool:
+        done = await super().delete(key, version)
+        self.deleted.set()
+        await self.answers.wait()
+        return done
+
+
+async def test_who_deletes_what_was_made_again_is_not_answered_for_the_deletion_before_it() -> None:
+    async with chat_over(store := Slow()) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        first = asyncio.create_task(chat.delete(key))
+        await store.deleted.wait()
+        await chat.sessions.create(key, NewSession(title="again"))
+        others = [asyncio.create_task(chat.delete(key)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        store.answers.set()
+        await asyncio.gather(first, *others)
+        with pytest.raises(SessionNotFound):
+            await chat.sessions.get(key)
+
+
+async def test_who_deletes_what_is_being_deleted_is_told_that_it_is_and_later_that_it_is_not_there() -> None:
+    async with chat_over(store := Slow()) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        asked = [asyncio.create_task(chat.delete(key)) for _ in range(3)]
+        await store.deleted.wait()
+        store.answers.set()
+        await asyncio.gather(*asked)
+        with pytest.raises(SessionNotFound):
+            await chat.delete(key)

@@ -1,13 +1,12 @@
 """A service that is about to stop, over a store that comes back at the wrong moment: nothing begins that nobody would end."""
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from chat_service import chat_over
-from rejoinder.abc import Append, AppendResult, ChunkStream, Lease, Prompt, Store
+from chat_service import Switch, chat_over
+from rejoinder.abc import ChunkStream, Prompt
 from rejoinder.chat.asked import Send
 from rejoinder.chat.history import Window
 from rejoinder.chat.ids import new_session_id
@@ -29,20 +28,6 @@ class Asked(ScriptedProvider):
         return super().stream(prompt)
 
 
-class Switch:
-    """Whether a store takes what is appended."""
-
-    def __init__(self, store: Store) -> None:
-        self.away = False
-        self._append = store.append
-        store.append = self._tried  # type: ignore[method-assign]
-
-    async def _tried(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
-        if self.away:
-            raise StoreUnavailable("The disk is full.")
-        return await self._append(lease, number, appends)
-
-
 async def last_of(chat: Chat, key: Key) -> Message:
     return (await chat.history.page(key, Window(limit=10))).data[-1]
 
@@ -52,8 +37,7 @@ async def test_a_send_that_the_store_takes_behind_the_drain_is_left_to_whoever_c
     after_crash: str, tmp_path: Path
 ) -> None:
     url, key, asked = f"sqlite:///{tmp_path}/x.db", Key("ann", new_session_id()), Asked()
-    store = open_store(url)
-    switch = Switch(store)
+    switch = Switch(store := open_store(url))
     async with chat_over(store, asked, store_patience=0.2, after_crash=after_crash) as chat:
         await chat.sessions.create(key, NewSession())
         switch.away = True

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from chat_service import chat_over
+from chat_service import Switch, chat_over
 from rejoinder.chat.asked import Send
 from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.sessions import NewSession
 from rejoinder.entities import Key, Status
+from rejoinder.errors import SessionNotFound, StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.stores.memory import MemoryStore
 
@@ -62,3 +63,23 @@ async def test_a_stop_does_not_wait_for_the_next_beat(what: str, monkeypatch: py
             stopped = await chat.stopping.stop(key, live.id if what == "live" else queued.id)
         assert stopped.status is Status.STOPPED
         await chat.stopping.stop(key, live.id)
+
+
+async def test_stops_and_deletions_that_are_asked_for_again_and_again_do_not_heap_up_while_the_store_is_away() -> None:
+    switch = Switch(store := MemoryStore())
+    async with chat_over(store, store_patience=0.02) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        reply = (await chat.send(key, None, Send(content="/script tokens=10000 pace=0.01\n"))).reply
+        switch.away = True
+        before = len(asyncio.all_tasks())
+        for _ in range(3):
+            asked = [work for _ in range(20) for work in (chat.stop(key, reply.id), chat.delete(key))]
+            told = await asyncio.gather(*asked, return_exceptions=True)
+            assert {type(each) for each in told} == {StoreUnavailable}
+        assert len(asyncio.all_tasks()) - before <= 2
+        assert len(chat._writer._waiting) <= 2
+        switch.away = False
+        await asyncio.wait(chat._requests, timeout=10)
+        with pytest.raises(SessionNotFound):
+            await chat.sessions.get(key)

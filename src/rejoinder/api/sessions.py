@@ -107,7 +107,7 @@ async def change_session(
 @router.delete("/{sid}", status_code=204, responses=problems(404, 503))
 async def delete_session(chat: ChatService, key: SessionKey) -> Response:
     """Stop what is being written and delete the session with all its messages, for good."""
-    await chat.settled(chat.sessions.delete(key))
+    await chat.delete(key)
     return Response(status_code=204)
 
 

@@ -1,7 +1,8 @@
 """The chat service: its parts, put together over a store, signals and models, and its life from opening to the last end."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Self, TypeVar
 
 from msgspec import Struct
@@ -39,7 +40,7 @@ from rejoinder.chat.watchdog import ReplyLimits
 from rejoinder.chat.worker import Worker
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Key, Message
-from rejoinder.errors import StoreUnavailable
+from rejoinder.errors import SessionNotFound, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -96,6 +97,8 @@ class Chat:
         growth = Growth(store, self.sessions, rules.keeping)
         self._worker = Worker(store, self._writer, self.replies, recovery, growth, rules.lease)
         self._requests: set[asyncio.Task[Any]] = set()
+        self._shared: dict[tuple[object, ...], asyncio.Task[Any]] = {}
+        """Stops and deletions that are under way. Nothing else bounds what waits of them while the store is away."""
 
     async def __aenter__(self) -> Self:
         self._signals.listen(self._tails.push)
@@ -132,8 +135,22 @@ class Chat:
 
     async def stop(self, key: Key, message_id: str) -> Message:
         """Ends a reply and returns it once it has ended. Raises what `Stopping.stop` raises, and StoreUnavailable."""
-        after = await self.settled(self.stopping.order(key, message_id))
+        after = await self._as_one(("stop", key, message_id), lambda: self.stopping.order(key, message_id))
         return await self.stopping.ended(key, message_id, after)
+
+    async def delete(self, key: Key) -> None:
+        """Deletes a session as `Sessions.delete` does. Raises SessionNotFound and StoreUnavailable."""
+        deletion, deleted = ("deletion", key), False
+        if deletion in self._shared:
+            # It began before this request, and what it deletes may have been made again in between: another look tells.
+            with contextlib.suppress(SessionNotFound):
+                await self._as_one(deletion, lambda: self.sessions.delete(key))
+                deleted = True
+        try:
+            await self._as_one(deletion, lambda: self.sessions.delete(key))
+        except SessionNotFound:
+            if not deleted:
+                raise
 
     async def settled(self, work: Coroutine[Any, Any, T], more: float = 0) -> T:
         """Does a change to its end, also when the request that asked for it goes away or its patience is over.
@@ -141,9 +158,23 @@ class Chat:
         `more` are seconds of patience for a change that takes long. Raises StoreUnavailable after that: the change may
         still come to stand, and asking again will tell.
         """
+        return await self._patiently(self._started(work), more)
+
+    async def _as_one(self, what: tuple[object, ...], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """As `settled`. Who asks for the same while it is under way waits for that, and nothing is left of it that waits on."""
+        task = self._shared.get(what)
+        if task is None:
+            task = self._shared[what] = self._started(work())
+            task.add_done_callback(lambda _: self._shared.pop(what))
+        return await self._patiently(task)
+
+    def _started(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.create_task(work)
         self._requests.add(task)
         task.add_done_callback(self._forget)
+        return task
+
+    async def _patiently(self, task: "asyncio.Task[T]", more: float = 0) -> T:
         done, _ = await asyncio.wait({task}, timeout=self._patience + more)
         if not done:
             raise StoreUnavailable("The store does not answer just now.")
