@@ -1,12 +1,16 @@
 """A deletion of which the store does not say what became of it: readers are told as soon as that is known."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 
 import pytest
 
 from chat_service import chat_over
-from rejoinder.chat import sessions
+from rejoinder.chat import deletions
+from rejoinder.chat.asked import Send
 from rejoinder.chat.ids import new_session_id
+from rejoinder.chat.importing import Reader
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
 from rejoinder.entities import Key
@@ -35,7 +39,7 @@ class Doubtful(MemoryStore):
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "LOOK", 0.01)
+    monkeypatch.setattr(deletions, "LOOK", 0.01)
 
 
 async def follow(chat: Chat, key: Key) -> None:
@@ -70,7 +74,7 @@ async def test_readers_of_a_session_that_was_not_deleted_after_all_read_on() -> 
         _, reading = await doubtfully_deleted(chat)
         await asyncio.sleep(0.2)
         assert not reading.done()
-        assert not chat.sessions._doubtful
+        assert not chat._deletions._untold
         reading.cancel()
 
 
@@ -82,7 +86,9 @@ async def test_a_service_that_ends_does_not_wait_for_what_a_store_that_is_away_w
 
 
 class Slow(MemoryStore):
-    """Its answer to the first deletion takes a while."""
+    """Its answer to a deletion takes a while, or never comes."""
+
+    lost = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,6 +98,8 @@ class Slow(MemoryStore):
         done = await super().delete(key, version)
         self.deleted.set()
         await self.answers.wait()
+        if self.lost:
+            raise StoreUnavailable("The answer was lost.")
         return done
 
 
@@ -120,3 +128,65 @@ async def test_who_deletes_what_is_being_deleted_is_told_that_it_is_and_later_th
         await asyncio.gather(*asked)
         with pytest.raises(SessionNotFound):
             await chat.delete(key)
+
+
+async def by_creating(chat: Chat, key: Key) -> None:
+    await chat.sessions.create(key, NewSession(title="again"))
+
+
+async def by_forking(chat: Chat, key: Key) -> None:
+    of = Key(key.owner, new_session_id())
+    await chat.sessions.create(of, NewSession())
+    turn = await chat.send(of, None, Send(content="hello"))
+    await chat.forking.fork(of, turn.message.id, key)
+
+
+async def by_importing(chat: Chat, key: Key) -> None:
+    """Of what was exported before it was deleted: so all its times are the same."""
+    async with chat_over(MemoryStore()) as before:
+        await before.sessions.create(key, NewSession())
+        async with aclosing(await before.exporting.begin(key)) as pieces:
+            lines = [line async for piece in pieces for line in piece.splitlines(keepends=True)]
+    reader = Reader(key.owner)
+    for line in lines:
+        reader.take(line)
+    await chat.importing.take(reader.whole())
+
+
+@pytest.mark.parametrize("late", ["lost", "late"])
+@pytest.mark.parametrize("again", [by_creating, by_forking, by_importing])
+async def test_what_is_made_again_is_not_told_to_be_deleted(
+    again: Callable[[Chat, Key], Awaitable[None]], late: str
+) -> None:
+    key, told = Key("ann", new_session_id()), list[str]()
+
+    async def watch(chat: Chat) -> None:
+        async with aclosing(chat.overview.follow(key.owner, idle=60)) as pieces:
+            async for piece in pieces:
+                told.extend(frame.type for frame in piece.frames if key.session_id.encode() in frame.data)
+
+    async with chat_over(store := Slow()) as chat:
+        store.lost = late == "lost"
+        await chat.sessions.create(key, NewSession())
+        watching = [asyncio.create_task(watch(chat)), asyncio.create_task(follow(chat, key))]
+        await asyncio.sleep(0.05)
+        deleting = asyncio.create_task(chat.delete(key))
+        await store.deleted.wait()
+        if store.lost:
+            store.answers.set()
+            with pytest.raises(StoreUnavailable):
+                await deleting
+        await again(chat, key)
+        with pytest.raises(SessionGone):
+            await asyncio.wait_for(watching.pop(), 5)
+        watching.append(asyncio.create_task(follow(chat, key)))
+        await asyncio.sleep(0.05)
+        store.answers.set()
+        await asyncio.wait({deleting})
+        await asyncio.sleep(0.1)
+        assert not watching[-1].done()
+        assert told.count("session.deleted") == 1
+        assert told.index("session.deleted") < told.index("session.created")
+        assert not chat._deletions._untold
+        for task in watching:
+            task.cancel()

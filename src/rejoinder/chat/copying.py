@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from rejoinder.abc import Signals, Store
 from rejoinder.chat.decisions import Decisions
+from rejoinder.chat.deletions import Deletions
 from rejoinder.chat.export_format import EndLine
 from rejoinder.chat.exporting import Exporting, of_store
 from rejoinder.chat.importing import Imported, Importing, Reader
@@ -75,7 +76,7 @@ class Copying:
         self._from = of_store(Decisions(source, Writer(source, signals)))
         there = Decisions(target, self._writer)
         self._there = of_store(there)
-        self._importing = Importing(there)
+        self._importing = Importing(there, Deletions(there, signals))
 
     async def __aenter__(self) -> Self:
         self._lease = await self._target.acquire_lease("copy", LEASE)

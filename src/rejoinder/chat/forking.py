@@ -6,6 +6,7 @@ from rejoinder.abc import ABSENT, Append, Appended, EndedRow, NewRow
 from rejoinder.chat import ids
 from rejoinder.chat.branches import known_rows
 from rejoinder.chat.decisions import Decisions, first_version
+from rejoinder.chat.deletions import Deletions
 from rejoinder.chat.history import History
 from rejoinder.chat.sessions import Sessions
 from rejoinder.chat.unfinished import Unfinished
@@ -16,11 +17,19 @@ FORKED = ReplyError(code="forked", message="This session was forked while the re
 
 
 class Forking:
-    def __init__(self, decisions: Decisions, history: History, sessions: Sessions, unfinished: Unfinished) -> None:
+    def __init__(
+        self,
+        decisions: Decisions,
+        history: History,
+        sessions: Sessions,
+        unfinished: Unfinished,
+        deletions: Deletions,
+    ) -> None:
         self._decisions = decisions
         self._history = history
         self._sessions = sessions
         self._unfinished = unfinished
+        self._deletions = deletions
 
     async def fork(self, key: Key, at: str, new: Key, title: str | UnsetType | None = UNSET) -> Session:
         """Makes the session `new` of the branch that ends at message `at`, or returns what the same request made.
@@ -35,6 +44,7 @@ class Forking:
                 if (retried := await self._sessions.retried(new, found, wanted)) is not None:
                     return retried
                 continue
+            self._deletions.gone(new)
             append = await self._append(key, at, new, title, wanted)
             made = await self._decisions.writer.append(append)
             if isinstance(made, Appended):

@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from rejoinder.abc import ABSENT, Append, Appended, EndedRow, NewRow
 from rejoinder.chat import ids
 from rejoinder.chat.decisions import Decisions, first_version
+from rejoinder.chat.deletions import Deletions
 from rejoinder.chat.export_format import FORMAT, EndLine, MessageLine, Seal, SessionLine
 from rejoinder.chat.forking import begun
 from rejoinder.chat.import_checks import check, check_known, check_message, check_time, converted
@@ -75,8 +76,9 @@ class Imported(Struct, frozen=True):
 
 
 class Importing:
-    def __init__(self, decisions: Decisions) -> None:
+    def __init__(self, decisions: Decisions, deletions: Deletions) -> None:
         self._decisions = decisions
+        self._deletions = deletions
 
     async def take(self, imported: Imported, idempotency_key: str | None = None) -> Session:
         """Makes the session of a file, or returns the one that the same request made of the same file before.
@@ -99,6 +101,7 @@ class Importing:
             if (found := await store.header(append.key)) is not None:
                 await self._check_retry(append.key, imported, idempotency_key)
                 return found.session
+            self._deletions.gone(append.key)
             made = await self._decisions.writer.append(append)
             if isinstance(made, Appended):
                 assert append.header is not None

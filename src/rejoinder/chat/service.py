@@ -13,6 +13,7 @@ from rejoinder.chat.asked import AnotherReply, Continuation, Send, ToolResults, 
 from rejoinder.chat.asked_prompts import AskedPromptsReader
 from rejoinder.chat.attempts import Retrying
 from rejoinder.chat.decisions import Decisions
+from rejoinder.chat.deletions import Deletions
 from rejoinder.chat.endings import Endings
 from rejoinder.chat.exporting import Exporting
 from rejoinder.chat.following import Following
@@ -77,12 +78,13 @@ class Chat:
         self._starting = Starting(decisions, self.history, rules.limits.max_delta)
         endings = Endings(decisions, self._starting)
         self.stopping = Stopping(decisions, self.history, self.following, self._starting, endings)
-        self.sessions = Sessions(decisions, signals, models, self.stopping)
+        self._deletions = Deletions(decisions, signals)
+        self.sessions = Sessions(decisions, models, self.stopping, self._deletions)
         prompts = Prompts(decisions, self.history, models)
         unfinished = Unfinished(self.history, prompts)
-        self.forking = Forking(decisions, self.history, self.sessions, unfinished)
+        self.forking = Forking(decisions, self.history, self.sessions, unfinished, self._deletions)
         self.exporting = Exporting(decisions, self.history, unfinished)
-        self.importing = Importing(decisions)
+        self.importing = Importing(decisions, self._deletions)
         self.usage = UsageReader(decisions, self.history)
         self.search = Search(store)
         recovery = Recovery(decisions, self.history, models, self._starting, unfinished, endings, rules.after_crash)
@@ -111,7 +113,7 @@ class Chat:
         try:
             await self.drain(0)
         finally:
-            await self.sessions.close()
+            await self._deletions.close()
             await self._worker.close()
 
     async def send(self, key: Key, chosen_id: str | None, wanted: Send) -> Turn:

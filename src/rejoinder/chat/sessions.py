@@ -1,23 +1,19 @@
 """Sessions: made, listed, changed and deleted."""
 
-import asyncio
-import contextlib
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from rejoinder.abc import ABSENT, Append, Appended, SessionCursor, Signals, Wake
+from rejoinder.abc import ABSENT, Append, Appended, SessionCursor
 from rejoinder.chat import ids
 from rejoinder.chat.decisions import Decision, Decisions, change, first_version
+from rejoinder.chat.deletions import Deletions
 from rejoinder.chat.models import Models
 from rejoinder.chat.search import asked_words
 from rejoinder.chat.stopping import Stopping
 from rejoinder.entities import Header, JsonObject, Key, Session
-from rejoinder.errors import IdempotencyMismatch, MessageNotFound, StoreUnavailable
+from rejoinder.errors import IdempotencyMismatch, MessageNotFound
 from rejoinder.events import SessionCreated, SessionUpdated, draft, fact
-
-LOOK = 1.0
-"""Seconds between looks at whether the store can tell what became of a deletion."""
 
 
 class NewSession(Struct, frozen=True, kw_only=True):
@@ -42,20 +38,12 @@ class SessionChange(Struct, frozen=True, kw_only=True):
 
 
 class Sessions:
-    def __init__(self, decisions: Decisions, signals: Signals, models: Models, stopping: Stopping) -> None:
+    def __init__(self, decisions: Decisions, models: Models, stopping: Stopping, deletions: Deletions) -> None:
         self._decisions = decisions
         self._store = decisions.store
-        self._signals = signals
         self._models = models
         self._stopping = stopping
-        self._doubtful: dict[Key, asyncio.Task[None]] = {}
-        """Who finds out about deletions of which the store did not say what became of them."""
-
-    async def close(self) -> None:
-        doubtful = list(self._doubtful.values())
-        for task in doubtful:
-            task.cancel()
-        await asyncio.gather(*doubtful, return_exceptions=True)
+        self._deletions = deletions
 
     async def create(self, key: Key, new: NewSession) -> Session:
         """Makes a session, or returns the one that the same request made before.
@@ -74,6 +62,7 @@ class Sessions:
                 if (retried := await self.retried(key, found, said.request_hash)) is not None:
                     return retried
                 continue
+            self._deletions.gone(key)
             made = await self._decisions.writer.append(
                 Append(key=key, drafts=(draft(said),), expect=ABSENT, header=header)
             )
@@ -132,43 +121,10 @@ class Sessions:
             header = await self._decisions.header(key)
             for reply in reversed(header.open):  # what waits for an end is stopped before that end starts it
                 await self._stopping.stop(key, reply.id)
-            if await self._delete(key, await self._decisions.header(key)):
+            if await self._deletions.delete(key, await self._decisions.header(key)):
                 return
 
     async def expire(self, key: Key, before: str) -> bool:
         """Deletes a session that has been idle since `before` and in which nothing is being written. Returns whether it did."""
         header = await self._store.header(key)
-        return header is not None and header.session.updated_at < before and await self._delete(key, header)
-
-    async def _delete(self, key: Key, header: Header) -> bool:
-        """Deletes a session that is as `header` says, unless replies are open in it."""
-        try:
-            if header.open or not await self._store.delete(key, header.version):
-                return False
-        except StoreUnavailable:
-            if key not in self._doubtful:
-                self._doubtful[key] = asyncio.create_task(self._find_out(key, header), name="doubtful deletion")
-            raise
-        self._tell_deleted(key)
-        return True
-
-    async def _find_out(self, key: Key, header: Header) -> None:
-        """Whether a session was deleted after all: its readers would else follow for ever what is not there.
-
-        What a store has committed it may not be able to do at once; but then it cannot be written either.
-        """
-        try:
-            while True:
-                await asyncio.sleep(LOOK)
-                with contextlib.suppress(StoreUnavailable):
-                    await self._store.ping()
-                    found = await self._store.header(key)
-                    break
-            if found is None or found.session.created_at != header.session.created_at:
-                self._tell_deleted(key)
-        finally:
-            del self._doubtful[key]
-
-    def _tell_deleted(self, key: Key) -> None:
-        self._decisions.writer.latest.forget(key)
-        self._signals.publish([Wake(key, deleted=True)])
+        return header is not None and header.session.updated_at < before and await self._deletions.delete(key, header)
