@@ -10,8 +10,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from rejoinder.chat import ids
 from retold import check_retold
 from serving import ServerThread
+from test_http_service import figures
 from test_http_streams_at_the_limit import deaf, open_streams
 from wire import Api, Json, broken_body, check_problem, events_of, eventually, message_id, script, session_id, slow
 
@@ -325,6 +327,7 @@ def text_in(line: Json) -> bytes:
     return json.dumps(line).encode().replace(b'"@"', b'"\\ud800"')
 
 
+FAR = {"created_at": "9999-12-31T23:59:59.999Z"}
 DEEP: Any = "x"
 for _ in range(40):
     DEEP = [DEEP]
@@ -353,6 +356,11 @@ LINES: dict[str, tuple[int, Json]] = {
     "a reply too long": (3, {"content": "x" * ((4 << 20) + 1)}),
     "a reply and its thoughts too long": (3, {"content": "x" * (4 << 20), "reasoning": "x"}),
     "a reply that is being written": (3, {"status": "streaming"}),
+    "a session of the far future": (1, FAR),
+    "a change of the far future": (1, {"updated_at": FAR["created_at"]}),
+    "a message of the far future": (2, FAR),
+    "a reply of the far future": (3, FAR),
+    "an end in the far future": (3, {"ended_at": FAR["created_at"]}),
     "a field of a later version": (3, {"colour": "blue"}),
 }
 
@@ -366,6 +374,30 @@ def test_a_line_that_cannot_be_right_is_told_and_nothing_is_stored(
     assert f"Line {number} " in problem["detail"]
     assert problem["errors"] and all(error["loc"].startswith(f"line.{number}") for error in problem["errors"])
     check_problem(api.get(f"/sessions/{said[0]['session']['id']}"), 404, "session_not_found")
+
+
+def test_a_time_may_lie_a_day_ahead_and_no_more(api: Api, lines: list[Json]) -> None:
+    imported(api, sealed(changed(lines, 1, updated_at=ids.timestamp(-23 * 3600))))
+    late = sealed(changed(lines, 1, updated_at=ids.timestamp(-25 * 3600)))
+    problem = check_problem(put(api, late), 422, "invalid_request")
+    assert problem["errors"][0]["loc"] == "line.1.session.updated_at"
+
+
+def test_a_copy_adds_nothing_to_what_replies_have_cost_and_how_they_ended(
+    start_server: StartServer, lines: list[Json]
+) -> None:
+    api = start_server().api
+    sid = api.session()
+    head = api.send_whole(sid, "hello")["reply"]["id"]
+    before = figures(api)
+    assert api.post(f"/sessions/{sid}/fork", json={"at": head}).status_code == 201
+    why = {"code": "made_up", "message": "x"}
+    imported(api, sealed(changed(lines, 3, status="failed", error=why)))
+    after = figures(api)
+    counted = ("rejoinder_replies_ended", "rejoinder_tokens", "rejoinder_reply_characters")
+    assert not any("made_up" in name for name in after)
+    assert all(after[name] == value for name, value in before.items() if name.startswith(counted))
+    assert after['rejoinder_events_total{type="message.ended"}'] == 3, "they were committed all the same"
 
 
 def test_half_of_a_surrogate_pair_is_refused(api: Api, lines: list[Json]) -> None:

@@ -7,7 +7,9 @@ from pydantic import TypeAdapter, ValidationError
 from rejoinder.api import limits, strict_json
 from rejoinder.api.problems import MOST_TOLD, EdgeError, path_in, place
 from rejoinder.api.schemas import ContentPart, ModelName, NewSessionBody, Params
+from rejoinder.chat import ids
 from rejoinder.chat.export_format import MessageLine
+from rejoinder.chat.import_checks import check
 from rejoinder.entities import Session
 from rejoinder.errors import Invalid
 from rejoinder.settings import Settings
@@ -18,11 +20,17 @@ _params: TypeAdapter[Any] = TypeAdapter(Params)
 _session: TypeAdapter[NewSessionBody] = TypeAdapter(NewSessionBody)
 
 
+AHEAD = 24 * 3600.0
+"""Seconds by which a time of a file may lie ahead of our own: clocks differ. No change of a session is told to be before its last, so
+one of the far future would be the time of all that comes after."""
+
+
 class ImportGate:
     """Names of models are let in whatever they mean: a session that comes from elsewhere may name what there is not here."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._latest = ids.timestamp(-AHEAD)
         # What came in a body of its own stands one deeper in its line.
         self._max_depth = settings.max_depth + 1
         # A message with the parameters of its session and its own.
@@ -38,6 +46,7 @@ class ImportGate:
             raise Invalid(str(wrong.detail), told) from wrong
 
     def session(self, session: Session) -> None:
+        self._check_times({"session.created_at": session.created_at, "session.updated_at": session.updated_at})
         body = _valid(
             _session,
             {
@@ -54,11 +63,16 @@ class ImportGate:
         limits.check_params(_valid(_params, line.params, "params"), self._settings)
         _valid(_models, list(line.models), "models")
         message = line.message
+        self._check_times({"message.created_at": message.created_at, "message.ended_at": message.ended_at})
         named = (message.model, *(attempt.model for attempt in message.attempts))
         _valid(_models, [name for name in named if name is not None], "message", "model")
         if not isinstance(message.content, str):
             _valid(_parts, list(message.content), "message", "content")
         limits.check_imported(message, self._settings)
+
+    def _check_times(self, times: dict[str, str | None]) -> None:
+        for where, time in times.items():
+            check(time is None or time <= self._latest, where, "This time lies more than a day ahead of now.")
 
 
 def _valid(shape: TypeAdapter[Any], value: Any, *where: str) -> Any:

@@ -28,12 +28,14 @@ class Metrics:
 
     def on_wakes(self, wakes: Sequence[Wake]) -> None:
         # What was committed elsewhere is counted there.
-        events = [event for wake in wakes if not wake.elsewhere for event in wake.events]
-        for kind, number in CountOf(event.type for event in events).items():
+        here = [wake for wake in wakes if not wake.elsewhere]
+        for kind, number in CountOf(event.type for wake in here for event in wake.events).items():
             self._count(self._events, kind, number=number)
-        for event in events:
-            if event.type == "message.ended" and isinstance(said := fact(event), MessageEnded):
-                self._count_end(said)
+        for wake in here:
+            if not _is_copy(wake):
+                for event in wake.events:
+                    if event.type == "message.ended" and isinstance(said := fact(event), MessageEnded):
+                        self._count_end(said)
 
     def text(self, *, live_replies: int, open_streams: int) -> tuple[bytes, str]:
         """The figures, and their media type."""
@@ -54,3 +56,9 @@ class Metrics:
 
     def _count(self, figure: Counter, *labels: str, number: int = 1) -> None:
         self._counted[figure, labels] = self._counted.get((figure, labels), 0) + number
+
+
+def _is_copy(wake: Wake) -> bool:
+    """Whether a session was made with all that was said in it, by a fork or out of a file: where its replies were written they were
+    counted, and how they ended a file may call what it likes."""
+    return bool(wake.events) and wake.events[0].type == "session.created"
