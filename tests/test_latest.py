@@ -1,29 +1,33 @@
 """What a worker remembers of sessions. That it is what the store says, whatever is appended, the model test of the stores shows."""
 
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from msgspec import UNSET
 
 from rejoinder.abc import ABSENT, Append, Appended, EndedRow, NewRow, Refused
 from rejoinder.chat import latest as module
 from rejoinder.chat.latest import Latest
-from rejoinder.entities import Header, Key, Session
+from rejoinder.entities import Header, JsonObject, Key, Session
 from rejoinder.events import Draft
 
 KEY = Key("ann", "ses_1")
 AT = "2026-11-26T12:00:00.000Z"
 
 
-def header(version: int) -> Header:
-    return Header(session=Session(id=KEY.session_id, created_at=AT, updated_at=AT), version=version)
+def header(version: int, **fields: Any) -> Header:
+    return Header(session=Session(id=KEY.session_id, created_at=AT, updated_at=AT, **fields), version=version)
 
 
-def append(*, key: Key = KEY, expect: int = ABSENT, new: str = "", ends: str = "") -> Append:
+def append(*, key: Key = KEY, expect: int = ABSENT, new: str = "", ends: str = "", **fields: Any) -> Append:
     row = NewRow(id=new, parent_id=None, lane=new, depth=0, at=0, ended=False)
     return Append(
         key=key,
         drafts=(Draft("message.created", None, b"{}"),) * 2,
         expect=expect,
-        header=header(expect + 1),
+        header=header(expect + 1, **fields),
         created=(row,) if new else (),
         ended=(EndedRow(id=ends, at=1, ended_at=AT),) if ends else (),
     )
@@ -74,3 +78,46 @@ def test_no_more_sessions_are_kept_in_mind_than_there_is_room_for(monkeypatch: p
         latest.learn([append(key=key)], [Appended(1)])
     assert 1 <= sum(latest.header(key) is not None for key in keys) <= 4
     assert latest.header(keys[-1]) is not None
+
+
+def a_text(size: int) -> JsonObject:
+    return {"system_prompt": "x" * size}
+
+
+def tools(size: int) -> JsonObject:
+    """What takes about so many bytes in memory, and a few of JSON."""
+    return {"params": {"tools": [{"a": {}} for _ in range(size // 300)]}}
+
+
+def wide(size: int) -> JsonObject:
+    return {"system_prompt": "🏮" * (size // 4)}
+
+
+@pytest.mark.parametrize("fields", [a_text, tools, wide])
+def test_no_more_bytes_are_kept_in_mind_than_there_is_room_for(fields: Callable[[int], JsonObject]) -> None:
+    latest, keys = Latest(), [Key("ann", f"ses_{number}") for number in range(200)]
+    tracemalloc.start()
+    for key in keys:
+        latest.learn([append(key=key, new="a", **fields(1 << 20))], [Appended(1)])
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    known = [latest.header(key) is not None for key in keys]
+    assert held < 1.25 * module.BYTES
+    assert 10 < sum(known) < 100 and all(known[-5:]), "those that were changed last"
+    assert [latest.newest(key) is not UNSET for key in keys] == known
+
+
+def test_a_session_too_large_to_be_kept_in_mind_is_in_nobodys_way() -> None:
+    latest, large = Latest(), Key("ann", "ses_2")
+    latest.learn([append(new="a"), append(key=large, new="a")], [Appended(1)] * 2)
+    latest.learn([append(key=large, expect=1, new="b", **a_text(module.LARGE))], [Appended(3)])
+    assert latest.header(KEY) is not None
+    assert latest.header(large) is None and latest.newest(large) is UNSET
+
+
+def test_a_session_that_changes_counts_once() -> None:
+    latest, other = Latest(), Key("ann", "ses_2")
+    latest.learn([append(key=other)], [Appended(1)])
+    for version in range(100):
+        latest.learn([append(expect=version, **a_text(1 << 20))], [Appended(1)])
+    assert latest.header(other) is not None

@@ -3,8 +3,10 @@
 Where nobody else writes the store, that is what is there, and a decision need not read it.
 """
 
+import sys
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import UNSET, UnsetType, structs
 
 from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Row
@@ -13,10 +15,25 @@ from rejoinder.entities import Header, Key
 SESSIONS = 2_000
 """How many are kept in mind."""
 
+BYTES = 64 << 20
+"""What those may take in memory, as `_size` has it: all of them with 30 KB of instructions each, or 75 with sixty tools each."""
+
+LARGE = BYTES // 8
+"""Bytes of a session that is not kept in mind, so that it is in nobody's way."""
+
+EACH = 2 << 10
+"""Bytes for which a session counts at least."""
+
+SPREAD = 24
+"""Bytes in memory for each of the JSON of parameters, at most: tools take six, and what is nothing but short lists and objects so many."""
+
 
 class Latest:
     def __init__(self) -> None:
         self._headers: dict[Key, Header] = {}
+        """In the order of their last changes."""
+        self._sizes: dict[Key, int] = {}
+        self._held = 0
         self._newest: dict[Key, Row | None] = {}
 
     def header(self, key: Key) -> Header | None:
@@ -28,30 +45,51 @@ class Latest:
         return self._newest.get(key, UNSET)
 
     def forget(self, key: Key) -> None:
-        self._headers.pop(key, None)
+        self._drop(key)
         self._newest.pop(key, None)
 
     def learn(self, appends: Sequence[Append], results: Sequence[AppendResult]) -> None:
         """To be told of every batch, in order."""
-        if len(self._headers) > SESSIONS or len(self._newest) > SESSIONS:
-            self._headers.clear()
-            self._newest.clear()
         for append, result in zip(appends, results, strict=True):
             if not isinstance(result, Appended):
                 self.forget(append.key)  # whoever is refused decides again, on what is there
                 continue
             if append.header is not None:
-                self._headers[append.key] = append.header
+                self._keep(append.key, append.header)
             if append.created or append.expect == ABSENT:
-                self._newest[append.key] = _last_of(append, result.first)
+                # Of a session that is read anew for a decision it is read as well: the two must be of one moment.
+                if append.key in self._headers:
+                    self._newest[append.key] = _last_of(append, result.first)
             elif append.ended:
                 self._end(append, result.first)
+
+    def _keep(self, key: Key, header: Header) -> None:
+        if (size := _size(header)) > LARGE:
+            self.forget(key)
+            return
+        self._drop(key)
+        self._headers[key], self._sizes[key] = header, size
+        self._held += size
+        while self._held > BYTES or len(self._headers) > SESSIONS:
+            self.forget(next(iter(self._headers)))
+
+    def _drop(self, key: Key) -> None:
+        if self._headers.pop(key, None) is not None:
+            self._held -= self._sizes.pop(key)
 
     def _end(self, append: Append, first: int) -> None:
         newest = self._newest.get(append.key)
         for end in append.ended:
             if newest is not None and newest.id == end.id:
                 self._newest[append.key] = structs.replace(newest, ended=first + end.at)
+
+
+def _size(header: Header) -> int:
+    """About how many bytes it takes in memory."""
+    session = header.session
+    params = SPREAD * len(msgspec.json.encode(session.params)) if session.params else 0
+    others = len(msgspec.json.encode((session.metadata, session.title, session.model, header.open)))
+    return EACH + sys.getsizeof(session.system_prompt) + params + others
 
 
 def _last_of(append: Append, first: int) -> Row | None:
