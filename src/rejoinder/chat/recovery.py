@@ -18,7 +18,7 @@ from rejoinder.chat.queue import due
 from rejoinder.chat.starting import Start, Starting, goes_on
 from rejoinder.chat.unfinished import Unfinished
 from rejoinder.entities import Header, Key, OpenReply, Status
-from rejoinder.errors import LeaseLost, MessageNotFound, SessionNotFound, StoreUnavailable
+from rejoinder.errors import LeaseLost, MessageNotFound, NotFound, StoreUnavailable
 from rejoinder.events import MessageEnded, draft
 from rejoinder.fold import BrokenLog
 
@@ -80,19 +80,23 @@ class Recovery:
         return found
 
     async def _recovered(self, key: Key, reply: OpenReply) -> bool:
-        """False where a fault of our own is in the way: the others are recovered all the same, and it at the next sweep."""
+        """False where there was nothing to recover, or a fault is in the way: the others are recovered all the same, and it perhaps at
+        the next sweep. It would else be found in this one again and again."""
         try:
-            if not await self._take_up(key, reply):
-                await self.end(key, reply)
+            return await self._take_up(key, reply) or await self.end(key, reply)
         except (StoreUnavailable, LeaseLost):
             raise
+        except NotFound as missing:
+            # It ended, or its session was deleted, this very moment; or the store has lost a part of it.
+            log.warning("reply %s could not be recovered: %s", reply.id, missing.detail)
+            return False
         except Exception:
             log.exception("reply %s could not be recovered", reply.id)
             return False
-        return True
 
-    async def end(self, key: Key, orphan: OpenReply, outcome: Outcome | None = None) -> None:
-        """Ends a reply that nobody writes any more, unless it has ended or another worker has taken it.
+    async def end(self, key: Key, orphan: OpenReply, outcome: Outcome | None = None) -> bool:
+        """Ends a reply that nobody writes any more, unless it has ended or another worker has taken it. Returns False where its
+        session is gone.
 
         `outcome` says how where it was not the end of its worker. Of a reply whose log does not fold what folds is kept.
         """
@@ -107,26 +111,28 @@ class Recovery:
             ended = ended_reply(written, said, await self._unfinished.spent(key, written, row, header.session), now)
             return Ending(drafts=(draft(MessageEnded(message=ended)),), now=now)
 
-        if not await self._endings.end(key, orphan.id, plan):
+        there = await self._endings.end(key, orphan.id, plan)
+        if not there:
             log.info("session %s was deleted before its reply was recovered", key.session_id)
+        return there
 
     async def _take_up(self, key: Key, orphan: OpenReply) -> bool:
-        """Goes on with a reply under our own lease. False where it must end instead."""
+        """Goes on with a reply under our own lease. False where it must end instead.
+
+        Raises SessionNotFound, and MessageNotFound where it has ended, or is another worker's.
+        """
 
         async def plan(header: Header) -> Decision[tuple[bool, list[Start]]]:
             reply = header.open_reply(orphan.id)
             if reply is None or reply.epoch != orphan.epoch:
-                return Decision((True, []))
+                raise MessageNotFound(orphan.id)
             if reply.stopping:
                 return Decision((False, []))
             if reply.status is Status.QUEUED:
                 return await self._queued(key, header, reply)
             return await self._anew(key, header, reply)
 
-        try:
-            taken, starts = (await self._decisions.decide(key, plan)).outcome
-        except (SessionNotFound, MessageNotFound):
-            return True
+        taken, starts = (await self._decisions.decide(key, plan)).outcome
         for start in starts:
             self._endings.begin(key, start)
         return taken
