@@ -1,21 +1,23 @@
 """A service that is about to stop, over a store that comes back at the wrong moment: nothing begins that nobody would end."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import pytest
 
 from chat_service import Switch, chat_over
-from rejoinder.abc import ChunkStream, Prompt
+from rejoinder.abc import ChunkStream, Prompt, Row
 from rejoinder.chat.asked import Send
 from rejoinder.chat.history import Window
 from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
-from rejoinder.entities import Key, Message, Status
+from rejoinder.entities import Key, Message, OpenReply, Status
 from rejoinder.errors import StoreUnavailable
 from rejoinder.llm.scripted import ScriptedProvider
 from rejoinder.stores import open_store
+from rejoinder.stores.memory import MemoryStore
 
 
 class Asked(ScriptedProvider):
@@ -54,3 +56,46 @@ async def test_a_send_that_the_store_takes_behind_the_drain_is_left_to_whoever_c
         await chat.following.ended(key, reply.id, 0)
         reply = await last_of(chat, key)
     assert reply.status is (Status.INTERRUPTED if after_crash == "interrupt" else Status.COMPLETED)
+
+
+class Shared(MemoryStore):
+    """Others write it as well, so that it is swept beside all else; what they left is found once `left` is set."""
+
+    exclusive = False
+    left = False
+    on_look: Callable[[], Awaitable[None]] | None = None
+
+    async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
+        return await super().orphans(limit) if self.left else []
+
+    async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
+        look, self.on_look = self.on_look, None
+        if look is not None:
+            await look()
+        return await super().rows(key, ids)
+
+
+@pytest.mark.parametrize("after_crash", ["restart", "continue"])
+async def test_a_sweep_that_is_under_way_takes_up_no_more_once_the_service_is_about_to_stop(after_crash: str) -> None:
+    store, asked = Shared(), Asked()
+    async with chat_over(store, after_crash="continue") as chat:
+        for _ in range(5):
+            key = Key("ann", new_session_id())
+            await chat.sessions.create(key, NewSession())
+            await chat.send(key, None, Send(content="/script tokens=1000 pace=0.01\n"))
+        await asyncio.sleep(0.1)
+    async with chat_over(store, asked, after_crash=after_crash, prefill="scripted") as chat:
+        live = Key("ann", new_session_id())
+        await chat.sessions.create(live, NewSession())
+        await chat.send(live, None, Send(content="/script tokens=1000 pace=0.01\n"))
+        draining: list[asyncio.Task[None]] = []
+
+        async def stop() -> None:
+            draining.append(asyncio.create_task(chat.drain(0.3)))
+            await asyncio.sleep(0.1)
+
+        store.left, store.on_look = True, stop
+        await chat._worker._recovery.sweep()
+        await asyncio.gather(*draining)
+        assert asked.times == 1, "the one that was live"
+    assert len(await store.orphans(10)) == 6

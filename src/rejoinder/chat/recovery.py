@@ -62,7 +62,7 @@ class Recovery:
 
         Without `revoke` those of leases that have run out, and were not given back, are not looked for yet.
         """
-        if self._starting.closed:
+        if self._is_over():
             return 0
         store, found = self._decisions.store, 0
         left = set[tuple[Key, str]]()
@@ -72,12 +72,17 @@ class Recovery:
             (key, reply) for key, reply in await store.orphans(SWEEP + len(left)) if (key, reply.id) not in left
         ]:
             for key, reply in orphans:
+                if self._is_over():
+                    return found
                 if not await self._recovered(key, reply):
                     left.add((key, reply.id))
                 found += 1
         if found:
             log.warning("%d replies were left by a worker that is gone", found)
         return found
+
+    def _is_over(self) -> bool:
+        return self._starting.closed
 
     async def _recovered(self, key: Key, reply: OpenReply) -> bool:
         """False where there was nothing to recover, or a fault is in the way: the others are recovered all the same, and it perhaps at
@@ -166,6 +171,8 @@ class Recovery:
         if not kept and wanted:
             return Decision((False, []))
         spent = await self._unfinished.spent(key, written, row, header.session)
+        if self._is_over():
+            return Decision((True, []))  # it stays as it is, for whoever comes after
         *earlier, last = written.attempts
         left = structs.replace(written, attempts=(*earlier, structs.replace(last, error=interrupted().error)))
         start, drafts = self._starting.begin(left, models, asked.params, None if kept else "server_restarted")
