@@ -1,18 +1,18 @@
 """A service that is about to stop, over a store that comes back at the wrong moment: nothing begins that nobody would end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 import pytest
 
 from chat_service import Switch, chat_over
-from rejoinder.abc import ChunkStream, Prompt, Row
+from rejoinder.abc import Chunk, ChunkStream, Prompt, Row, TextChunk
 from rejoinder.chat.asked import Send
 from rejoinder.chat.history import Window
 from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.service import Chat
-from rejoinder.chat.sessions import NewSession
+from rejoinder.chat.sessions import NewSession, SessionChange
 from rejoinder.entities import Key, Message, OpenReply, Status
 from rejoinder.errors import StoreUnavailable
 from rejoinder.llm.scripted import ScriptedProvider
@@ -99,3 +99,34 @@ async def test_a_sweep_that_is_under_way_takes_up_no_more_once_the_service_is_ab
         await asyncio.gather(*draining)
         assert asked.times == 1, "the one that was live"
     assert len(await store.orphans(10)) == 6
+
+
+class Broken(ScriptedProvider):
+    """Says, after a while, what can be told or, where it is asked to, what cannot: a fault of our own."""
+
+    def stream(self, prompt: Prompt) -> ChunkStream:
+        async def reads() -> AsyncGenerator[Sequence[Chunk], None]:
+            await asyncio.sleep(0.2)
+            broken = "break" in str(prompt.messages)
+            yield [TextChunk("tool_call", "{}", 0, "call", "\ud800") if broken else TextChunk("content", "well")]
+            await asyncio.Event().wait()
+
+        return ChunkStream(reads())
+
+
+async def test_a_text_that_cannot_be_committed_keeps_no_other_from_it_nor_the_service_from_its_end() -> None:
+    switch = Switch(store := MemoryStore())
+    async with chat_over(store, Broken(), after_crash="continue") as chat:
+        keys = [Key("ann", new_session_id()) for _ in range(3)]
+        for key, said in zip(keys, ("break", "go on", "go on"), strict=True):
+            await chat.sessions.create(key, NewSession())
+            await chat.send(key, None, Send(content=said))
+        switch.away = True
+        renaming = asyncio.create_task(chat.sessions.update(keys[0], SessionChange(title="what all others wait for")))
+        await asyncio.sleep(0.4)
+        draining = asyncio.create_task(chat.drain(0))
+        await asyncio.sleep(0.1)
+        switch.away = False
+        await asyncio.gather(draining, renaming)
+        assert [(await last_of(chat, key)).content for key in keys] == ["", "well", "well"]
+        assert {(await last_of(chat, key)).status for key in keys} == {Status.STREAMING}

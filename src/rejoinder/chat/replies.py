@@ -94,10 +94,13 @@ class Replies:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _commit(self, left: list[Generation]) -> None:
-        try:
-            await asyncio.gather(*(generation.commit_text() for generation in left))
-        except LeaseLost:
-            log.warning("the lease was lost before the last of the text was committed")
+        told = await asyncio.gather(*(generation.commit_text() for generation in left), return_exceptions=True)
+        for generation, fault in zip(left, told, strict=True):
+            if isinstance(fault, LeaseLost):
+                log.warning("the lease was lost before the last of reply %s was committed", generation.reply.id)
+            elif fault is not None:
+                # Of our own. The others have their text all the same, and the service comes to its end.
+                log.error("the last of reply %s could not be committed", generation.reply.id, exc_info=fault)
 
     async def _run(self, generation: Generation) -> None:
         try:
