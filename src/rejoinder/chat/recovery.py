@@ -92,8 +92,9 @@ class Recovery:
         except (StoreUnavailable, LeaseLost):
             raise
         except NotFound as missing:
-            # It ended, or its session was deleted, this very moment; or the store has lost a part of it.
-            log.warning("reply %s could not be recovered: %s", reply.id, missing.detail)
+            # It ended, was taken by another worker, or its session was deleted, this very moment; or the store has lost a part of it.
+            level = logging.WARNING if self._decisions.store.exclusive else logging.INFO
+            log.log(level, "reply %s could not be recovered: %s", reply.id, missing.detail)
             return False
         except Exception:
             log.exception("reply %s could not be recovered", reply.id)
