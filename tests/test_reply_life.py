@@ -107,9 +107,11 @@ class Faulty(MemoryStore):
         self.go_on = asyncio.Event()
         self.holding = asyncio.Event()
 
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
         self.fails(appends)
-        results = await super().append(lease, number, appends)
+        results = await super().append(lease, number, appends, acknowledged=acknowledged)
         if self.held(appends):
             self.holding.set()
             await self.go_on.wait()

@@ -34,11 +34,13 @@ class Watched(MemoryStore):
         self.commits: list[int] = []
         self.committed = asyncio.Condition()
 
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
         self.commits.append(sum(len(append.drafts) for append in appends))
         async with self.committed:
             self.committed.notify_all()
-        return await super().append(lease, number, appends)
+        return await super().append(lease, number, appends, acknowledged=acknowledged)
 
 
 def creating(name: str) -> Append:
@@ -202,10 +204,12 @@ class Away(Watched):
 
     away = False
 
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
         if self.away:
             raise StoreUnavailable("It is away.")
-        return await super().append(lease, number, appends)
+        return await super().append(lease, number, appends, acknowledged=acknowledged)
 
 
 async def test_while_the_store_is_away_what_clients_ask_for_is_bounded_and_what_replies_write_is_not(
@@ -346,9 +350,11 @@ async def seconds_between_beats(taking: float) -> float:
     """From a beat with two replies, whose commit takes so many seconds, to the next."""
 
     class Slow(Watched):
-        async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+        async def append(
+            self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+        ) -> list[AppendResult]:
             await asyncio.sleep(taking if len(appends) == 2 else 0)
-            return await super().append(lease, number, appends)
+            return await super().append(lease, number, appends, acknowledged=acknowledged)
 
     async with Scene(Slow()) as scene:
         buffers = [await scene.begun() for _ in range(2)]

@@ -184,7 +184,9 @@ class Store(abc.ABC):
     # writing
 
     @abc.abstractmethod
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
         """Commits a batch in one transaction and returns one result for each append, in order.
 
         Appends to the same session may stand in one batch; a later one sees the earlier. A refusal concerns its own append alone.
@@ -192,8 +194,11 @@ class Store(abc.ABC):
 
         `number` counts the batches of one lease from 1. A batch comes again under its number, unchanged, when its
         answer was lost (StoreUnavailable, or a cancelled call): if it had been committed, it is not done again and
-        the first results are returned. Only the last number may come again.
-        Raises LeaseLost, and does nothing, where the lease has been revoked or released.
+        the first results are returned. Only the last number may come again; one may be passed over.
+        `acknowledged` is the last number of the lease whose results came back, 0 where none did.
+        Raises LeaseLost, and does nothing, where the lease has been revoked or released; and where the store does not know
+        `acknowledged`, since it has lost what it had acknowledged (a fail-over, a crash of its machine): what was said behind that
+        would leave a hole in the log.
         """
 
     async def stage(self, lease: Lease, append: Append) -> Append:

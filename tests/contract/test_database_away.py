@@ -11,7 +11,7 @@ from rejoinder.llm.scripted_answer import full_text
 from retold import check_retold
 from serving import ServerProcess, processes
 from strict_sse import text_of
-from wire import check_problem, eventually, script
+from wire import Api, check_problem, eventually, script
 
 LEASE = 1.0
 
@@ -64,6 +64,36 @@ def test_replies_go_on_when_the_database_is_back(
         assert other.api.message(sid, reply)["status"] == "completed"
         assert text_of(frames, reply) == full_text(words)
         check_retold(other.api, sid)
+
+
+def seq_of(api: Api, sid: str) -> int:
+    """The last of a session, once it can be read."""
+    eventually(lambda: api.ask("GET", f"/sessions/{sid}").is_success)
+    return int(api.read_session(sid)["last_seq"])
+
+
+def test_a_reply_whose_last_moments_a_fail_over_lost_ends_with_what_there_is(
+    database: PostgresServer, workers: list[ServerProcess]
+) -> None:
+    api, other = (worker.api for worker in workers)
+    words = "tokens=1000 pace=0.02"
+    sid = api.session()
+    reply = api.send_async(sid, script(words))["reply"]["id"]
+    with api.follow(sid, reply) as stream:
+        stream.until("message.delta")
+    database.stop()
+    database.copy()
+    database.start()
+    copied = seq_of(api, sid)
+    eventually(lambda: seq_of(api, sid) > copied + 30)
+    database.kill()
+    database.fail_over()
+    database.start()
+    assert seq_of(other, sid) < copied + 30, "something was lost"
+    ended = other.ended(sid, reply)
+    assert ended["status"] == "interrupted"
+    assert full_text(words).startswith(ended["content"]) and ended["content"]
+    check_retold(other, sid)
 
 
 def test_a_service_does_not_start_without_it(database: PostgresServer, tmp_path: Path) -> None:

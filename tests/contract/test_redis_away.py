@@ -74,6 +74,27 @@ def test_a_reply_goes_on_when_redis_was_killed_and_came_back(server: ServerProce
     check_retold(api, sid)
 
 
+def test_a_reply_of_which_redis_lost_the_last_moments_ends_with_what_there_is(
+    server: ServerProcess, redis: RedisServer
+) -> None:
+    api = server.api
+    sid = api.session()
+    reply = api.send_async(sid, script("tokens=1000 pace=0.02"))["reply"]["id"]
+    with api.follow(sid, reply) as stream:
+        stream.until(lambda _: len(stream.frames) > 50)
+        redis.die(lost=3_000)
+        redis.start()
+        told = stream.frames[-1].seq
+        eventually(lambda: api.ask("GET", f"/sessions/{sid}/messages/{reply}").is_success)
+    ended = api.ended(sid, reply)
+    assert ended["status"] == "interrupted"
+    assert full_text("tokens=1000 pace=0.02").startswith(ended["content"]) and ended["content"]
+    assert check_retold(api, sid)[-1].seq < told, "something was lost"
+    check_problem(api.ask("GET", f"/sessions/{sid}/events?after={told}"), 400, "invalid_cursor")
+    api.send_whole(sid, "and it goes on")
+    check_retold(api, sid)
+
+
 def test_a_full_redis_refuses_and_goes_on_when_there_is_room(server: ServerProcess, redis: RedisServer) -> None:
     api = server.api
     sid = api.session()

@@ -109,6 +109,16 @@ class PostgresServer:
             assert time.monotonic() < deadline, "a child of the server outlives it"
             time.sleep(0.005)
 
+    def copy(self) -> None:
+        """What a replica has that follows no further. To be called while the server is stopped."""
+        subprocess.run(["cp", "-a", self._folder / "run/data", self._folder / "run/replica"], check=True)
+
+    def fail_over(self) -> None:
+        """To the replica, after a kill: what was committed behind it is lost."""
+        data = self._folder / "run/data"
+        shutil.rmtree(data)
+        (self._folder / "run/replica").rename(data)
+
     def restart(self, **settings: str) -> None:
         self.stop()
         self.start(**settings)

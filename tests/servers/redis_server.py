@@ -1,6 +1,7 @@
 """A real server that speaks Redis: on loopback, with a folder of its own, that can be stopped, killed and started again."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -51,6 +52,12 @@ class RedisServer:
     def kill(self) -> None:
         """As a power cut of the process: kill -9."""
         self._end(signal.SIGKILL)
+
+    def die(self, lost: int) -> None:
+        """As a power cut of its machine: the last bytes of what was to be appended never reached the disk."""
+        self.kill()
+        [appended] = self._folder.glob("appendonlydir/*.incr.aof")
+        os.truncate(appended, appended.stat().st_size - lost)
 
     def stop(self) -> None:
         """In order. What is to be kept is on the disk."""

@@ -20,7 +20,7 @@ class Pen:
     def __init__(self, store: Store, lease: Lease) -> None:
         self.store = store
         self.lease = lease
-        self.number = 0
+        self.number = self.acknowledged = 0
 
     @classmethod
     async def of(cls, store: Store, worker: str = "worker", ttl: float = 60) -> Self:
@@ -32,7 +32,10 @@ class Pen:
 
     async def again(self, *appends: Append) -> list[AppendResult]:
         """The same batch under the same number."""
-        return await self.store.append(self.lease, self.number, appends)
+        number = self.number
+        results = await self.store.append(self.lease, number, appends, acknowledged=self.acknowledged)
+        self.acknowledged = number
+        return results
 
     async def made(self, *appends: Append) -> list[int]:
         """The first seqs of a batch of which nothing is refused."""

@@ -262,6 +262,18 @@ async def test_a_number_may_be_passed_over(store: Store, pen: Pen) -> None:
     assert len(await log(store)) == 2
 
 
+async def test_what_comes_behind_a_batch_that_the_store_has_lost_is_not_done(store: Store, pen: Pen) -> None:
+    await pen.made(create())
+    before = await everything(store)
+    pen.number = pen.acknowledged = 2  # as after a fail-over without it
+    for call in (pen.write(delta()), pen.again(delta()), pen.write(create(OTHER))):
+        with pytest.raises(LeaseLost):
+            await call
+    assert await everything(store) == before
+    pen.acknowledged = 1
+    await pen.made(delta("a"))
+
+
 # --- fencing -----------------------------------------------------------------------------------------------------
 
 

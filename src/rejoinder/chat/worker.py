@@ -123,6 +123,9 @@ class Worker:
             else:
                 return
         log.error("this worker's lease was lost: its live replies are left to recovery")
-        self._lease = None
         await self._replies.abandon()
+        if self._lease is not None:
+            # The store may hold it still: it refused a batch since it had lost one before. Its replies would wait for its time.
+            await self._store.release_lease(self._lease)
+            self._lease = None
         await self._take()

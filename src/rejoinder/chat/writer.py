@@ -51,7 +51,7 @@ class Writer:
         self._store = store
         self._signals = signals
         self._lease: Lease | None = None
-        self._number = 0
+        self._number = self._acknowledged = 0
         self.latest = Latest()
         self.room = Room()
         self._waiting: list[_Item] = []
@@ -70,7 +70,7 @@ class Writer:
 
     def start(self, lease: Lease) -> None:
         """Takes up a lease: the first, or a new one after the old one was lost."""
-        self._lease, self._number = lease, 0
+        self._lease, self._number, self._acknowledged = lease, 0, 0
         if self._task is None:
             self._loop = asyncio.get_running_loop()
             self._task = asyncio.create_task(self._run(), name="writer")
@@ -243,7 +243,7 @@ class Writer:
         tries = 0
         while True:
             try:
-                results = await self._store.append(lease, number, appends)
+                results = await self._store.append(lease, number, appends, acknowledged=self._acknowledged)
             except StoreUnavailable as away:
                 if self.failing is None:
                     log.warning("the store does not take a commit, trying on: %s", away.detail)
@@ -254,6 +254,8 @@ class Writer:
                 if self.failing is not None:
                     log.warning("the store takes commits again")
                 self.failing = None
+                if self._lease is lease:
+                    self._acknowledged = number
                 return results
 
 

@@ -72,8 +72,10 @@ def checked_version(append: Append, header: Header) -> int:
     return header.version
 
 
-def check_number(lease: Lease, number: int, last: int) -> None:
-    """Raises ValueError for a number whose results are no longer kept."""
+def check_number(lease: Lease, number: int, last: int, acknowledged: int) -> None:
+    """Raises ValueError for a number whose results are no longer kept, and LeaseLost where an acknowledged one is not known."""
+    if last < acknowledged:
+        raise lost(lease)
     if number < last:
         raise ValueError(f"Batch {number} of epoch {lease.epoch} comes after batch {last}.")
 

@@ -105,8 +105,10 @@ class FilesStore(Store):
 
     # writing
 
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
-        return await self._write(FilesWriter.append, lease, number, appends)
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
+        return await self._write(FilesWriter.append, lease, number, acknowledged, appends)
 
     async def delete(self, key: Key, version: int) -> bool:
         return await self._write(FilesWriter.delete, key, version)

@@ -98,9 +98,9 @@ class FilesWriter:
 
     # writing
 
-    def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    def append(self, lease: Lease, number: int, acknowledged: int, appends: Sequence[Append]) -> list[AppendResult]:
         held = self.held(lease)
-        check_number(lease, number, held.number)
+        check_number(lease, number, held.number, acknowledged)
         self._catch_up()
         if number > held.number:
             with unavailable("read"):

@@ -99,9 +99,11 @@ class MemoryStore(Store):
 
     # writing
 
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
         held = self._held(lease)
-        check_number(lease, number, held.number)
+        check_number(lease, number, held.number, acknowledged)
         if number > held.number:
             results, _ = settle(appends, self._place)
             for append, result in zip(appends, results, strict=True):

@@ -122,13 +122,17 @@ class PostgresStore(Store):
 
     # writing
 
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
         columns = arrays(appends)
         heavy = sum(weight(append) for append in appends if append.staged is None)
         more = self._late + (heavy / A_SECOND if heavy >= HEAVY else 0)
         for _ in range(TRIES):
             try:
-                [(said,)] = await self._write("append", lease.epoch, lease.worker, number, *columns, more=more)
+                found = await self._write(
+                    "append", lease.epoch, lease.worker, number, *columns, acknowledged, more=more
+                )
             except StoreUnavailable as away:
                 told = getattr(away.__cause__, "sqlstate", None)
                 if told in (OVER, UNSTAGED):
@@ -139,9 +143,9 @@ class PostgresStore(Store):
                     raise
             else:
                 self._late = 0.0
-                if said is None:
+                if not found or found[0][0] is None:
                     raise lost(lease)
-                return results(said)
+                return results(found[0][0])
         raise StoreUnavailable("Other processes make the same sessions all the time.")
 
     async def stage(self, lease: Lease, append: Append) -> Append:

@@ -90,8 +90,10 @@ class RedisStore(Store):
 
     # writing
 
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
-        arguments = batches.arguments(lease, number, appends)
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
+        arguments = batches.arguments(lease, number, acknowledged, appends)
         size = sum(append.size for append in appends)
         more = self._late + size / A_SECOND if size >= HEAVY else 0
         try:
@@ -101,7 +103,7 @@ class RedisStore(Store):
                 self._late = min(MOST_MORE, 2 * self._late + ANSWER_SECONDS)
             raise
         self._late = 0.0
-        return batches.results(answer, lease, number)
+        return batches.results(answer, lease, number, acknowledged)
 
     async def stage(self, lease: Lease, append: Append) -> Append:
         if is_great(append):

@@ -24,9 +24,9 @@ MOST_BYTES = 256 << 20
 _encode = msgspec.json.Encoder().encode
 
 
-def arguments(lease: Lease, number: int, appends: Sequence[Append]) -> list[Argument]:
+def arguments(lease: Lease, number: int, acknowledged: int, appends: Sequence[Append]) -> list[Argument]:
     """Raises TooLarge for a batch that Redis would not take as one command."""
-    found: list[Argument] = [lease.epoch, lease.worker, number, len(appends)]
+    found: list[Argument] = [lease.epoch, lease.worker, number, acknowledged, len(appends)]
     for append in appends:
         _add_append(found, append)
     if len(found) > MOST_ARGUMENTS or sum(len(part) for part in found if not isinstance(part, int)) > MOST_BYTES:
@@ -38,7 +38,7 @@ def arguments(lease: Lease, number: int, appends: Sequence[Append]) -> list[Argu
 
 def check(append: Append) -> None:
     """Raises TooLarge for an append that Redis would not take by itself."""
-    arguments(Lease("", 0), 0, [append])
+    arguments(Lease("", 0), 0, 0, [append])
 
 
 def _add_append(found: list[Argument], append: Append) -> None:
@@ -89,7 +89,7 @@ def parent(message_id: str | None) -> bytes:
     return b"-" if message_id is None else pack("+" + message_id)
 
 
-def results(answer: list[bytes], lease: Lease, number: int) -> list[AppendResult]:
+def results(answer: list[bytes], lease: Lease, number: int, acknowledged: int) -> list[AppendResult]:
     """Raises LeaseLost, and ValueError for a batch that contradicts itself or comes too late."""
     match answer:
         case [b"done", told]:
@@ -97,7 +97,7 @@ def results(answer: list[bytes], lease: Lease, number: int) -> list[AppendResult
         case [b"lost"]:
             raise lost(lease)
         case [b"passed", last]:
-            check_number(lease, number, int(last))
+            check_number(lease, number, int(last), acknowledged)
         case [b"wrong", fault]:
             raise ValueError(fault.decode(errors="replace"))
     raise StoreUnavailable("Redis gave an answer that is none.")

@@ -91,9 +91,11 @@ class SqliteStore(Store):
 
     # writing
 
-    async def append(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    async def append(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
         write = self._threads.write_from_here if _weight(appends) <= AT_ONCE else self._threads.write
-        results = await write(append_batch, self._places, lease, number, appends)
+        results = await write(append_batch, self._places, lease, number, acknowledged, appends)
         if self._places.texts.are_many:
             # In the thread, since long ones take it long.
             self._threads.write_behind(self._learn_some)

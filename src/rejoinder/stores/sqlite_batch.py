@@ -57,7 +57,12 @@ class Places:
 
 
 def append_batch(
-    connection: sqlite3.Connection, places: Places, lease: Lease, number: int, appends: Sequence[Append]
+    connection: sqlite3.Connection,
+    places: Places,
+    lease: Lease,
+    number: int,
+    acknowledged: int,
+    appends: Sequence[Append],
 ) -> list[AppendResult]:
     """Does a batch, or finds that it was done. Raises LeaseLost."""
     known: dict[Key, Known] = {}
@@ -70,9 +75,9 @@ def append_batch(
         return found.place
 
     results, after = settle(appends, place_of)
-    held = {"epoch": lease.epoch, "worker": lease.worker, "number": number}
+    held = {"epoch": lease.epoch, "worker": lease.worker, "number": number, "acknowledged": acknowledged}
     if not connection.execute(_sql()["keep_results"], held | {"results": encode_results(results)}).rowcount:
-        return _earlier(connection, lease, number)
+        return _earlier(connection, lease, number, acknowledged)
     rows = _Rows(connection, known, places.texts)
     for append, result in zip(appends, results, strict=True):
         if isinstance(result, Appended):
@@ -84,13 +89,13 @@ def append_batch(
     return results
 
 
-def _earlier(connection: sqlite3.Connection, lease: Lease, number: int) -> list[AppendResult]:
+def _earlier(connection: sqlite3.Connection, lease: Lease, number: int, acknowledged: int) -> list[AppendResult]:
     """What became of this number, if it is the last one that was done under the lease. Raises LeaseLost."""
     row = connection.execute(_sql()["last_results"], {"epoch": lease.epoch, "worker": lease.worker}).fetchone()
     if row is None:
         raise lost(lease)
     last, results = row
-    check_number(lease, number, last)
+    check_number(lease, number, last, acknowledged)
     return decode_results(results)
 
 

@@ -1,13 +1,15 @@
--- Commits a batch: epoch, worker, number, how many appends, and then each (redis_batch.py writes them).
+-- Commits a batch: epoch, worker, number, the last number that was acknowledged, how many appends, and then each
+-- (redis_batch.py writes them).
 -- Returns done with a result for each append, lost, passed with the last number, or wrong with what is wrong.
 local lease = P .. 'lease:' .. ARGV[1]
 local held = redis.call('HMGET', lease, 'worker', 'number', 'results')
 if held[1] ~= ARGV[2] then return {'lost'} end
 local number, last_number = tonumber(ARGV[3]), tonumber(held[2])
+if last_number < tonumber(ARGV[4]) then return {'lost'} end
 if number < last_number then return {'passed', held[2]} end
 if number == last_number then return {'done', held[3]} end
 
-local at = 4
+local at = 5
 local function take()
   at = at + 1
   return ARGV[at]
@@ -71,7 +73,7 @@ local function wrong(append, place)
 end
 
 local accepted, results = {}, {}
-for n = 1, tonumber(ARGV[4]) do
+for n = 1, tonumber(ARGV[5]) do
   local append = take_append()
   local place = place_of(append.name)
   local refused = refusal(append, place)

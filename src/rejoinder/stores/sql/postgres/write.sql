@@ -1,10 +1,13 @@
 -- What is written. Times of leases are the database's.
 
 -- name: append
+-- No row: the lease is gone, or does not know the last batch that was acknowledged. It cannot lose that while this runs.
 SELECT append_batch(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
     $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38
 )
+FROM leases
+WHERE epoch = $1 AND worker = $2 AND number >= $39
 
 -- name: begin_staging
 INSERT INTO staged (n, epoch)

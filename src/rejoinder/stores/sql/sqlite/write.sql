@@ -5,7 +5,7 @@ INSERT INTO leases (worker) VALUES (:worker)
 
 -- name: keep_results
 UPDATE leases SET number = :number, results = :results
-WHERE epoch = :epoch AND worker = :worker AND number < :number
+WHERE epoch = :epoch AND worker = :worker AND number < :number AND number >= :acknowledged
 
 -- name: last_results
 SELECT number, results FROM leases WHERE epoch = :epoch AND worker = :worker
