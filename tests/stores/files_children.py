@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from files_script import SCRIPT, as_told, play, snapshot, take
-from pens import KEY, OTHER, Pen, change, create, delta, log, reply
-from rejoinder.abc import Store
+from pens import KEY, OTHER, Pen, change, create, delta, log, reply, texts
+from rejoinder.abc import Refused, Store
 from rejoinder.errors import Misconfigured, StoreUnavailable
 from rejoinder.stores import files_keeper, files_writer, open_store
 
@@ -206,6 +206,51 @@ async def pings_until_full(store: Store) -> None:
 # --- without the right to write ----------------------------------------------------------------------------------
 
 
+def become_nobody() -> None:
+    """Root may write everything."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+
+async def may_not_write_one_file(url: str) -> None:
+    """One session's file loses its mode: before a commit, and while the service is down."""
+    become_nobody()
+    folder = Path(url.removeprefix("files:///"))
+    file, journal = folder / "sessions/ann/ses_1.jsonl", folder / "journal"
+    files_writer.ROTATE_BYTES, files_keeper.TICK, files_keeper.PAUSE = 0, 0.002, 0.002
+
+    async def served(store: Store, pen: Pen) -> None:
+        for text in ("before", "after"):
+            await pen.made(delta(text, OTHER))
+            await store.ping()
+            with pytest.raises(StoreUnavailable, match=r"ses_1\.jsonl cannot be written: Permission denied"):
+                await store.header(KEY)
+        for _ in range(2_000):
+            if len(list(journal.iterdir())) == 1:
+                return
+            await asyncio.sleep(0.002)
+        raise AssertionError("what is durable in the files goes, as always")
+
+    async with open_store(url) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(KEY), create(OTHER), delta("a"))
+        file.chmod(0o400)
+        await pen.made(delta("b"), delta("c", OTHER))
+        await served(store, pen)
+        assert await pen.write(delta("d")) == [Refused("missing")]
+    for _ in range(2):
+        async with open_store(url) as store:
+            assert [header.session.id for header in await store.sessions("ann", after=None, limit=9)] == ["ses_2"]
+            await served(store, await Pen.of(store))
+    file.chmod(0o600)
+    async with open_store(url) as store:
+        assert (await texts(store))[1:] == [b'{"text":"a"}', b'{"text":"b"}'], "it was acknowledged"
+        await (await Pen.of(store)).made(delta("e"))
+    assert not list(journal.iterdir())
+
+
 def find_no_right_to_write(url: str) -> None:
     """Makes a store, takes away the right to write in its folders, and opens it again."""
     folder = Path(url.removeprefix("files:///"))
@@ -218,11 +263,7 @@ def find_no_right_to_write(url: str) -> None:
     for path in (folder, *folder.glob("**/*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     (folder / "lock").chmod(0o666)
-    if os.geteuid() == 0:
-        # Root may write everything, so this process becomes nobody.
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+    become_nobody()
     before = contents(folder)
     with pytest.raises(Misconfigured, match=str(folder)):
         asyncio.run(open_and_close(url))

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -244,6 +245,30 @@ async def test_a_file_that_cannot_be_opened_at_the_start_keeps_no_other_session_
         await pen.made(delta(key=OTHER))
         with pytest.raises(StoreUnavailable, match=file.name):
             await store.header(KEY)
+
+
+async def test_a_link_that_leads_nowhere_keeps_no_other_session_from_being_served(folder: Path) -> None:
+    file = await three(folder)
+    file.unlink()
+    file.symlink_to(file)
+    async with at(folder) as store:
+        await (await Pen.of(store)).made(delta(key=OTHER))
+        with pytest.raises(StoreUnavailable, match=file.name):
+            await store.header(KEY)
+
+
+def test_a_file_that_may_not_be_written_keeps_no_other_session_from_it_and_loses_nothing() -> None:
+    # Not in tmp_path, whose parents only their owner may enter.
+    with tempfile.TemporaryDirectory() as parent:
+        Path(parent).chmod(0o777)
+        done = subprocess.run(
+            [sys.executable, str(CHILDREN), "may_not_write_one_file", f"files:///{parent}/chat"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 async def test_a_moment_without_files_is_no_fault_of_what_is_written(

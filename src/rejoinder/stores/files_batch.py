@@ -128,7 +128,7 @@ def _known(state: State, change: _Change) -> Callable[[str], bool]:
 
 def _publish(state: State, change: _Change) -> None:
     entry, log = change.entry, state.logs.get(change.key)
-    if entry is not state.catalogue.get(change.key):
+    if entry is not state.catalogue.get(change.key) or change.path in state.damaged:
         return  # it was given up meanwhile
     if entry is None:
         log = Log(change.key)

@@ -55,12 +55,13 @@ class FilesFolder:
         """Raises Misconfigured and OSError."""
         self._make()
         replayed = replay(self.sessions, journals(self._journal))
-        state = self._read()
+        state = self._read(replayed.refused)
         epoch = self._epoch(state.catalogue)
-        known = {path_of(entry.key): entry.key for entry in state.catalogue} if replayed else {}
+        known = {path_of(entry.key): entry.key for entry in state.catalogue} if replayed.paths else {}
         journal = Journal(self._journal, policy)
         journal.start()
-        return FilesWriter(self.folder, state, journal, epoch, {path: known.get(path) for path in replayed})
+        dirty = {path: known.get(path) for path in replayed.paths}
+        return FilesWriter(self.folder, state, journal, epoch, dirty, replayed.refused)
 
     def add_to_index(self, state: State, keys: list[Key]) -> None:
         """The present state of these sessions, but for those that are being written just now."""
@@ -104,13 +105,23 @@ class FilesFolder:
 
     # reading it
 
-    def _read(self) -> State:
+    def _read(self, refused: dict[str, str]) -> State:
+        """Files that refused what the journals add to them are not as they should be, and are not served."""
         index, self._lines = read_index(self.folder / INDEX)
         damaged: dict[str, str] = {}
         entries: list[Entry] = []
         stale: list[bytes] = []
         for name, file in self._files():
-            stat = file.stat()
+            if name in refused:
+                _leave(name, refused[name], damaged)
+                continue
+            try:
+                stat = file.stat()
+            except OSError as fault:
+                if not is_of_one_file(fault):
+                    raise
+                _leave(name, f"{file.path} cannot be read: {fault.strerror}.", damaged)
+                continue
             line = index.pop(name, None)
             if line is not None and (line.size, line.changed) == (stat.st_size, stat.st_mtime_ns):
                 entries.append(_entry(line))
@@ -151,9 +162,13 @@ class FilesFolder:
         if found is not None and path_of(found[0].key) != name:
             found, why = None, f"{path} has another name than its session."
         if why is not None:
-            log.error("%s The file is left as it is and not served.", why)
-            damaged[name] = why
+            _leave(name, why, damaged)
         return found[0].entry(found[1]) if found else None
+
+
+def _leave(name: str, why: str, damaged: dict[str, str]) -> None:
+    log.error("%s The file is left as it is and not served.", why)
+    damaged[name] = why
 
 
 def check_there(folder: Path) -> None:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from msgspec import Struct
+
 from rejoinder.stores import modes
 from rejoinder.stores.files_disk import remove_file, write_at
 from rejoinder.stores.files_journal import Remove, Step, Write, read_journal
@@ -26,20 +28,21 @@ def take_step(sessions: Path, step: Step, *, again: bool = False) -> None:
         _replace(sessions / step.path, sessions / step.by)
 
 
-def replay(sessions: Path, journals: Iterable[Path], *, rewrite: bool = False) -> set[str]:
-    """Brings the files to where all journals end, whatever of that was done. Returns the paths that it concerns.
+class Replayed(Struct, frozen=True):
+    """The paths that the journals concern, and why some of these files could not be brought to where they end."""
 
-    What came before a file was removed or replaced is left out: its places are those of another file. `rewrite`: all of it was
-    done, and is written once more, since the system may have it in memory and have failed to bring it to the disk. Others read the
-    files meanwhile: none is ever shorter, or away.
+    paths: set[str]
+    refused: dict[str, str]
+
+
+def replay(sessions: Path, journals: Iterable[Path], *, rewrite: bool = False) -> Replayed:
+    """Brings the files to where all journals end, whatever of that was done.
+
+    `rewrite`: all of it was done, and is written once more, since the system may have it in memory and have failed to bring it to
+    the disk. Others read the files meanwhile: none is ever shorter, or away.
     """
-    todo: dict[str, list[Step]] = {}
-    for journal in journals:
-        for step in read_journal(journal):
-            if isinstance(step, Write):
-                todo.setdefault(step.path, []).append(step)
-            else:
-                todo[step.path] = [step]
+    todo = steps_by_path(journals)
+    refused: dict[str, str] = {}
     for path, steps in todo.items():
         try:
             for step in steps:
@@ -50,7 +53,36 @@ def replay(sessions: Path, journals: Iterable[Path], *, rewrite: bool = False) -
         except (Gap, FileNotFoundError):
             # Only where records were lost that were not durable, or the file was changed by hand.
             log.warning("%s is gone or shorter than the journal says; what the journal adds to it is left out", path)
-    return set(todo)
+        except OSError as fault:
+            if not is_refused(fault, sessions / path):
+                raise
+            refused[path] = refusal(fault, sessions / path)
+    return Replayed(set(todo), refused)
+
+
+def steps_by_path(journals: Iterable[Path]) -> dict[str, list[Step]]:
+    """What came before a file was removed or replaced is left out: its places are those of another file."""
+    todo: dict[str, list[Step]] = {}
+    for journal in journals:
+        for step in read_journal(journal):
+            if isinstance(step, Write):
+                todo.setdefault(step.path, []).append(step)
+            else:
+                todo[step.path] = [step]
+    return todo
+
+
+REFUSED = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP}
+"""Errors of a file that belongs to somebody else, must not be changed, or is none."""
+
+
+def is_refused(fault: OSError, path: Path) -> bool:
+    """Whether this file alone may not be written, and others in its folder may."""
+    return fault.errno in REFUSED and os.access(path.parent, os.W_OK | os.X_OK)
+
+
+def refusal(fault: OSError, path: Path) -> str:
+    return f"{path} cannot be written: {fault.strerror}."
 
 
 class Gap(OSError):

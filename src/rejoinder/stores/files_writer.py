@@ -9,7 +9,8 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import TypeAlias
@@ -25,7 +26,7 @@ from rejoinder.stores.files_compaction import Compacted
 from rejoinder.stores.files_disk import replace_file, unavailable
 from rejoinder.stores.files_journal import Journal, Remove, Replace, Step, record_of
 from rejoinder.stores.files_names import path_of
-from rejoinder.stores.files_replay import Gap, replay, take_step
+from rejoinder.stores.files_replay import Gap, is_refused, refusal, replay, steps_by_path, take_step
 from rejoinder.stores.files_state import State
 
 log = logging.getLogger(__name__)
@@ -62,13 +63,19 @@ class _Committed(Struct):
 class FilesWriter:
     """All of it runs in one thread, but for `leases`, which may be looked at from others."""
 
-    def __init__(self, folder: Path, state: State, journal: Journal, epoch: int, dirty: Dirty) -> None:
+    def __init__(
+        self, folder: Path, state: State, journal: Journal, epoch: int, dirty: Dirty, refused: Iterable[str]
+    ) -> None:
         self._folder = folder
         self.state = state
         self._journal = journal
         self._epoch = epoch
         self._behind: deque[_Committed] = deque()
         self._dirty = dict(dirty)
+        self._refused = set(refused)
+        """Paths of files that may not be written: the journal keeps what it has of them until a start finds that they may."""
+        self._taken_over = 0
+        """Bytes of that at the beginning of the journal: they are no reason to begin another."""
         # What a crash left in older journals is made durable soon.
         self._erase = 0.0 if journal.older() else None
         self._again = False
@@ -128,6 +135,8 @@ class FilesWriter:
 
         self._commit([Remove(path_of(key))], publish)
         self._changed_file(key)
+        with self.state.lock:
+            self.state.entry(key)  # which is told where the file could not be removed
         return True
 
     def compact(self, compacted: Compacted) -> bool:
@@ -140,8 +149,9 @@ class FilesWriter:
             new = compacted.finish(self.state, entry)
 
         def publish() -> None:
-            self.state.catalogue.put(new.entry)
-            self.state.logs.put(new.log)
+            if path_of(compacted.key) not in self.state.damaged:
+                self.state.catalogue.put(new.entry)
+                self.state.logs.put(new.log)
 
         self._commit([Replace(path_of(compacted.key), compacted.name)], publish)
         compacted.committed = True
@@ -173,34 +183,59 @@ class FilesWriter:
             self._behind.popleft()
         if self._again:  # behind all that was to be done: it does again what was done
             with unavailable("written"):
-                replay(self.state.sessions, [*self._journal.older(), self._journal.path], rewrite=True)
+                done = replay(self.state.sessions, [*self._journal.older(), self._journal.path], rewrite=True)
+            with self.state.lock:
+                self._refuse(done.refused)
             self._again = False
 
     def _take(self, committed: _Committed) -> None:
-        if any(isinstance(step, (Remove, Replace)) for step in committed.steps):
-            # A file changes its content as its entry does: no reader may come between.
-            with self.state.lock:
-                for step in committed.steps:
-                    take_step(self.state.sessions, step)
-                committed.publish()
-            return
-        for step in committed.steps:
+        with ExitStack() as until_it_is_seen:
+            if any(isinstance(step, (Remove, Replace)) for step in committed.steps):
+                # A file changes its content as its entry does: no reader may come between.
+                until_it_is_seen.enter_context(self.state.lock)
+                gone, refused = self._take_steps(committed.steps)
+            else:
+                gone, refused = self._take_steps(committed.steps)
+                until_it_is_seen.enter_context(self.state.lock)
+            self._give_up(gone)
+            self._refuse(refused)
+            committed.publish()
+
+    def _take_steps(self, steps: Sequence[Step]) -> tuple[dict[str, str], dict[str, str]]:
+        """Tells which sessions' files were changed by something else, and which may not be written, and why: one such must not keep
+        all others from being written."""
+        gone: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for step in steps:
             try:
                 take_step(self.state.sessions, step)
             except (FileNotFoundError, Gap):
-                self._spoilt(step)
-        with self.state.lock:
-            committed.publish()
+                self._check_folder(step)
+                gone[step.path] = f"{self.state.sessions / step.path} was removed or cut by something else."
+            except OSError as fault:
+                path = self.state.sessions / step.path
+                if not is_refused(fault, path):
+                    raise
+                refused[step.path] = refusal(fault, path)
+        return gone, refused
 
-    def _spoilt(self, step: Step) -> None:
-        """One session's file was changed by something else, which must not keep all others from being written."""
+    def _check_folder(self, step: Step) -> None:
+        """Raises OSError where it is not one session's file that is away, but all."""
         self._journal.check_place()
-        path = self.state.sessions / step.path
-        if not path.parent.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent.parent}")
-        log.error("%s was removed or cut by something else: its session is given up", path)
-        with self.state.lock:
-            self.state.give_up(step.path, f"{path} was removed or cut by something else.")
+        folder = (self.state.sessions / step.path).parent.parent
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, f"there is no folder {folder}")
+
+    def _give_up(self, spoilt: Mapping[str, str]) -> None:
+        """Under the lock."""
+        for path, why in spoilt.items():
+            log.error("%s Its session is given up.", why)
+            self.state.give_up(path, why)
+
+    def _refuse(self, refused: Mapping[str, str]) -> None:
+        """Under the lock."""
+        self._give_up(refused)
+        self._refused.update(refused)
 
     # the journal's end
 
@@ -211,7 +246,12 @@ class FilesWriter:
     @property
     def wants_rotation(self) -> bool:
         erase = self._erase is not None and time.monotonic() > self._erase
-        return erase or self._doubtful or self._journal.size > ROTATE_BYTES or len(self._dirty) > ROTATE_FILES
+        return (
+            erase
+            or self._doubtful
+            or self._journal.size - self._taken_over > ROTATE_BYTES
+            or len(self._dirty) > ROTATE_FILES
+        )
 
     def keep(self) -> tuple[list[Path], Dirty]:
         """Begins a new journal, where it is time. The older ones may go when these files are durable."""
@@ -222,11 +262,24 @@ class FilesWriter:
                     self._journal.sync()
                 if not self.wants_rotation:
                     return [], {}
-                self._journal.start()
+                self._begin_journal()
         finally:
             self._doubtful = self._doubtful or self._journal.doubtful
-        dirty, self._dirty, self._erase = self._dirty, {}, None
+        dirty, self._dirty, self._erase = self._written(), {}, None
         return self._journal.older(), dirty
+
+    def _begin_journal(self) -> None:
+        """It begins with what the older ones have of files that may not be written, so that those can go."""
+        self._journal.start()
+        if self._refused:
+            todo = steps_by_path(self._journal.older())
+            kept = [step for path in self._refused for step in dict.fromkeys(todo.get(path, ()))]
+            self._journal.commit(record_of(kept))
+            self._journal.sync()
+        self._taken_over = self._journal.size
+
+    def _written(self) -> Dirty:
+        return {path: key for path, key in self._dirty.items() if path not in self._refused}
 
     def kept(self) -> None:
         """All that `keep` returned last is durable: in the files, whatever became of the journal."""
@@ -241,9 +294,13 @@ class FilesWriter:
         """As `keep`, and nothing is written any more. Raises StoreUnavailable."""
         try:
             self._catch_up()
+            if self._refused:
+                with unavailable("written"):
+                    self._begin_journal()
         finally:
             self._journal.close()
-        return [*self._journal.older(), self._journal.path], self._dirty
+        done = self._journal.older() if self._refused else [*self._journal.older(), self._journal.path]
+        return done, self._written()
 
     def temporary(self, key: Key) -> str:
         """A name beside a session's file that nothing has, below the folder of sessions."""
