@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from files_script import SCRIPT, snapshot, take
-from pens import KEY, Pen, change, create, delta, log, reply
+from pens import KEY, OTHER, Pen, change, create, delta, log, reply
 from rejoinder.abc import Append, Lease, Store
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
@@ -278,6 +278,28 @@ async def test_a_store_whose_index_is_whole_opens_without_reading_its_sessions(f
         assert await store.idle("9999", 100) == keys
         with pytest.raises(StoreUnavailable, match="damaged"):
             await store.header(keys[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["x.sync-conflict.jsonl", "000000000009 (copy).jsonl", "9.jsonl", "²³.jsonl", "notes.txt"]
+)
+async def test_what_others_put_beside_the_journal_is_told_and_left_alone(
+    folder: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with at(folder) as store:
+        await (await Pen.of(store)).made(create(), delta("a"))
+        [journal] = (folder / "journal").iterdir()
+        copy = journal.read_bytes()
+        assert await store.delete(KEY, 1)
+    foreign = folder / "journal" / name
+    foreign.write_bytes(copy)
+    for _ in range(2):
+        async with at(folder) as store:
+            await (await Pen.of(store)).made(create(OTHER), delta("b", OTHER))
+            assert await store.header(KEY) is None, "an old copy of a journal is not taken again"
+            assert await store.delete(OTHER, 1)
+    assert [*(folder / "journal").iterdir()] == [foreign] and foreign.read_bytes() == copy
+    assert str(foreign) in caplog.text
 
 
 async def test_a_session_from_a_backup_is_there_again(folder: Path) -> None:

@@ -54,7 +54,10 @@ class FilesFolder:
     def open(self, policy: Fsync) -> FilesWriter:
         """Raises Misconfigured and OSError."""
         self._make()
-        replayed = replay(self.sessions, journals(self._journal))
+        found = journals(self._journal)
+        for foreign in sorted({*self._journal.iterdir()} - {*found}):
+            log.warning("%s is no journal of this store: it is left as it is, and not read.", foreign)
+        replayed = replay(self.sessions, found)
         state = self._read(replayed.refused)
         epoch = self._epoch(state.catalogue)
         known = {path_of(entry.key): entry.key for entry in state.catalogue} if replayed.paths else {}

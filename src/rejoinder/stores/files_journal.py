@@ -6,6 +6,7 @@ so that doing it twice changes nothing. A record is a line: a checksum, a space,
 
 import errno
 import os
+import re
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -105,8 +106,8 @@ def read_journal(path: Path) -> Iterator[Step]:
 
 
 def journals(folder: Path) -> list[Path]:
-    """All that lie in a folder, the oldest first."""
-    return sorted(folder.glob("*.jsonl"))
+    """All that lie in a folder, the oldest first. What others put beside them (a copy, a conflict of a synchronisation) is none."""
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
 
 class Journal:
@@ -206,6 +207,8 @@ class Journal:
         if (stat.st_dev, stat.st_ino) != self._file:
             raise OSError(errno.ESTALE, "the folder is another one than it was")
 
+
+_NAME = re.compile("[0-9]{12}[.]jsonl")
 
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(_Record)
