@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from files_script import SCRIPT, snapshot, take
-from pens import KEY, OTHER, Pen, change, create, delta, log, reply
-from rejoinder.abc import Append, Lease, Store
+from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row
+from rejoinder.abc import Append, EndedRow, Lease, Store
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.events import Draft
@@ -314,6 +315,36 @@ async def test_a_session_from_a_backup_is_there_again(folder: Path) -> None:
     async with at(folder) as store:
         assert len(await log(store)) == 2
         await (await Pen.of(store)).made(change(KEY, 1, title="goes on"))
+
+
+@pytest.mark.parametrize("reopened", [True, False], ids=["journal of its own", "journal of the compaction"])
+async def test_a_backup_that_is_put_back_after_a_kill_is_left_as_it_is(
+    folder: Path, reopened: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, killed = folder / "sessions/ann/ses_1.jsonl", folder.with_name("killed")
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(), change(KEY, 1, created=[row("msg_1", ended=False)]))
+        for number in range(50):
+            await pen.made(delta(f"word {number}"))
+        await pen.made(change(KEY, 2, ended=[EndedRow(id="msg_1", at=0, ended_at=NOON)]))
+    backup = file.read_bytes()
+    async with at(folder) as store:
+        await store.compact(KEY, ["msg_1"], ["message.delta"])
+        if not reopened:
+            await (await Pen.of(store)).made(create(OTHER), change(KEY, 3, title="a later change"))
+            shutil.copytree(folder, killed)
+    if reopened:
+        async with at(folder) as store:
+            await (await Pen.of(store)).made(create(OTHER), change(KEY, 3, title="a later change"))
+            shutil.copytree(folder, killed)
+    (killed / "sessions/ann/ses_1.jsonl").write_bytes(backup)
+    async with at(killed) as store:
+        assert len(await log(store)) == 53
+        assert await store.header(OTHER), "what the journal has of all others is done"
+        await (await Pen.of(store)).made(change(KEY, 3, title="goes on"))
+    assert (killed / "sessions/ann/ses_1.jsonl").read_bytes().startswith(backup)
+    assert f"{killed / 'sessions/ann/ses_1.jsonl'} is not the file" in caplog.text
 
 
 # --- memory ------------------------------------------------------------------------------------------------------

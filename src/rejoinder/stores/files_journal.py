@@ -28,11 +28,16 @@ SYNC_EVERY = 1.0
 
 
 class Write(Struct, frozen=True):
-    """Lines that a session's file has at this place; they are its last."""
+    """Lines that a session's file has at this place; they are its last.
+
+    `before` is a checksum of what stands before them (`files_replay.before`), for the first of a file in each journal: another
+    file that was put in its place since, as from a backup, is known by it.
+    """
 
     path: str
     at: int
     data: bytes
+    before: int | None = None
 
 
 class Remove(Struct, frozen=True):
@@ -53,6 +58,7 @@ class _Write(Struct, frozen=True):
     path: str
     at: int
     lines: tuple[Raw, ...]
+    before: int | None = None
 
 
 class _Record(Struct, frozen=True):
@@ -74,7 +80,8 @@ def unframed(line: bytes) -> bytes | None:
 def record_of(steps: Sequence[Step]) -> bytes:
     writes = b",".join(
         # Lines are JSON, one each: with commas for their ends they are a list.
-        b'{"path":%b,"at":%d,"lines":[%b]}' % (_encode(step.path), step.at, step.data[:-1].replace(b"\n", b","))
+        b'{"path":%b,"at":%d%b,"lines":[%b]}'
+        % (_encode(step.path), step.at, _before(step), step.data[:-1].replace(b"\n", b","))
         for step in steps
         if isinstance(step, Write)
     )
@@ -83,10 +90,17 @@ def record_of(steps: Sequence[Step]) -> bytes:
     return b'{"writes":[%b],"removes":%b,"replaces":%b}' % (writes, _encode(removes), _encode(replaces))
 
 
+def _before(write: Write) -> bytes:
+    return b"" if write.before is None else b',"before":%d' % write.before
+
+
 def steps_of(record: bytes) -> list[Step]:
     read = _decoder.decode(record)
     return [
-        *(Write(write.path, write.at, b"".join(bytes(line) + b"\n" for line in write.lines)) for write in read.writes),
+        *(
+            Write(write.path, write.at, b"".join(bytes(line) + b"\n" for line in write.lines), write.before)
+            for write in read.writes
+        ),
         *(Remove(path) for path in read.removes),
         *(Replace(path, by) for path, by in read.replaces),
     ]

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from rejoinder.stores.files_disk import remove_file, write_at
 from rejoinder.stores.files_journal import Remove, Step, Write, read_journal
 
 log = logging.getLogger(__name__)
+
+STRETCH = 4096
+"""Bytes before a place by which a file is known: some lines, with their seqs."""
 
 
 def take_step(sessions: Path, step: Step, *, again: bool = False) -> None:
@@ -52,7 +56,9 @@ def replay(sessions: Path, journals: Iterable[Path], *, rewrite: bool = False) -
                     _write_over(f"{sessions}/{step.path}", step)
         except (Gap, FileNotFoundError):
             # Only where records were lost that were not durable, or the file was changed by hand.
-            log.warning("%s is gone or shorter than the journal says; what the journal adds to it is left out", path)
+            log.warning(
+                "%s is not the file that the journal adds to; it is left as it is, without that", sessions / path
+            )
         except OSError as fault:
             if not is_refused(fault, sessions / path):
                 raise
@@ -86,7 +92,26 @@ def refusal(fault: OSError, path: Path) -> str:
 
 
 class Gap(OSError):
-    """A file ends before the place to which something is to be added."""
+    """A file ends before the place to which something is to be added, or something else stands there before it."""
+
+
+def before(path: str, at: int) -> int | None:
+    """A checksum of what stands in a file before a place; None where there is no such file that can be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError as fault:
+        if fault.errno == errno.ENOENT or fault.errno in REFUSED:
+            return None
+        raise
+    try:
+        return _checksum(fd, at)
+    finally:
+        os.close(fd)
+
+
+def _checksum(fd: int, at: int) -> int:
+    begin = max(0, at - STRETCH)
+    return zlib.crc32(os.pread(fd, at - begin, begin))
 
 
 def _write(path: str, step: Write, again: bool) -> None:
@@ -95,6 +120,8 @@ def _write(path: str, step: Write, again: bool) -> None:
         size = os.fstat(fd).st_size
         if size < step.at:
             raise Gap(errno.ESTALE, f"{path} is shorter than it was")
+        if again and step.before not in (None, _checksum(fd, step.at)):
+            raise Gap(errno.ESTALE, f"{path} is another file than it was")
         if again and os.pread(fd, len(step.data), step.at) == step.data:
             return
         write_at(fd, step.data, step.at)

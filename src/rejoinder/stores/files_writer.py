@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from rejoinder.abc import Append, AppendResult, Lease
 from rejoinder.entities import Key
@@ -24,9 +25,9 @@ from rejoinder.stores.batch import check_number, lost
 from rejoinder.stores.files_batch import Batch
 from rejoinder.stores.files_compaction import Compacted
 from rejoinder.stores.files_disk import replace_file, unavailable
-from rejoinder.stores.files_journal import Journal, Remove, Replace, Step, record_of
+from rejoinder.stores.files_journal import Journal, Remove, Replace, Step, Write, record_of
 from rejoinder.stores.files_names import path_of
-from rejoinder.stores.files_replay import Gap, is_refused, refusal, replay, steps_by_path, take_step
+from rejoinder.stores.files_replay import Gap, before, is_refused, refusal, replay, steps_by_path, take_step
 from rejoinder.stores.files_state import State
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,8 @@ class FilesWriter:
         self._dirty = dict(dirty)
         self._refused = set(refused)
         """Paths of files that may not be written: the journal keeps what it has of them until a start finds that they may."""
+        self._anchors = set[str]()
+        """Paths of files whose first lines in this journal tell what stands before them."""
         self._taken_over = 0
         """Bytes of that at the beginning of the journal: they are no reason to begin another."""
         # What a crash left in older journals is made durable soon.
@@ -112,13 +115,24 @@ class FilesWriter:
         if number > held.number:
             with unavailable("read"):
                 batch = Batch(self.state, appends)
-            if steps := batch.steps():
+                steps = self._anchored(batch.steps())
+            keys = batch.keys
+            if steps:
                 self._commit(steps, batch.publish)
+                self._anchors.update(keys)
             # It is committed, whatever becomes of the files now: asked again, it is not done again.
             held.number, held.results = number, tuple(batch.results)
-            self._dirty.update(batch.keys)
+            self._dirty.update(keys)
             self._catch_up()
         return list(held.results)
+
+    def _anchored(self, writes: Sequence[Write]) -> list[Write]:
+        return [
+            write
+            if write.at == 0 or write.path in self._anchors
+            else replace(write, before=before(f"{self.state.sessions}/{write.path}", write.at))
+            for write in writes
+        ]
 
     def delete(self, key: Key, version: int) -> bool:
         self._catch_up()
@@ -164,6 +178,7 @@ class FilesWriter:
 
     def _changed_file(self, key: Key) -> None:
         self._dirty[path_of(key)] = key
+        self._anchors.discard(path_of(key))
         self._erase = self._erase or time.monotonic() + ERASE_AFTER
         self._catch_up()
 
@@ -271,6 +286,7 @@ class FilesWriter:
     def _begin_journal(self) -> None:
         """It begins with what the older ones have of files that may not be written, so that those can go."""
         self._journal.start()
+        self._anchors.clear()
         if self._refused:
             todo = steps_by_path(self._journal.older())
             kept = [step for path in self._refused for step in dict.fromkeys(todo.get(path, ()))]
