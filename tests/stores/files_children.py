@@ -16,7 +16,7 @@ from files_script import SCRIPT, as_told, play, snapshot, take
 from pens import KEY, OTHER, Pen, change, create, delta, log, reply, texts
 from rejoinder.abc import Refused, Store
 from rejoinder.errors import Misconfigured, StoreUnavailable
-from rejoinder.stores import files_keeper, files_writer, open_store
+from rejoinder.stores import files_keeper, files_writer, open_store, staging
 
 KILLED = 7
 """The exit code of a process that was killed at a step."""
@@ -96,13 +96,14 @@ async def open_and_close(url: str) -> None:
         pass
 
 
-def kill_everywhere(folder: str, option: str, stride: str) -> None:
+def kill_everywhere(folder: str, option: str, stride: str, great: str) -> None:
     """The script, killed at every `stride`th of its steps, then a start that is killed as well, then one that is not.
 
     Which of the first steps it begins with is by chance, so that many runs come to all of them. Tells how many there are.
     """
     files_writer.ROTATE_BYTES = 0
     files_keeper.TICK = 0.002
+    staging.GREAT = int(great)
     expected = asyncio.run(as_told())
     for at in count(random.randint(1, int(stride)), int(stride)):
         path = Path(folder) / str(at)

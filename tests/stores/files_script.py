@@ -54,7 +54,7 @@ async def take(store: Store, pen: Pen, step: Step) -> None:
     if callable(step):
         await step(store)
     else:
-        await pen.made(*step)
+        await pen.made(*[await store.stage(pen.lease, append) for append in step])
 
 
 async def play(url: str, told: Path) -> None:

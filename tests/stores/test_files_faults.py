@@ -59,17 +59,20 @@ def child(*args: object) -> str:
 @pytest.mark.crash
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    ("option", "stride"),
+    ("option", "stride", "great"),
     [
-        ("?fsync=never", 4),
-        pytest.param("?fsync=never", 1, marks=pytest.mark.full),
-        pytest.param("", 1, marks=pytest.mark.full),
+        ("?fsync=never", 4, 1 << 20),
+        ("?fsync=never", 4, 1),
+        pytest.param("?fsync=never", 1, 1 << 20, marks=pytest.mark.full),
+        pytest.param("?fsync=never", 1, 1, marks=pytest.mark.full),
+        pytest.param("", 1, 1 << 20, marks=pytest.mark.full),
     ],
 )
 def test_a_kill_between_any_two_steps_loses_nothing_and_leaves_nothing_half_done(
-    tmp_path: Path, option: str, stride: int
+    tmp_path: Path, option: str, stride: int, great: int
 ) -> None:
-    steps = int(child("kill_everywhere", tmp_path, option, stride))
+    """`great`: the bytes from which a session is staged that is new."""
+    steps = int(child("kill_everywhere", tmp_path, option, stride, great))
     assert steps > 50
 
 

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from files_script import SCRIPT, snapshot, take
-from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row
-from rejoinder.abc import Append, EndedRow, Lease, Store
+from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, said
+from rejoinder.abc import Append, EndedRow, Lease, Refused, Store
 from rejoinder.entities import Key
-from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
+from rejoinder.errors import LeaseLost, Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.events import Draft
-from rejoinder.stores import files_state, files_writer, open_store
+from rejoinder.stores import files_state, files_writer, open_store, staging
 from rejoinder.stores.files import FilesStore
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_names import name_of, path_of
@@ -345,6 +345,41 @@ async def test_a_backup_that_is_put_back_after_a_kill_is_left_as_it_is(
         await (await Pen.of(store)).made(change(KEY, 3, title="goes on"))
     assert (killed / "sessions/ann/ses_1.jsonl").read_bytes().startswith(backup)
     assert f"{killed / 'sessions/ann/ses_1.jsonl'} is not the file" in caplog.text
+
+
+def left(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("sessions/*/*") if path.suffix == ".tmp"]
+
+
+async def test_a_great_session_is_written_beside_its_place_and_the_commit_is_small(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So nobody else waits for it, however large it is."""
+    monkeypatch.setattr(staging, "GREAT", 1_000)
+    great, again = (create(KEY, *(said("x" * 1_000) for _ in range(200))) for _ in range(2))
+    async with at(folder) as store:
+        pen, other = await Pen.of(store), await Pen.of(store, "other")
+        staged = [await store.stage(lease, append) for lease in (pen.lease, other.lease) for append in (great, again)]
+        await pen.made(create(OTHER))
+        [journal] = (folder / "journal").iterdir()
+        before = journal.stat().st_size
+        assert await store.header(KEY) is None
+        await pen.made(staged[0], change(KEY, 1))
+        assert journal.stat().st_size < before + 2_000
+        assert len(await log(store)) == 201
+        assert len(left(folder)) == 3
+        assert await pen.write(staged[1]) == [Refused("exists")]
+        await store.release_lease(other.lease)
+        assert not left(folder)
+        await store.stage(pen.lease, create(Key("ann", "ses_3"), *great.drafts))
+        with pytest.raises(LeaseLost):
+            await store.stage(other.lease, great)
+        shutil.copytree(folder, folder.with_name("killed"))
+    for closed in (folder, folder.with_name("killed")):
+        async with at(closed) as store:
+            assert len(await log(store)) == 201
+            assert await store.keys(after=None, limit=9) == [KEY, OTHER]
+        assert not left(closed)
 
 
 # --- memory ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar, get_args
 from urllib.parse import parse_qsl
 
+from msgspec import structs
+
 from rejoinder.abc import Append, AppendResult, Found, Lease, Row, SessionCursor, Store
 from rejoinder.entities import Header, Key, OpenReply
 from rejoinder.errors import Misconfigured, StoreUnavailable
@@ -21,8 +23,10 @@ from rejoinder.stores.files_disk import opening, unavailable
 from rejoinder.stores.files_folder import LOCK, FilesFolder, check_folder, check_there
 from rejoinder.stores.files_journal import Fsync
 from rejoinder.stores.files_keeper import FilesKeeper
+from rejoinder.stores.files_staging import Staged
 from rejoinder.stores.files_state import State
 from rejoinder.stores.files_writer import FilesWriter
+from rejoinder.stores.staging import is_great
 from rejoinder.stores.threads import Threads
 
 P = ParamSpec("P")
@@ -109,6 +113,12 @@ class FilesStore(Store):
         self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
     ) -> list[AppendResult]:
         return await self._write(FilesWriter.append, lease, number, acknowledged, appends)
+
+    async def stage(self, lease: Lease, append: Append) -> Append:
+        if not is_great(append):
+            return append
+        self._now.writer.held(lease)
+        return structs.replace(append, staged=await self._read(self._now.stage, lease, append))
 
     async def delete(self, key: Key, version: int) -> bool:
         return await self._write(FilesWriter.delete, key, version)
@@ -225,6 +235,16 @@ class _Opened:
                     return
             finally:
                 made.discard()
+
+    def stage(self, state: State, lease: Lease, append: Append) -> int:
+        """In a reader's thread, as `compact`."""
+        with unavailable("written"):
+            staged = Staged(state, self.writer.temporary(append.key), append)
+        try:
+            return self.threads.writing.wait_for(partial(self.writer.stage, lease, staged))
+        except BaseException:
+            staged.discard()
+            raise
 
     def end(self) -> None:
         """Before the writer's thread ends."""

@@ -9,10 +9,11 @@ from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
 from rejoinder.stores.batch import settle
 from rejoinder.stores.files_catalogue import Entry
-from rejoinder.stores.files_journal import Write
+from rejoinder.stores.files_journal import Replace, Step, Write
 from rejoinder.stores.files_lines import append_line, append_lines, first_line, read_indexed
 from rejoinder.stores.files_log import Log
 from rejoinder.stores.files_names import path_of
+from rejoinder.stores.files_staging import Staged
 from rejoinder.stores.files_state import State
 
 WEIGHED = 32
@@ -36,16 +37,23 @@ class _Line(Struct):
 class _Change:
     """What a batch adds to one session's file."""
 
-    def __init__(self, key: Key, entry: Entry | None) -> None:
+    def __init__(self, key: Key, entry: Entry | None, staged: Staged | None = None) -> None:
         self.key = key
+        self.staged = staged
         self.path = path_of(key)
         self.entry = entry
         self.at = self.end = entry.size if entry else 0
         self.data: list[bytes] = []
         self.lines: list[_Line] = []
         self.created: set[str] = set()
-        if entry is None:
+        if staged is not None:
+            self.at = self.end = staged.log.size
+        elif entry is None:
             self._put(first_line(key))
+
+    def steps(self) -> list[Step]:
+        steps: list[Step] = [] if self.staged is None else [Replace(self.path, self.staged.name)]
+        return [*steps, Write(self.path, self.at, b"".join(self.data))] if self.data else steps
 
     def add(self, append: Append, first: int) -> None:
         last = first + len(append.drafts) - 1
@@ -67,8 +75,9 @@ class _Change:
 class Batch:
     """Raises ValueError for an append that contradicts itself or its session, and then has changed nothing."""
 
-    def __init__(self, state: State, appends: Sequence[Append]) -> None:
+    def __init__(self, state: State, appends: Sequence[Append], staged: Callable[[Append], Staged | None]) -> None:
         self._state = state
+        self._staged_as = staged
         self._changes: dict[Key, _Change] = {}
         # Only the writer's thread changes the catalogue, and this runs in it: it may look without the lock.
         self.results: list[AppendResult]
@@ -82,8 +91,13 @@ class Batch:
         """Of the sessions that it changes, by the path of their file."""
         return {change.path: change.key for change in self._changes.values()}
 
-    def steps(self) -> list[Write]:
-        return [Write(change.path, change.at, b"".join(change.data)) for change in self._changes.values()]
+    @property
+    def replaced(self) -> list[str]:
+        """Paths of the files that were staged."""
+        return [change.path for change in self._changes.values() if change.staged is not None]
+
+    def steps(self) -> list[Step]:
+        return [step for change in self._changes.values() for step in change.steps()]
 
     def publish(self) -> None:
         """Under the lock: from now on readers see it."""
@@ -93,13 +107,14 @@ class Batch:
     def _add(self, append: Append, first: int) -> None:
         change = self._changes.get(append.key)
         if change is None:
-            change = _Change(append.key, self._state.catalogue.get(append.key))
+            change = _Change(append.key, self._state.catalogue.get(append.key), self._staged_as(append))
             if change.entry is None and change.path in self._state.damaged:
                 raise Misconfigured(self._state.damaged[change.path])
             self._changes[append.key] = change
         if append.created or append.ended:
             self._check_rows(change, append)
-        change.add(append, first)
+        if append.staged is None:
+            change.add(append, first)
 
     def _check_rows(self, change: _Change, append: Append) -> None:
         known = _known(self._state, change)
@@ -130,7 +145,10 @@ def _publish(state: State, change: _Change) -> None:
     entry, log = change.entry, state.logs.get(change.key)
     if entry is not state.catalogue.get(change.key) or change.path in state.damaged:
         return  # it was given up meanwhile
-    if entry is None:
+    if change.staged is not None:
+        log, entry = change.staged.log, change.staged.entry
+        state.catalogue.put(entry)
+    elif entry is None:
         log = Log(change.key)
         log.size = len(change.data[0])
     for line in change.lines:

@@ -95,14 +95,15 @@ def _before(write: Write) -> bytes:
 
 
 def steps_of(record: bytes) -> list[Step]:
+    """A file is replaced before anything is written to the new one."""
     read = _decoder.decode(record)
     return [
+        *(Remove(path) for path in read.removes),
+        *(Replace(path, by) for path, by in read.replaces),
         *(
             Write(write.path, write.at, b"".join(bytes(line) + b"\n" for line in write.lines), write.before)
             for write in read.writes
         ),
-        *(Remove(path) for path in read.removes),
-        *(Replace(path, by) for path, by in read.replaces),
     ]
 
 

@@ -28,6 +28,7 @@ from rejoinder.stores.files_disk import replace_file, unavailable
 from rejoinder.stores.files_journal import Journal, Remove, Replace, Step, Write, record_of
 from rejoinder.stores.files_names import path_of
 from rejoinder.stores.files_replay import Gap, before, is_refused, refusal, replay, steps_by_path, take_step
+from rejoinder.stores.files_staging import Staged, Stagings
 from rejoinder.stores.files_state import State
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class FilesWriter:
         self._again = False
         self._doubtful = False
         self._temporary = count(1)
+        self._stagings = Stagings()
         self.leases: dict[int, _Held] = {}
 
     # leases
@@ -99,6 +101,7 @@ class FilesWriter:
         held = self.leases.get(lease.epoch)
         if held is not None and held.worker == lease.worker:
             del self.leases[lease.epoch]
+            self._stagings.drop(lease)
 
     def held(self, lease: Lease) -> _Held:
         held = self.leases.get(lease.epoch)
@@ -114,25 +117,32 @@ class FilesWriter:
         self._catch_up()
         if number > held.number:
             with unavailable("read"):
-                batch = Batch(self.state, appends)
+                batch = Batch(self.state, appends, self._stagings.of)
                 steps = self._anchored(batch.steps())
             keys = batch.keys
             if steps:
                 self._commit(steps, batch.publish)
                 self._anchors.update(keys)
+                self._anchors.difference_update(batch.replaced)
             # It is committed, whatever becomes of the files now: asked again, it is not done again.
             held.number, held.results = number, tuple(batch.results)
             self._dirty.update(keys)
+            self._stagings.settle(appends, held.results)
             self._catch_up()
         return list(held.results)
 
-    def _anchored(self, writes: Sequence[Write]) -> list[Write]:
+    def _anchored(self, steps: Sequence[Step]) -> list[Step]:
         return [
-            write
-            if write.at == 0 or write.path in self._anchors
-            else replace(write, before=before(f"{self.state.sessions}/{write.path}", write.at))
-            for write in writes
+            replace(step, before=before(f"{self.state.sessions}/{step.path}", step.at))
+            if isinstance(step, Write) and step.at > 0 and step.path not in self._anchors
+            else step
+            for step in steps
         ]
+
+    def stage(self, lease: Lease, staged: Staged) -> int:
+        """Keeps it for a commit under the lease."""
+        self.held(lease)
+        return self._stagings.keep(lease, staged)
 
     def delete(self, key: Key, version: int) -> bool:
         self._catch_up()
@@ -315,6 +325,7 @@ class FilesWriter:
                     self._begin_journal()
         finally:
             self._journal.close()
+            self._stagings.drop()
         done = self._journal.older() if self._refused else [*self._journal.older(), self._journal.path]
         return done, self._written()
 
