@@ -36,7 +36,9 @@ class Switch:
         self._append = store.append
         store.append = self._tried  # type: ignore[method-assign]
 
-    async def _tried(self, lease: Lease, number: int, appends: Sequence[Append]) -> list[AppendResult]:
+    async def _tried(
+        self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+    ) -> list[AppendResult]:
         if self.away:
             raise StoreUnavailable("The disk is full.")
-        return await self._append(lease, number, appends)
+        return await self._append(lease, number, appends, acknowledged=acknowledged)
