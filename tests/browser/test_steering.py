@@ -275,12 +275,62 @@ def test_what_was_written_into_the_options_is_not_thrown_away(chat: Chat) -> Non
     area.fill("Written for five minutes.")
     mouse.click(20, 400)
     expect(area).to_have_value("Written for five minutes.")
+    assert not area.evaluate(PRESS, ["Escape", "Escape", {"isComposing": True}])
+    area.press("Escape")
+    area.press("Escape")
+    expect(area).to_be_visible()
+    expect(area).to_have_value("Written for five minutes.")
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_be_hidden()
     chat.page.get_by_role("button", name="Model and instructions").click()
     expect(dialog).to_be_visible()
     mouse.click(20, 400)  # where nothing was changed, a press beside it closes it
     expect(dialog).to_be_hidden()
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    expect(dialog).to_be_visible()
+    assert not area.evaluate(PRESS, ["Escape", "Escape", {"isComposing": True}])
+    expect(dialog).to_be_visible()
+    area.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
+def test_options_that_could_not_be_saved_are_still_there(chat: Chat, server: Server) -> None:
+    chat.say("one")
+    chat.expect_written()
+    server.kill()
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    dialog = chat.page.get_by_role("dialog", name="Model and instructions")
+    area = dialog.get_by_label("Instructions")
+    area.fill("Written for five minutes.")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_have_text("It is not saved: The server cannot be reached.")
+    expect(area).to_have_value("Written for five minutes.")
+    server.start()
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_be_hidden()
+    assert server.get(f"/v1/sessions/{chat.session}")["system_prompt"] == "Written for five minutes."
+
+
+def test_options_with_which_no_chat_can_be_made_are_still_there(chat: Chat, server: Server) -> None:
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    dialog = chat.page.get_by_role("dialog", name="Model and instructions")
+    dialog.get_by_label("Instructions").fill("Be brief.")
+    dialog.get_by_label("Seed").fill("99999999999999999999")
+    dialog.get_by_role("button", name="Save").click()
+    chat.say("hello")
+    expect(chat.page.get_by_role("alert")).to_be_visible()
+    expect(chat.field).to_have_value("hello")
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    expect(dialog.get_by_label("Instructions")).to_have_value("Be brief.")
+    dialog.get_by_label("Seed").fill("9")
+    dialog.get_by_role("button", name="Save").click()
+    chat.field.press("Enter")
+    chat.expect_written()
+    session = server.get(f"/v1/sessions/{chat.session}")
+    assert (session["system_prompt"], session["params"]) == ("Be brief.", {"seed": 9})
+    chat.page.get_by_role("link", name="New chat").click()
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    expect(dialog.get_by_label("Instructions")).to_have_value("")
 
 
 def test_the_keyboard_steers_messages(chat: Chat) -> None:

@@ -102,15 +102,21 @@ export class Chat {
     return this.pending.length > 0 || Boolean(this.conversation?.running);
   }
 
+  /** Whether the next message makes a session. */
+  get isNew() {
+    return !this.conversation || this.missing;
+  }
+
   /** `{model, system_prompt, params}` of the open session, or of the one that the next message makes. */
   get options() {
-    const { model = null, system_prompt = null, params = {} } = this.conversation ? (this.session ?? {}) : newOptions.get();
+    const { model = null, system_prompt = null, params = {} } = (this.isNew ? newOptions.get() : this.session) ?? {};
     return { model, system_prompt, params };
   }
 
+  /** Settles once they are kept; rejects where they could not be. */
   async setOptions(options) {
-    if (this.conversation) await this.try(() => this.sessions.change(this.sessionId, options));
-    else newOptions.keep(options);
+    if (this.isNew) newOptions.keep(options);
+    else await this.sessions.change(this.sessionId, options);
     this.#changed();
   }
 

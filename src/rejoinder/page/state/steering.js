@@ -8,8 +8,6 @@ import { newId } from "../client.js";
 import { newOptions } from "./kept.js";
 import { beginning } from "./titles.js";
 
-const BROKE_OFF = ["stopped", "failed", "interrupted"];
-
 export class Steering {
   #client;
   #chat;
@@ -21,7 +19,7 @@ export class Steering {
   /** Sends a draft to the open session, or to a new one where none is open. `busy` says what to do while a reply is written. */
   async send(draft, busy = "queue") {
     const chat = this.#chat;
-    const create = (!chat.conversation || chat.missing) && newOptions.get();
+    const create = chat.isNew && newOptions.get();
     const session = create ? newId("ses") : chat.sessionId;
     const content = contentOf(draft);
     const title = beginning(content);
@@ -36,6 +34,7 @@ export class Steering {
       chat.sessions.tell();
     } catch (problem) {
       if (problem.name === "AbortError") return; // it was cancelled
+      if (create && chat.outbox.created(session)) newOptions.keep(create); // it was not made
       chat.giveBack(session, draft);
       chat.tell(problem);
     }
@@ -122,11 +121,6 @@ export class Steering {
   /** Does something that was asked for. Returns whether it was done: what came of it is told only where it was not. */
   attempt = (action) => this.#chat.try(action);
 }
-
-/** Whether a reply broke off where it can be gone on with. */
-export const brokeOff = ({ role, status, finish_reason, content, tool_calls }) =>
-  role === "assistant" && Boolean(content) && !tool_calls.length &&
-  (BROKE_OFF.includes(status) || (status === "completed" && finish_reason === "length"));
 
 /** What is sent for a draft: a text, or parts where there are pictures. */
 export function contentOf({ text, pictures }) {

@@ -4,6 +4,7 @@ export { Announcer } from "./announcer.js";
 export { Deleted } from "./deleted.js";
 export { Dropping } from "./dropping.js";
 export { Editor } from "./editor.js";
+export { End } from "./end.js";
 export { Enlarged } from "./enlarged.js";
 export { Found } from "./found.js";
 export { Help } from "./help.js";

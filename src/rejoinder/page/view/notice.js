@@ -10,16 +10,23 @@ const HELP = {
   cannot_continue: "This model cannot go on from a text that broke off. Ask again instead.",
 };
 
+/** What a problem is, in words. A request that came to no answer has none but the browser's own. */
+export function wordsOf(problem) {
+  const unanswered = problem instanceof TypeError && /fetch|Load failed/.test(problem.message);
+  if (unanswered || problem.name === "TimeoutError") return "The server cannot be reached.";
+  return HELP[problem.code] ?? problem.body?.errors?.[0]?.message ?? problem.message;
+}
+
 export const Notice = ({ chat }) => html`
   <div class="notice" role="alert">
-    <p>${HELP[chat.notice.code] ?? pastLimit(chat) ?? chat.notice.message}</p>
+    <p>${pastLimit(chat) ?? wordsOf(chat.notice)}</p>
     <${IconButton} icon="close" label="Close" onClick=${() => chat.tell(null)} />
   </div>
 `;
 
-/** Which limit a request went past, and by how much where it was a message, whose words are back in the field. */
+/** Which limit a message went past, whose words are back in the field, and by how much. */
 function pastLimit({ notice, draft }) {
   const [error] = notice.body?.errors ?? [];
-  if (error?.loc !== "body.content" || !draft.text) return error?.message;
+  if (error?.loc !== "body.content" || !draft.text) return null;
   return `${error.message} It has ${new TextEncoder().encode(draft.text).length} now.`;
 }

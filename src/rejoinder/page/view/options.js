@@ -2,6 +2,7 @@
 
 import { Dialog } from "./dialog.js";
 import { html, useState } from "./html.js";
+import { wordsOf } from "./notice.js";
 
 const NUMBERS = [
   { name: "temperature", label: "Temperature", hint: "0 is sober, 2 is wild", min: 0, max: 2, step: "any" },
@@ -17,12 +18,21 @@ export function Options({ chat, onClose }) {
   const [prompt, setPrompt] = useState(had.system_prompt ?? "");
   const [params, setParams] = useState(had.params);
   const [unsaved, setUnsaved] = useState(false);
+  const [saving, setSaving] = useState(false);
+  const [problem, setProblem] = useState(null);
   const set = (name, value) => setParams(({ [name]: _, ...others }) => (value === "" ? others : { ...others, [name]: value }));
-  const save = (event) => {
+  const save = async (event) => {
     event.preventDefault();
+    const dialog = event.target.closest("dialog");
     const names = model.split(",").map((name) => name.trim()).filter(Boolean);
-    chat.setOptions({ model: names.length > 1 ? names : (names[0] ?? null), system_prompt: prompt.trim() ? prompt : null, params });
-    event.target.closest("dialog").close();
+    setSaving(true);
+    try {
+      await chat.setOptions({ model: names.length > 1 ? names : (names[0] ?? null), system_prompt: prompt.trim() ? prompt : null, params });
+      dialog.close();
+    } catch (failed) {
+      setProblem(failed);
+    }
+    setSaving(false);
   };
   return html`
     <${Dialog} title="Model and instructions" unsaved=${unsaved} onClose=${onClose}>
@@ -48,9 +58,10 @@ export function Options({ chat, onClose }) {
           </label>
         </div>
         <p class="note">They hold for the next replies of this chat. What is empty is left to the model.</p>
+        ${problem && html`<p class="note wrong" role="alert">It is not saved: ${wordsOf(problem)}</p>`}
         <div class="actions">
           <button type="button" onClick=${({ target }) => target.closest("dialog").close()}>Cancel</button>
-          <button type="submit" class="primary">Save</button>
+          <button type="submit" class="primary" disabled=${saving}>Save</button>
         </div>
       </form>
     <//>
