@@ -110,6 +110,43 @@ def test_drafts_survive_a_reload(chat: Chat, open_chat: Callable[..., Chat]) -> 
     expect(open_chat().field).to_have_value("another one")
 
 
+def test_a_draft_outlives_what_another_tab_sends(chat: Chat, open_chat: Callable[..., Chat], server: Server) -> None:
+    other = open_chat()
+    for session in ("", server.session("one")):
+        chat.open(session)
+        other.open(session)
+        chat.field.fill("thought about for ten minutes")
+        other.say("quickly")
+        expect(other.reply).to_have_text("quickly")
+        chat.page.reload()
+        expect(chat.field).to_have_value("thought about for ten minutes")
+        chat.field.press("Enter")
+        expect(chat.reply).to_have_text("thought about for ten minutes")
+        chat.page.reload()
+        expect(chat.reply).to_be_visible()
+        expect(chat.field).to_have_value("")
+
+
+def test_the_words_of_an_edit_outlive_a_look_at_another_chat(chat: Chat, server: Server) -> None:
+    chat.open(server.session("as it is"))
+    expect(chat.words).to_have_text("as it is")
+    area = chat.page.get_by_role("textbox", name="Edit the message")
+    chat.field.press("ArrowUp")
+    area.fill("thought about for ten minutes")
+    chat.page.get_by_role("link", name="New chat").click()
+    expect(chat.said).to_have_count(0)
+    chat.page.go_back()
+    expect(chat.words).to_have_text("as it is")
+    chat.field.press("ArrowUp")
+    expect(area).to_have_value("thought about for ten minutes")
+    area.press("Escape")
+    chat.field.press("ArrowUp")
+    expect(area).to_have_value("as it is")
+    area.fill("otherwise")
+    area.press("Enter")
+    expect(chat.reply).to_have_text("otherwise")
+
+
 def test_a_server_that_is_killed_and_comes_back(chat: Chat, server: Server) -> None:
     chat.say("/script tokens=1000 pace=0.02")
     chat.expect_writing("t30")

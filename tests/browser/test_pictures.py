@@ -1,18 +1,28 @@
 """Pictures in messages: chosen, pasted or dropped, seen before and after they are sent."""
 
 import base64
+import random
 import struct
 import zlib
+from collections.abc import Callable
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import FilePayload, Route, expect
 
 from chat_page import Chat
 from server_process import Server
 
 
-def png(width: int, height: int) -> bytes:
+def pattern(y: int, length: int) -> bytes:
+    return bytes((x * x * 7 + y * 131 + x * y) % 251 for x in range(length))
+
+
+def randbytes(_y: int, length: int) -> bytes:
+    return random.randbytes(length)
+
+
+def png(width: int, height: int, row: Callable[[int, int], bytes] = pattern) -> bytes:
     """A picture of noise, which no compression makes small."""
-    rows = b"".join(b"\0" + bytes((x * x * 7 + y * 131 + x * y) % 251 for x in range(width * 3)) for y in range(height))
+    rows = b"".join(b"\0" + row(y, width * 3) for y in range(height))
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -132,6 +142,27 @@ def test_a_picture_that_is_read_while_one_goes_elsewhere_stays_with_its_chat(cha
     chat.open(other)
     expect(chat.words).to_have_text(["two"])
     assert attached(chat) == 0
+
+
+def test_a_text_is_kept_beside_pictures_that_are_too_large_to_keep(chat: Chat) -> None:
+    data = png(600, 450, randbytes)
+    noise: list[FilePayload] = [{"name": f"{n}.png", "mimeType": "image/png", "buffer": data} for n in range(6)]
+    with chat.page.expect_file_chooser() as chooser:
+        chat.page.get_by_role("button", name="Attach pictures").click()
+    chooser.value.set_files(noise)
+    expect(chat.page.get_by_role("img", name="Picture 6")).to_be_visible()
+    chat.page.evaluate("""() => {
+      const set = Storage.prototype.setItem;
+      window.written = 0;
+      Storage.prototype.setItem = function (key, text) {
+        window.written += text.length;
+        return set.call(this, key, text);
+      };
+    }""")
+    chat.field.press_sequentially("What is on them?")
+    assert chat.page.evaluate("written") < 1000  # and not all of the pictures with each key
+    chat.page.reload()
+    expect(chat.field).to_have_value("What is on them?")
 
 
 def test_what_is_no_picture_is_refused(chat: Chat) -> None:

@@ -25,7 +25,7 @@ export class Chat {
   #changed;
   #attaching = null; // pictures that are being read: whether they could be
   conversation = null; // none: a new chat
-  draft = drafts.of(null);
+  draft = drafts.of();
   notice = null; // what went wrong with something that was asked for here
   menu = false; // whether the list is open, where it does not fit beside the conversation
   over = null; // what lies over the page: "options", "help"
@@ -58,6 +58,9 @@ export class Chat {
     addEventListener("online", () => this.#wake());
     addEventListener("offline", () => this.#changed());
     addEventListener("focus", () => this.conversation?.wake());
+    addEventListener("storage", (event) => {
+      if (drafts.dropped(this.sessionId, this.draft, event)) drafts.keep(this.sessionId, this.draft);
+    });
     let hidden;
     document.addEventListener("visibilitychange", () => {
       clearTimeout(hidden);
@@ -122,7 +125,7 @@ export class Chat {
 
   setDraft(change) {
     this.draft = { ...this.draft, ...change };
-    drafts.keep(this.sessionId, this.draft);
+    drafts.keep(this.sessionId, change);
     this.#changed();
   }
 
@@ -132,13 +135,14 @@ export class Chat {
     if (this.#attaching && (!(await this.#attaching) || this.sessionId !== sessionId)) return;
     const { draft } = this;
     if (!draft.text.trim() && !draft.pictures.length) return;
-    this.setDraft({ text: "", pictures: [] });
+    drafts.drop(sessionId, draft);
+    this.set({ draft: { text: "", pictures: [] } });
     this.steering.send(draft, busy);
   }
 
   /** What was not taken is a draft again, before what has been written since. */
   giveBack(session, { text, pictures }) {
-    const had = drafts.of(session);
+    const had = this.sessionId === session ? this.draft : drafts.of(session);
     const draft = { text: [text, had.text].filter(Boolean).join("\n\n"), pictures: [...pictures, ...had.pictures] };
     drafts.keep(session, draft);
     if (this.sessionId === session) this.set({ draft });
@@ -154,7 +158,7 @@ export class Chat {
       const addresses = await Promise.all([...files].map(addressOf));
       if (this.sessionId === session) return this.setDraft({ pictures: [...this.draft.pictures, ...addresses] });
       const draft = drafts.of(session);
-      drafts.keep(session, { ...draft, pictures: [...draft.pictures, ...addresses] });
+      drafts.keep(session, { pictures: [...draft.pictures, ...addresses] });
     });
     this.#attaching = attaching;
     await attaching;

@@ -3,7 +3,7 @@
  * key of its own, so that two tabs never write over each other. Where storage is refused or full, memory stands in.
  */
 
-/** Of one kind of thing, by name. */
+/** Of one kind of thing, by name; of a chat that has no session yet under "new". */
 class Shelf {
   #prefix;
   #memory = new Map();
@@ -12,21 +12,26 @@ class Shelf {
     this.#prefix = `rejoinder.${kind}.`;
   }
 
+  keyOf(name) {
+    return this.#prefix + (name ?? "new");
+  }
+
   of(name) {
-    const text = this.#memory.get(name) ?? stored((storage) => storage.getItem(this.#prefix + name));
+    const text = this.#memory.get(name) ?? stored((storage) => storage.getItem(this.keyOf(name)));
     return text ? JSON.parse(text) : null;
   }
 
   keep(name, value) {
-    this.drop(name);
     const text = JSON.stringify(value);
-    const done = stored((storage) => (storage.setItem(this.#prefix + name, text), true));
-    if (!done) this.#memory.set(name, text);
+    this.#memory.delete(name);
+    if (stored((storage) => (storage.setItem(this.keyOf(name), text), true))) return;
+    this.drop(name);
+    this.#memory.set(name, text);
   }
 
   drop(name) {
     this.#memory.delete(name);
-    stored((storage) => storage.removeItem(this.#prefix + name));
+    stored((storage) => storage.removeItem(this.keyOf(name)));
   }
 
   /** Every value, in the order of their names. */
@@ -46,18 +51,35 @@ function stored(request) {
   }
 }
 
-const NOTHING = { text: "", pictures: [] };
 const draftShelf = new Shelf("draft");
+const pictureShelf = new Shelf("pictures");
 const optionShelf = new Shelf("options");
 
-/** What is written and not sent, `{text, pictures}`, by session; of a chat that has no session yet under "new". */
+/**
+ * What is written and not sent, `{text, pictures}`, by session; and by message, what it is to be instead. Pictures have
+ * keys of their own: they may be too large to keep, and the text is kept then.
+ */
 export const drafts = {
-  of: (session) => draftShelf.of(session ?? "new") ?? NOTHING,
-  keep(session, draft) {
-    if (draft.text || draft.pictures.length) draftShelf.keep(session ?? "new", draft);
-    else draftShelf.drop(session ?? "new");
+  of: (name) => ({ text: "", pictures: pictureShelf.of(name) ?? [], ...draftShelf.of(name) }),
+  /** Keeps what is given of it. */
+  keep(name, { text, pictures }) {
+    if (text !== undefined) put(draftShelf, name, text && { text });
+    if (pictures) put(pictureShelf, name, pictures.length && pictures);
   },
+  /** Drops what was sent: not what another tab has written there since. */
+  drop(name, { text, pictures }) {
+    const kept = drafts.of(name);
+    drafts.keep(name, { text: kept.text === text ? "" : undefined, pictures: `${kept.pictures}` === `${pictures}` ? [] : undefined });
+  },
+  /** Whether an event of the storage tells that another tab has dropped a draft, and not one like this. */
+  dropped: (name, { text }, { key, oldValue }) =>
+    key === draftShelf.keyOf(name) && oldValue !== JSON.stringify({ text }) && !draftShelf.of(name),
 };
+
+function put(shelf, name, value) {
+  if (value) shelf.keep(name, value);
+  else shelf.drop(name);
+}
 
 /** What a chat that has no session yet is to be made with: `{model?, system_prompt?, params?}`. */
 export const newOptions = {

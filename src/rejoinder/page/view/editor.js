@@ -1,5 +1,9 @@
-/** A message of one's own in a field, to ask the same in other words. Escape leaves all as it was. */
+/**
+ * A message of one's own in a field, to ask the same in other words. Escape leaves all as it was; whoever only looks at
+ * something else finds those words again.
+ */
 
+import { drafts } from "../state/kept.js";
 import { contentOf, draftOf } from "../state/steering.js";
 import { composes } from "./composes.js";
 import { html, useLayoutEffect, useRef, useState } from "./html.js";
@@ -7,7 +11,15 @@ import { html, useLayoutEffect, useRef, useState } from "./html.js";
 export function Editor({ message, steering, onDone }) {
   const area = useRef();
   const draft = draftOf(message.content);
-  const [text, setText] = useState(draft.text);
+  const [text, setText] = useState(drafts.of(message.id).text || draft.text);
+  const write = (text) => {
+    setText(text);
+    drafts.keep(message.id, { text });
+  };
+  const leave = () => {
+    drafts.keep(message.id, { text: "" });
+    onDone(null);
+  };
   useLayoutEffect(() => {
     area.current.focus();
     area.current.setSelectionRange(text.length, text.length);
@@ -16,18 +28,18 @@ export function Editor({ message, steering, onDone }) {
     area.current.style.height = "auto";
     area.current.style.height = `${area.current.scrollHeight}px`;
   }, [text]);
-  const send = () => {
+  const send = async () => {
     if (!text.trim() && !draft.pictures.length) return;
     onDone(null);
     // On a phone the keyboard would come back.
     if (matchMedia("(hover: hover)").matches) document.querySelector(".composer textarea").focus({ preventScroll: true });
-    steering.edit(message, contentOf({ ...draft, text }));
+    if (await steering.edit(message, contentOf({ ...draft, text }))) drafts.keep(message.id, { text: "" });
   };
   const onKeyDown = (event) => {
     if (composes(event)) return;
     if (event.key === "Escape") {
       event.stopPropagation();
-      onDone(null);
+      leave();
     }
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
@@ -36,10 +48,10 @@ export function Editor({ message, steering, onDone }) {
   };
   return html`
     <article class="message user editor" data-message=${message.id} aria-label="You">
-      <textarea ref=${area} rows="1" dir="auto" aria-label="Edit the message" value=${text} onInput=${({ target }) => setText(target.value)} onKeyDown=${onKeyDown} />
+      <textarea ref=${area} rows="1" dir="auto" aria-label="Edit the message" value=${text} onInput=${({ target }) => write(target.value)} onKeyDown=${onKeyDown} />
       <div class="actions">
         <span class="note">What was answered before is kept beside it.</span>
-        <button type="button" onClick=${() => onDone(null)}>Cancel</button>
+        <button type="button" onClick=${leave}>Cancel</button>
         <button type="button" class="primary" onClick=${send} disabled=${!text.trim() && !draft.pictures.length}>Send</button>
       </div>
     </article>
