@@ -75,6 +75,23 @@ def test_an_edit_is_a_branch_and_the_old_one_is_kept(chat: Chat, server: Server)
     assert texts(server, chat.session) == ["one", "one", "two", "two", "three", "three", "four", "four"]
 
 
+def test_what_waits_is_answered_in_its_new_words_alone(chat: Chat, server: Server) -> None:
+    chat.say("/script tokens=5 stall@5")
+    chat.expect_writing("t4")
+    for text in ("buy 100", "and then report", "and rest"):
+        chat.say(text)
+    expect(chat.page.get_by_text("Waiting for its turn")).to_have_count(3)
+    edit(chat, 1, "buy 10")
+    expect(chat.words).to_have_text(["/script tokens=5 stall@5", "buy 10", "and then report", "and rest"])
+    chat.stop()
+    expect(chat.reply).to_have_text("and rest")
+    said = ("buy 10", "and then report", "and rest")
+    assert texts(server, chat.session)[2:] == [text for text in said for _ in range(2)]
+    everything = server.get(f"/v1/sessions/{chat.session}/messages?branch=all")["data"]
+    ended = [message["status"] for message in everything if message["role"] == "assistant" and not message["content"]]
+    assert ended == ["stopped"] * 3  # of the old words nothing was answered
+
+
 def test_an_edit_that_is_given_up_changes_nothing(chat: Chat) -> None:
     chat.say("as it is")
     chat.expect_written()

@@ -222,11 +222,10 @@ export class Chat {
     this.search.set(text);
   }
 
-  /** Does something that was asked for, and tells what came of it only where it failed. Returns whether it was done. */
+  /** Does something that was asked for, and tells what came of it only where it failed. Returns whether it was done, which an action may deny by false. */
   async try(action) {
     try {
-      await action();
-      return true;
+      return (await action()) !== false;
     } catch (problem) {
       this.tell(problem);
       return false;

@@ -87,26 +87,9 @@ export class Conversation {
     return this.branch.find(({ status }) => LIVE.includes(status)) ?? null;
   }
 
-  /** The newest message of those below one: the end of the branch through it that was written to last. */
-  async newestBelow(id) {
-    const below = new Set([id]);
-    let newest = id;
-    for (let [after, more] = [id, true]; more; ) {
-      const page = await this.#get(`/messages?branch=all&after=${after}`, { tries: 3 });
-      for (const message of page.data) if (below.has(message.parent_id)) below.add((newest = message.id));
-      [after, more] = [page.data.at(-1)?.id, page.has_more];
-    }
-    return newest;
-  }
-
   /** Whether the branch that is shown has this message, as far as it is held. */
   holds(id) {
     return this.branch.some((message) => message.id === id);
-  }
-
-  /** Whether the session ends at this message, and nothing that is held hangs below it. */
-  isLast(id) {
-    return this.history.session.head === id && this.history.messages.every(({ parent_id }) => parent_id !== id);
   }
 
   /** Fetches a page of what came before. Returns whether there was one. */

@@ -23,7 +23,7 @@ export class Steering {
     const session = create ? newId("ses") : chat.sessionId;
     const content = contentOf(draft);
     const title = beginning(content);
-    const sent = this.#ask({ session, how: "messages", fields: { content, if_busy: busy }, title, create });
+    const sent = this.ask({ session, how: "messages", fields: { content, if_busy: busy }, title, create });
     if (create || !chat.title) chat.sessions.begins(session, title);
     if (create) {
       newOptions.keep({});
@@ -55,67 +55,42 @@ export class Steering {
   }
 
   /** Asks the same again in other words: a branch beside the message. */
-  edit({ parent_id, session_id }, content) {
-    // What runs below the old words runs on; what runs above has to end first.
-    const fields = { content, parent_id, if_busy: "queue" };
-    return this.attempt(() => this.#ask({ session: session_id, how: "messages", at: parent_id, fields }));
-  }
+  edit = (message, content) => this.#onBranches("edit", message, content);
 
   /** Asks for another reply beside this one. */
   again = ({ parent_id, session_id, status }) => {
     const live = status === "streaming" || status === "queued";
     const fields = { if_busy: live ? "interrupt" : "queue" };
-    return this.attempt(() => this.#ask({ session: session_id, how: "replies", to: parent_id, at: parent_id, fields }));
+    return this.attempt(() => this.ask({ session: session_id, how: "replies", to: parent_id, at: parent_id, fields }));
   };
 
   /** Goes on with a reply that broke off. */
   goOn = ({ id, parent_id, session_id }) =>
-    this.attempt(() => this.#ask({ session: session_id, how: "continue", to: id, at: parent_id, fields: {} }));
+    this.attempt(() => this.ask({ session: session_id, how: "continue", to: id, at: parent_id, fields: {} }));
 
   /** Shows another branch: the one through this message that was written to last. */
-  show(id) {
-    const { conversation, sessionId } = this.#chat;
-    return this.attempt(async () => {
-      const head = await conversation.newestBelow(id);
-      await this.#client.request("PATCH", `/v1/sessions/${sessionId}`, { body: { head }, tries: 3 });
-    });
-  }
+  show = (id) => this.#onBranches("show", id);
 
   /** Begins a new session with everything up to this message, and opens it. */
-  fork({ id, session_id }) {
-    return this.attempt(async () => {
-      const body = { at: id, id: newId("ses") };
-      const fork = await this.#client.request("POST", `/v1/sessions/${session_id}/fork`, { body, tries: 3 });
-      this.#chat.sessions.put(fork);
-      this.#chat.sessions.tell();
-      location.hash = fork.id;
-    });
-  }
+  fork = (message) => this.#onBranches("fork", message);
+
+  /** Takes back a message whose reply waits for its turn: its words are a draft again. Returns whether it could. */
+  takeBack = (reply) => this.#onBranches("takeBack", reply);
 
   /** Ends a reply: the one that is being written, where none is named. */
   stop(reply = this.#chat.conversation?.running) {
     return reply ? this.attempt(() => this.#client.stop(reply.session_id, reply.id)) : undefined;
   }
 
-  /** Takes back a message whose reply waits for its turn: its words are a draft again. Returns whether it could. */
-  async takeBack({ id, parent_id, session_id }) {
-    const { conversation } = this.#chat;
-    const said = conversation.history.messages.find((message) => message.id === parent_id);
-    let taken = false;
-    await this.attempt(async () => {
-      const reply = await this.#client.stop(session_id, id);
-      // What was begun after all, or has something below it, stays as what it is.
-      if (reply.status !== "stopped" || reply.content || !said?.parent_id || !conversation.isLast(id)) return;
-      await this.#client.request("PATCH", `/v1/sessions/${session_id}`, { body: { head: said.parent_id }, tries: 3 });
-      this.#chat.giveBack(session_id, draftOf(said.content));
-      taken = true;
-    });
-    return taken;
-  }
-
-  #ask(ask) {
+  ask(ask) {
     this.#chat.tell(null);
     return this.#chat.outbox.send({ id: newId("msg"), ...ask });
+  }
+
+  /** What is done to branches comes late: one reads and writes without it. */
+  #onBranches(name, what, content) {
+    const open = { client: this.#client, chat: this.#chat, conversation: this.#chat.conversation };
+    return this.attempt(async () => (await import("./branches.js"))[name](open, what, content));
   }
 
   /** Does something that was asked for. Returns whether it was done: what came of it is told only where it was not. */

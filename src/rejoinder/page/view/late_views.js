@@ -1,4 +1,6 @@
-/** The views that come by way of `later`. */
+/** The views that come by way of `later`, and what they ask for when the server may be away. */
+
+import "../state/branches.js";
 
 export { Announcer } from "./announcer.js";
 export { Deleted } from "./deleted.js";
