@@ -277,6 +277,42 @@ def test_model_parameters_and_instructions_are_the_sessions(chat: Chat, server: 
     expect(chat.page.get_by_text("You are talking to scripted:echo.")).to_be_visible()
 
 
+def test_a_double_click_asks_once(chat: Chat, server: Server) -> None:
+    chat.say("one")
+    chat.expect_written()
+    chat.replies.last.get_by_role("button", name="Ask again").dblclick()
+    chat.expect_written()
+    expect(chat.versions(chat.replies.last)).to_have_text("2/2")
+    chat.page.wait_for_timeout(600)  # longer than two clicks are one
+    fork = chat.replies.last.get_by_role("button", name="Fork")
+    chat.page.route("**/fork", lambda route: (chat.page.wait_for_timeout(300), route.continue_()))
+    fork.dblclick()
+    expect(chat.listed).to_have_count(2)
+    expect(chat.words).to_have_text("one")
+    expect(chat.versions(chat.replies.last)).to_have_count(0)  # a fork has one branch
+    assert len(server.get("/v1/sessions")["data"]) == 2
+    [first] = [one["id"] for one in server.get("/v1/sessions")["data"] if one["id"] != chat.session]
+    assert len(server.get(f"/v1/sessions/{first}/messages?branch=all")["data"]) == 3
+
+
+def test_a_regeneration_that_the_server_does_not_take_can_be_cancelled(chat: Chat, server: Server) -> None:
+    chat.open(server.session("one", "two"))
+    chat.expect_written(2)
+    server.kill()
+    chat.replies.first.hover()
+    chat.replies.first.get_by_role("button", name="Ask again").click()
+    note = chat.page.get_by_text("The server cannot be reached.")
+    expect(note).to_be_visible()
+    assert note.evaluate("note => getComputedStyle(note).textAlign") == "start"  # where a reply stands
+    chat.page.get_by_role("button", name="Cancel").click()
+    expect(chat.words).to_have_text(["one", "two"])
+    expect(chat.field).to_have_value("")
+    server.start()
+    chat.say("three")
+    expect(chat.reply).to_have_text("three")
+    assert texts(server, chat.session) == ["one", "one", "two", "two", "three", "three"]
+
+
 def test_what_was_written_into_the_options_is_not_thrown_away(chat: Chat) -> None:
     mouse = chat.page.mouse
     chat.page.get_by_role("button", name="Model and instructions").click()

@@ -8,9 +8,13 @@ import { newId } from "../client.js";
 import { newOptions } from "./kept.js";
 import { beginning } from "./titles.js";
 
+/** Milliseconds in which the same again is a double click, or a key that is held down. */
+const DOUBLE = 500;
+
 export class Steering {
   #client;
   #chat;
+  #underWay = new Set(); // what is asked for once at a time, as `how session`
 
   constructor(client, chat) {
     [this.#client, this.#chat] = [client, chat];
@@ -40,14 +44,14 @@ export class Steering {
     }
   }
 
-  /** Gives up a message that the server has not taken: its words are a draft again. */
+  /** Gives up what the server has not taken: words are a draft again. */
   cancel(ask) {
     const { session, create } = ask;
     const { outbox } = this.#chat;
     // Without the first there is no session, and nothing that could be said in it.
     for (const { id, fields } of create ? outbox.of(session).reverse() : [ask]) {
       outbox.cancel(id);
-      this.#chat.giveBack(create ? null : session, draftOf(fields.content));
+      if (fields.content) this.#chat.giveBack(create ? null : session, draftOf(fields.content));
     }
     if (!create) return;
     newOptions.keep(create);
@@ -61,18 +65,18 @@ export class Steering {
   again = ({ parent_id, session_id, status }) => {
     const live = status === "streaming" || status === "queued";
     const fields = { if_busy: live ? "interrupt" : "queue" };
-    return this.attempt(() => this.ask({ session: session_id, how: "replies", to: parent_id, at: parent_id, fields }));
+    return this.#once("replies", session_id, () => this.ask({ session: session_id, how: "replies", to: parent_id, at: parent_id, fields }));
   };
 
   /** Goes on with a reply that broke off. */
   goOn = ({ id, parent_id, session_id }) =>
-    this.attempt(() => this.ask({ session: session_id, how: "continue", to: id, at: parent_id, fields: {} }));
+    this.#once("continue", session_id, () => this.ask({ session: session_id, how: "continue", to: id, at: parent_id, fields: {} }));
 
   /** Shows another branch: the one through this message that was written to last. */
   show = (id) => this.#onBranches("show", id);
 
   /** Begins a new session with everything up to this message, and opens it. */
-  fork = (message) => this.#onBranches("fork", message);
+  fork = (message) => this.#once("fork", message.session_id, () => this.#onBranches("fork", message));
 
   /** Takes back a message whose reply waits for its turn: its words are a draft again. Returns whether it could. */
   takeBack = (reply) => this.#onBranches("takeBack", reply);
@@ -85,6 +89,15 @@ export class Steering {
   ask(ask) {
     this.#chat.tell(null);
     return this.#chat.outbox.send({ id: newId("msg"), ...ask });
+  }
+
+  /** Attempts what is not meant twice where it is asked for twice at once. */
+  async #once(how, session, action) {
+    const key = `${how} ${session}`;
+    if (this.#underWay.has(key)) return;
+    this.#underWay.add(key);
+    await Promise.all([this.attempt(action), new Promise((resolve) => setTimeout(resolve, DOUBLE))]);
+    this.#underWay.delete(key);
   }
 
   /** What is done to branches comes late: one reads and writes without it. */

@@ -3,7 +3,7 @@
 import { html, memo } from "./html.js";
 import { Later } from "./later.js";
 import { Reply } from "./reply.js";
-import { Said } from "./said.js";
+import { Note, Said } from "./said.js";
 
 /** `steering` does what its buttons say; `called` is the name of the tool whose answer it is. */
 export const Message = memo(({ message, stopping, last, steering, editing, onEdit, called }) => {
@@ -26,6 +26,7 @@ const Aside = ({ message: { id, role, content }, called }) => html`
 export const Pending = ({ ask, steering }) => {
   const { how, fields, problem } = ask;
   const note = problem ? "The server cannot be reached. It will be sent again…" : how === "messages" ? "Sending…" : "Asking…";
-  if (how !== "messages") return html`<article class="message reply pending" aria-label="Reply" aria-busy="true"><p class="note">${note}</p></article>`;
-  return html`<${Said} message=${{ content: fields.content, siblings: [] }} note=${note} onCancel=${problem && (() => steering.cancel(ask))} />`;
+  const onCancel = problem && (() => steering.cancel(ask));
+  if (how === "messages") return html`<${Said} message=${{ content: fields.content, siblings: [] }} note=${note} onCancel=${onCancel} />`;
+  return html`<article class="message reply pending" aria-label="Reply" aria-busy="true"><${Note} note=${note} onCancel=${onCancel} /></article>`;
 };

@@ -13,7 +13,7 @@ export function Said({ message, note, steering, onEdit, onCancel }) {
       ${pictures.length > 0 && html`<div class="pictures">${pictures.map((url) => html`<${Picture} url=${url} />`)}</div>`}
       ${text && html`<${Words} text=${text} />`}
       ${note
-        ? html`<p class="note">${note}${onCancel && html` <button type="button" class="link" onClick=${onCancel}>Cancel</button>`}</p>`
+        ? html`<${Note} note=${note} onCancel=${onCancel} />`
         : html`<footer>
             <${Siblings} message=${message} onShow=${(id) => steering.show(id)} />
             ${text && html`<${CopyButton} text=${text} attempt=${steering.attempt} />`}
@@ -22,6 +22,9 @@ export function Said({ message, note, steering, onEdit, onCancel }) {
     </article>
   `;
 }
+
+export const Note = ({ note, onCancel }) =>
+  html`<p class="note">${note}${onCancel && html` <button type="button" class="link" onClick=${onCancel}>Cancel</button>`}</p>`;
 
 /** Characters and lines above which only a beginning is shown at first, of some twelve lines. */
 const LONG = 1200;
