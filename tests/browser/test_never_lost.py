@@ -229,6 +229,7 @@ def test_a_new_chat_that_cannot_be_made_is_given_up_as_a_whole(chat: Chat, serve
     chat.say("one")
     expect(chat.page.get_by_role("button", name="Cancel")).to_have_count(1)
     chat.say("two")
+    expect(chat.page.get_by_role("button", name="Cancel")).to_have_count(2)
     chat.page.get_by_role("button", name="Cancel").last.click()
     expect(chat.field).to_have_value("two")
     expect(chat.said).to_have_count(1)

@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import FilePayload, Route, expect
 
 from chat_page import Chat
@@ -163,6 +164,44 @@ def test_a_text_is_kept_beside_pictures_that_are_too_large_to_keep(chat: Chat) -
     assert chat.page.evaluate("written") < 1000  # and not all of the pictures with each key
     chat.page.reload()
     expect(chat.field).to_have_value("What is on them?")
+
+
+def test_of_two_equal_pictures_one_is_removed(chat: Chat) -> None:
+    attach(chat)
+    choose(chat)
+    expect(chat.page.get_by_role("img", name="Picture 2")).to_be_visible()
+    chat.page.get_by_role("button", name="Remove picture 2").click()
+    expect(chat.page.get_by_role("img", name="Picture 2")).to_be_hidden()
+    assert attached(chat) == 1
+
+
+def test_what_is_no_picture_keeps_none_of_the_others_away(chat: Chat) -> None:
+    files: list[FilePayload] = [
+        {"name": "broken.png", "mimeType": "image/png", "buffer": b"not a picture"},
+        {"name": "lamp.png", "mimeType": "image/png", "buffer": SMALL},
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"nor this"},
+    ]
+    with chat.page.expect_file_chooser() as chooser:
+        chat.page.get_by_role("button", name="Attach pictures").click()
+    chooser.value.set_files(files)
+    for name in ("broken.png", "notes.txt"):
+        expect(chat.page.get_by_role("alert")).to_contain_text(name)
+    assert attached(chat) == 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 400), (844, 390), (390, 430)])
+def test_a_long_message_with_pictures_can_be_sent_in_a_low_window(chat: Chat, width: int, height: int) -> None:
+    chat.page.set_viewport_size({"width": width, "height": height})
+    for number in range(1, 7):
+        choose(chat, png(160, 90 + number))
+        expect(chat.page.get_by_role("img", name=f"Picture {number}")).to_be_attached()
+    chat.field.fill("a line\n" * 12)
+    send = chat.page.get_by_role("button", name="Send")
+    expect(send).to_be_in_viewport(ratio=1)
+    chat.page.get_by_role("img", name="Picture 6").scroll_into_view_if_needed()
+    expect(chat.page.get_by_role("img", name="Picture 6")).to_be_in_viewport()
+    send.click()
+    expect(chat.said.get_by_role("img")).to_have_count(6)
 
 
 def test_what_is_no_picture_is_refused(chat: Chat) -> None:

@@ -276,10 +276,10 @@ def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: P
     download.value.save_as(file)
     assert file.name == f"{sid}.jsonl"
 
-    def bring() -> None:
+    def bring(*files: Path) -> None:
         with chat.page.expect_file_chooser() as chooser:
             chat.page.get_by_role("button", name="Import a chat").click()
-        chooser.value.set_files(file)
+        chooser.value.set_files(files or (file,))
 
     chat.page.get_by_role("link", name="New chat").click()
     expect(chat.said).to_have_count(0)
@@ -292,9 +292,16 @@ def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: P
     bring()
     expect(chat.reply).to_have_text("to be carried elsewhere")
     expect(chat.listed).to_have_text(["to be carried elsewhere"])
+    good = tmp_path / "good.jsonl"
+    file.rename(good)
     file.write_text("{}\n")
-    bring()
-    expect(chat.page.get_by_role("alert")).to_contain_text("cannot be imported")
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("{}\n")
+    chat.delete("to be carried elsewhere")
+    bring(file, good, bad)  # what cannot be imported keeps no other from it
+    expect(chat.reply).to_have_text("to be carried elsewhere")
+    for name in (file.name, bad.name):
+        expect(chat.page.get_by_role("alert")).to_contain_text(f"“{name}” cannot be imported")
 
 
 def test_what_was_deleted_and_imported_again_stays(chat: Chat, server: Server, tmp_path: Path) -> None:

@@ -81,6 +81,24 @@ def test_shift_and_enter_make_a_new_line(chat: Chat) -> None:
     expect(chat.said).to_have_text("one\ntwo")
 
 
+def test_where_fingers_write_enter_makes_a_new_line(browser: Browser, server: Server) -> None:
+    phone: Any = {"viewport": {"width": 390, "height": 844}}
+    with browser.new_context(has_touch=True, is_mobile=True, **phone) as context:
+        chat = Chat(context.new_page(), server.url)
+        chat.open()
+        chat.field.tap()
+        chat.field.press_sequentially("one\ntwo")
+        expect(chat.field).to_have_value("one\ntwo")
+        chat.page.get_by_role("button", name="Send").tap()
+        expect(chat.words).to_have_text("one\ntwo")
+        chat.expect_written()
+        chat.said.get_by_role("button", name="Edit").tap()
+        area = chat.page.get_by_role("textbox", name="Edit the message")
+        area.press_sequentially("\nthree")
+        expect(area).to_have_value("one\ntwo\nthree")
+        chat.check()
+
+
 def test_markdown_as_it_is_written(chat: Chat, context: BrowserContext) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     chat.say("/script story pace=0.01")

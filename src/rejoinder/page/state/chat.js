@@ -154,11 +154,13 @@ export class Chat {
     const attaching = this.try(async () => {
       const room = MOST - this.draft.pictures.length;
       if (files.length > room) throw new Error(`A message may have ${MOST} pictures.`);
-      const { addressOf } = await import("./pictures.js");
-      const addresses = await Promise.all([...files].map(addressOf));
-      if (this.sessionId === session) return this.setDraft({ pictures: [...this.draft.pictures, ...addresses] });
-      const draft = drafts.of(session);
-      drafts.keep(session, { pictures: [...draft.pictures, ...addresses] });
+      const { addressesOf } = await import("./pictures.js");
+      const { values, problem } = await addressesOf(files);
+      const here = this.sessionId === session;
+      const pictures = [...(here ? this.draft : drafts.of(session)).pictures, ...values];
+      if (here) this.setDraft({ pictures });
+      else drafts.keep(session, { pictures });
+      if (problem) throw problem;
     });
     this.#attaching = attaching;
     await attaching;
@@ -170,14 +172,16 @@ export class Chat {
     const sessions = files.filter(({ name }) => EXPORTED.test(name));
     const pictures = files.filter((file) => !sessions.includes(file));
     if (pictures.length) await this.attach(pictures);
+    if (!sessions.length) return;
     await this.try(async () => {
-      for (const file of sessions) {
-        const { importFile } = await import("./moving.js");
-        const session = await importFile(file);
+      const { importFiles } = await import("./moving.js");
+      const problem = await importFiles(sessions, (session) => {
         this.deletions.spare(session.id);
         if (session.last_seq) this.sessions.put(session); // else it was there, and is opened
         location.hash = session.id;
-      }
+        this.#route();
+      });
+      if (problem) throw problem;
     });
   };
 

@@ -1,13 +1,14 @@
 /**
- * Where one writes. Enter sends, Shift and Enter make a new line. While a reply is written, what is sent waits for its
- * end, or with Ctrl and Enter interrupts it. Pictures come by the button, by pasting, or by dropping them on the page.
+ * Where one writes. Enter sends, Shift and Enter make a new line; where nothing but fingers writes, Enter makes one. While a
+ * reply is written, what is sent waits for its end, or with Ctrl and Enter interrupts it. Pictures come by the button, by pasting, or by dropping them on the page.
  */
 
 import { KINDS, MOST } from "../state/limits.js";
 import { IconButton } from "./buttons.js";
-import { composes } from "./composes.js";
+import { breaksLine, composes, hovers } from "./composes.js";
 import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { icon } from "./icons.js";
+import { Later } from "./later.js";
 
 export function Composer({ chat }) {
   const area = useRef();
@@ -17,7 +18,7 @@ export function Composer({ chat }) {
 
   useEffect(() => {
     // On a phone the keyboard would cover half of what one came to read.
-    if (matchMedia("(hover: hover)").matches) area.current.focus();
+    if (hovers()) area.current.focus();
   }, [chat.sessionId]);
   useLayoutEffect(() => {
     area.current.style.height = "auto";
@@ -35,7 +36,7 @@ export function Composer({ chat }) {
   const onKeyDown = (event) => {
     if (composes(event)) return;
     if (event.key === "ArrowUp" && !event.currentTarget.value && !event.altKey) editLast(chat, event);
-    if (event.key !== "Enter" || event.shiftKey) return;
+    if (event.key !== "Enter" || breaksLine(event)) return;
     event.preventDefault();
     send(event.ctrlKey || event.metaKey ? "interrupt" : "queue");
   };
@@ -50,9 +51,9 @@ export function Composer({ chat }) {
   return html`
     <div class="composer">
       <div class="field">
-        ${pictures.length > 0 && html`<${Attached} chat=${chat} pictures=${pictures} />`}
+        ${pictures.length > 0 && html`<${Later} name="Attached" chat=${chat} pictures=${pictures} />`}
         <${Attach} onFiles=${(files) => chat.attach(files)} full=${pictures.length >= MOST} />
-        <textarea ref=${area} rows="1" dir="auto" value=${text} placeholder="Write a message" aria-label="Message" enterkeyhint="send"
+        <textarea ref=${area} rows="1" dir="auto" value=${text} placeholder="Write a message" aria-label="Message"
           onInput=${({ target }) => chat.setDraft({ text: target.value })} onKeyDown=${onKeyDown} onPaste=${onPaste} />
         ${running && html`<${Stop} chat=${chat} running=${running} onClick=${stop} />`}
         ${(something || !running) && html`<button type="button" class="round" onClick=${() => send("queue")} disabled=${!something} aria-label=${running ? "Send next" : "Send"} title=${running ? "Send it when the reply is done" : "Send"}>${icon("up")}</button>`}
@@ -78,16 +79,6 @@ function Attach({ onFiles, full }) {
     <input ref=${input} type="file" hidden multiple accept=${KINDS.join(",")} onChange=${onChange} />
   `;
 }
-
-const Attached = ({ chat, pictures }) => html`
-  <ul class="pictures attached" aria-label="Attached pictures">
-    ${pictures.map((url, place) => html`
-      <li key=${url}>
-        <img src=${url} alt=${`Picture ${place + 1}`} />
-        <${IconButton} icon="close" label=${`Remove picture ${place + 1}`} onClick=${() => chat.setDraft({ pictures: pictures.filter((other) => other !== url) })} />
-      </li>`)}
-  </ul>
-`;
 
 function Hint({ chat, waiting, onInterrupt }) {
   if (!waiting) return html`<p class="hint"><${AboutModel} chat=${chat} /></p>`;

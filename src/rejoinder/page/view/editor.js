@@ -5,7 +5,7 @@
 
 import { drafts } from "../state/kept.js";
 import { contentOf, draftOf } from "../state/steering.js";
-import { composes } from "./composes.js";
+import { breaksLine, composes, hovers } from "./composes.js";
 import { html, useLayoutEffect, useRef, useState } from "./html.js";
 
 export function Editor({ message, steering, onDone }) {
@@ -32,7 +32,7 @@ export function Editor({ message, steering, onDone }) {
     if (!text.trim() && !draft.pictures.length) return;
     onDone(null);
     // On a phone the keyboard would come back.
-    if (matchMedia("(hover: hover)").matches) document.querySelector(".composer textarea").focus({ preventScroll: true });
+    if (hovers()) document.querySelector(".composer textarea").focus({ preventScroll: true });
     if (await steering.edit(message, contentOf({ ...draft, text }))) drafts.keep(message.id, { text: "" });
   };
   const onKeyDown = (event) => {
@@ -41,7 +41,7 @@ export function Editor({ message, steering, onDone }) {
       event.stopPropagation();
       leave();
     }
-    if (event.key === "Enter" && !event.shiftKey) {
+    if (event.key === "Enter" && !breaksLine(event)) {
       event.preventDefault();
       send();
     }

@@ -3,6 +3,7 @@
 import "../state/branches.js";
 
 export { Announcer } from "./announcer.js";
+export { Attached } from "./attached.js";
 export { Deleted } from "./deleted.js";
 export { Dropping } from "./dropping.js";
 export { Editor } from "./editor.js";
