@@ -140,6 +140,7 @@ def test_the_words_of_an_edit_outlive_a_look_at_another_chat(chat: Chat, server:
     chat.field.press("ArrowUp")
     expect(area).to_have_value("thought about for ten minutes")
     area.press("Escape")
+    expect(area).to_be_hidden()
     chat.field.press("ArrowUp")
     expect(area).to_have_value("as it is")
     area.fill("otherwise")

@@ -113,6 +113,7 @@ def test_markdown_as_it_is_written(chat: Chat, context: BrowserContext) -> None:
     assert "**" not in chat.reply.inner_text()
 
     chat.reply.get_by_role("button", name="Copy", exact=True).click()
+    expect(chat.reply.get_by_role("button", name="Copied")).to_be_visible()
     copied = chat.page.evaluate("navigator.clipboard.readText()")
     assert copied == chat.reply.locator("pre").text_content()
 

@@ -14,6 +14,7 @@ const DOUBLE = 500;
 export class Steering {
   #client;
   #chat;
+  asked = 0; // how often something was
   #underWay = new Set(); // what is asked for once at a time, as `how session`
 
   constructor(client, chat) {
@@ -87,6 +88,7 @@ export class Steering {
   }
 
   ask(ask) {
+    this.asked++;
     this.#chat.tell(null);
     return this.#chat.outbox.send({ id: newId("msg"), ...ask });
   }

@@ -1,6 +1,5 @@
 /** The small buttons that stand under messages and elsewhere. */
 
-import { copy } from "../text/copy.js";
 import { html, useState } from "./html.js";
 import { icon } from "./icons.js";
 
@@ -11,7 +10,7 @@ export const IconButton = ({ icon: name, label, class: classes = "", ...rest }) 
 export function CopyButton({ text, attempt }) {
   const [copied, setCopied] = useState(false);
   const press = async () => {
-    if (!(await attempt(() => copy(text)))) return;
+    if (!(await attempt(async () => (await import("../text/copy.js")).copy(text)))) return;
     setCopied(true);
     setTimeout(() => setCopied(false), 1500);
   };

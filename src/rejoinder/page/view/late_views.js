@@ -1,6 +1,7 @@
 /** The views that come by way of `later`, and what they ask for when the server may be away. */
 
 import "../state/branches.js";
+import "../text/copy.js";
 
 export { Announcer } from "./announcer.js";
 export { Attached } from "./attached.js";

@@ -1,6 +1,8 @@
-/** The conversation as it scrolls. It stays where its reader is: at the end, or wherever they have scrolled to. */
+/**
+ * The conversation as it scrolls. It stays where its reader is: at the end, or wherever they have scrolled to, whatever
+ * becomes of what stands above. A button that shows more, less or something else stays under the finger.
+ */
 
-import { copyCode } from "../text/copy.js";
 import { Component, html } from "./html.js";
 import { icon } from "./icons.js";
 import { Message, Pending } from "./message.js";
@@ -16,6 +18,8 @@ export class Thread extends Component {
   #along = true;
   #held = false; // while a finger lies on it nothing moves but by the finger
   #top = 0;
+  #seen = null; // what is to stay where it is, of one who is not at the end: see `#remember`
+  #pressed = null; // a button that changes what is shown, and where it was
   #sizes = new ResizeObserver(() => this.#keepUp());
 
   componentDidMount() {
@@ -32,16 +36,12 @@ export class Thread extends Component {
     this.#sizes.disconnect();
   }
 
-  getSnapshotBeforeUpdate({ messages }) {
-    // What is older grows above the reader, who must not notice.
-    const older = messages[0]?.id !== this.props.messages[0]?.id;
-    const fromEnd = older && messages.length ? this.scroller.scrollHeight - this.scroller.scrollTop : null;
-    return { fromEnd, focus: placeOf(document.activeElement) };
+  getSnapshotBeforeUpdate() {
+    return placeOf(document.activeElement);
   }
 
-  componentDidUpdate(before, _, { fromEnd, focus }) {
-    if (this.props.pending.some(({ id, at }) => at === undefined && before.pending.every((had) => had.id !== id))) this.#follow();
-    if (fromEnd !== null && !this.#along) this.#moveTo(this.scroller.scrollHeight - fromEnd);
+  componentDidUpdate(before, _, focus) {
+    if (this.props.asked !== before.asked) this.#follow();
     this.#keepUp();
     this.#toTarget();
     if (focus && document.activeElement === document.body) this.#refocus(focus);
@@ -53,7 +53,7 @@ export class Thread extends Component {
     const message = target && this.scroller.querySelector(`[data-message="${target}"]`);
     if (!message) return;
     message.scrollIntoView({ block: "center" });
-    this.#top = this.scroller.scrollTop;
+    [this.#top, this.#seen] = [this.scroller.scrollTop, null];
     this.#read(this.#left < NEAR_END);
     message.focus({ preventScroll: true });
     message.classList.add("sought");
@@ -62,10 +62,15 @@ export class Thread extends Component {
   }
 
   /** Where another version took the place of the message that had the focus, it goes to the same button there. */
-  #refocus({ place, label }) {
+  #refocus(place) {
+    const [message, button] = this.#at(place);
+    (button?.disabled ? message : (button ?? message))?.focus({ preventScroll: true });
+  }
+
+  /** The message that stands at a place now, and its button of that label. */
+  #at({ place, label }) {
     const message = this.scroller.querySelectorAll(".message")[place];
-    const button = [...(message?.querySelectorAll("button") ?? [])].find((one) => one.ariaLabel === label && !one.disabled);
-    (button ?? message)?.focus({ preventScroll: true });
+    return [message, [...(message?.querySelectorAll("button") ?? [])].find((one) => one.ariaLabel === label)];
   }
 
   /** Pixels between what is seen and the end. */
@@ -85,13 +90,62 @@ export class Thread extends Component {
   }
 
   #keepUp() {
-    if (this.#along && !this.#held) this.#toEnd();
+    if (this.#keepPressed()) this.#read(this.#left < NEAR_END);
+    else if (!this.#along) this.#keepSeen();
+    else if (!this.#held) this.#toEnd();
+    this.#tell();
+  }
+
+  /** Whether what was pressed has changed what is shown: it, or what took its place, is where it was. */
+  #keepPressed() {
+    const { button, place, top, height } = this.#pressed ?? {};
+    if (!button || (button.isConnected && (!button.ariaExpanded || height === this.scroller.scrollHeight))) return false;
+    this.#pressed = null;
+    const now = button.isConnected ? button : this.#at(place)[1];
+    if (now) this.#moveTo(this.scroller.scrollTop + now.getBoundingClientRect().top - top);
+    this.#remember();
+    return true;
+  }
+
+  #keepSeen() {
+    const { scrollTop } = this.scroller;
+    const shrunk = scrollTop < this.#top && this.#left < 1;
+    if (!this.#seen || (scrollTop !== this.#top && !shrunk)) return this.#remember();
+    const { index, places } = this.#seen;
+    const here = places.find(({ element }) => element.isConnected) ?? { ...places.at(-1), element: this.scroller.querySelectorAll(".message")[index] };
+    const moved = here.element ? here.element.getBoundingClientRect().top - here.top : 0;
+    if (Math.abs(moved) >= 1) this.#moveTo(scrollTop + moved);
+  }
+
+  /** The first block of text that is seen, the message around it, and where they are. */
+  #remember() {
+    const { top } = this.scroller.getBoundingClientRect();
+    const messages = [...this.scroller.querySelectorAll(".message")];
+    const first = (elements) => elements.findIndex((element) => element.getBoundingClientRect().bottom > top);
+    const index = first(messages);
+    const blocks = [...(messages[index]?.querySelectorAll(".markdown > *") ?? [])];
+    const places = [messages[index], blocks[first(blocks)]].filter(Boolean).map((element) => ({ element, top: element.getBoundingClientRect().top }));
+    [this.#top, this.#seen] = [this.scroller.scrollTop, { index, places: places.reverse() }];
   }
 
   #read(along) {
     this.#along = along;
-    if (this.state.away === along) this.setState({ away: !along });
+    if (along) this.#seen = null;
+    this.#tell();
   }
+
+  /** There is a way to the end where one is not. */
+  #tell() {
+    const away = !this.#along && this.#left > 1;
+    if (this.state.away !== away) this.setState({ away });
+  }
+
+  /** Before the button does what it does. */
+  #clicked = (event) => {
+    const button = event.target.closest("button[aria-expanded], .siblings button");
+    if (button) this.#pressed = { button, place: placeOf(button), top: button.getBoundingClientRect().top, height: this.scroller.scrollHeight };
+    if (event.target.closest(".copy")) this.props.steering.attempt(async () => (await import("../text/copy.js")).copyCode(event));
+  };
 
   #follow = () => {
     this.#read(true);
@@ -102,9 +156,12 @@ export class Thread extends Component {
   #scrolled = () => {
     const { scrollTop } = this.scroller;
     const moved = scrollTop - this.#top;
-    this.#top = scrollTop;
-    if (moved < 0 && this.#left > 1) this.#read(false); // at the end, it is what is shown that became shorter
+    const shrunk = moved < 0 && this.#left < 1; // at the end, it is what is shown that became shorter
+    if (moved && !shrunk) [this.#top, this.#seen, this.#pressed] = [scrollTop, null, null];
+    if (moved < 0 && !shrunk) this.#read(false);
     else if (moved > 0 && this.#left < NEAR_END) this.#read(true);
+    if (!this.#along && !this.#seen) this.#remember();
+    this.#tell();
     if (scrollTop < NEAR_TOP) this.props.onTop();
   };
 
@@ -125,7 +182,7 @@ export class Thread extends Component {
   render({ messages, pending, stopping, loadingOlder, steering, editing, onEdit }, { away }) {
     const last = pending.length ? null : messages.at(-1);
     return html`
-      <div class="scroll" ref=${(place) => (this.scroller = place)} onScroll=${this.#scrolled} onClick=${(event) => steering.attempt(() => copyCode(event))}>
+      <div class="scroll" ref=${(place) => (this.scroller = place)} onScroll=${this.#scrolled} onClickCapture=${this.#clicked}>
         <div class="messages">
           ${loadingOlder && html`<p class="note">Fetching what came before…</p>`}
           ${messages.map((message, place) => html`<${Message} key=${message.id} message=${message} stopping=${stopping.includes(message.id)} last=${message === last}
