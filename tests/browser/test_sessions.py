@@ -266,6 +266,26 @@ def test_what_stands_on_another_branch_is_found_as_well(chat: Chat, server: Serv
     expect(chat.words).to_have_text(["the first wording"])
 
 
+def test_a_name_and_a_search_wait_for_a_server_that_is_away(chat: Chat, server: Server) -> None:
+    chat.say("swallows")
+    chat.expect_written()
+    server.kill()
+    for title in ("first thought", "better thought"):
+        chat.page.get_by_role("button", name="Rename").click()
+        chat.page.get_by_role("textbox", name="Name of the chat").fill(title)
+        chat.page.keyboard.press("Enter")
+        expect(chat.page.get_by_role("alert")).to_have_text("The server cannot be reached.")
+    chat.page.get_by_role("searchbox").fill("swallows")
+    found = chat.page.get_by_role("navigation").get_by_role("alert")
+    expect(found).to_have_text("Nothing can be found: The server cannot be reached.")
+    chat.page.wait_for_timeout(4000)  # longer than three attempts take
+    server.start()
+    expect(chat.page.locator(".found").get_by_role("link")).to_have_count(2)  # what was said, and its echo
+    expect(chat.page.get_by_role("heading", name="better thought")).to_be_visible()
+    expect(chat.page.get_by_role("alert")).to_have_count(0)
+    assert server.get(f"/v1/sessions/{chat.session}")["title"] == "better thought"
+
+
 def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: Path) -> None:
     chat.say("to be carried elsewhere")
     chat.expect_written()

@@ -130,6 +130,19 @@ def test_a_stopped_reply_goes_on_where_it_broke_off(chat: Chat, server: Server) 
     assert server.reply(chat.session)["content"] == " ".join(f"t{number}" for number in range(120))
 
 
+def test_a_reply_is_not_continued_by_a_model_that_cannot(chat: Chat, server: Server) -> None:
+    chat.say("/script tokens=20 fail=upstream_error@10")
+    expect(chat.replies.last.get_by_role("button", name="Continue")).to_be_visible()
+    models = server.get("/v1/models")
+    for model in models["data"]:
+        assert model["prefill"] is True
+        model["prefill"] = False
+    chat.page.route("**/v1/models", lambda route: route.fulfill(json=models))
+    chat.page.reload()
+    expect(chat.replies.last.get_by_role("button", name="Try again")).to_be_visible()
+    expect(chat.replies.last.get_by_role("button", name="Continue")).to_be_hidden()
+
+
 def test_a_reply_that_failed_is_asked_for_again_and_not_said_again(chat: Chat, server: Server) -> None:
     chat.say("/script tokens=20 fail=upstream_error@10 times=1")
     expect(chat.end).to_contain_text("Failed")

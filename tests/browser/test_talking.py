@@ -71,6 +71,24 @@ def test_on_paper_there_is_all_of_the_conversation(chat: Chat) -> None:
     assert chat.reply.evaluate("reply => reply.getBoundingClientRect().height") > 800
 
 
+def test_on_paper_all_is_dark_on_light_and_tables_are_whole(chat: Chat) -> None:
+    chat.page.set_viewport_size({"width": 780, "height": 1100})
+    columns = range(14)
+    rows = [" | ".join(f"{word} {column}" for column in columns) for word in ("Column number", "value")]
+    chat.say(f"/script echo\n| {rows[0]} |\n{'|---' * 14}|\n| {rows[1]} |\n\n```python\nx = 'one'\n```\n\nend")
+    chat.expect_written()
+    expect(chat.reply.locator(".hljs-string")).to_be_attached()
+    expect(chat.page.locator("main > .unseen")).to_be_attached()
+    chat.page.emulate_media(media="print", color_scheme="dark")
+    lightness = (
+        "text => { const [r, g, b] = getComputedStyle(text).color.match(/\\d+/g).map(Number); return (r + g + b) / 3; }"
+    )
+    for text in (chat.reply.locator("p").last, chat.reply.locator(".hljs-string"), chat.words):
+        assert text.evaluate(lightness) < 110
+    table = chat.reply.locator("table")
+    assert table.evaluate("table => table.getBoundingClientRect().right <= innerWidth")
+
+
 def test_shift_and_enter_make_a_new_line(chat: Chat) -> None:
     chat.field.press_sequentially("one")
     chat.field.press("Shift+Enter")

@@ -30,9 +30,12 @@ def test_the_models_that_a_session_may_name_are_listed_with_one_default(api: Api
     models = api.get("/models").json()["data"]
     assert sum(model["default"] for model in models) == 1 and models[0]["default"]
     for model in models:
-        assert model.keys() == {"id", "default"}
+        assert model.keys() == {"id", "default", "prefill"}
         sid = api.session(model=model["id"])
-        assert api.send_whole(sid, script("tokens=1"))["reply"]["model"] == model["id"]
+        reply = api.send_whole(sid, script("tokens=3"), params={"max_tokens": 1})["reply"]
+        assert reply["model"] == model["id"]
+        status = api.post(f"/sessions/{sid}/messages/{reply['id']}/continue", json={}).status_code
+        assert model["prefill"] is (status < 300)  # else a 409 `cannot_continue`
 
 
 def test_several_models_are_listed_the_default_first(start_server: StartServer) -> None:

@@ -37,6 +37,7 @@ class TurnAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     default: bool
+    prefill: bool
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):

@@ -40,8 +40,12 @@ async def overview_events(
 @router.get("/v1/models", responses=answers(ModelList, "The models."))
 async def list_models(chat: ChatService) -> Response:
     """The models that a session may name, the default first."""
-    names = await chat.models.available()
-    return json_answer(ModelList(data=[Model(id=name, default=name == chat.models.default) for name in names]))
+    models = chat.models
+    listed = [
+        Model(id=name, default=name == models.default, prefill=models.prefills(name))
+        for name in await models.available()
+    ]
+    return json_answer(ModelList(data=listed))
 
 
 @router.get("/healthz")

@@ -68,6 +68,8 @@ class Turn(Struct, frozen=True, kw_only=True):
 class Model(Struct, frozen=True, kw_only=True):
     id: str
     default: bool
+    prefill: bool
+    """Whether it goes on from a reply that broke off."""
 
 
 class Client:

@@ -23,6 +23,7 @@ const HIDDEN_REST = 5_000;
 export class Chat {
   #client;
   #changed;
+  #renaming = {}; // by session, what gives up its former name
   #attaching = null; // pictures that are being read: whether they could be
   conversation = null; // none: a new chat
   draft = drafts.of();
@@ -201,8 +202,15 @@ export class Chat {
   /** Opens a message of one's own for other words; none closes it. */
   edit = (id) => this.set({ editing: id });
 
+  /** Gives a session a name, once the server can be reached; the last one counts. */
   rename(id, title) {
-    return this.try(() => this.sessions.rename(id, title.trim() || null));
+    this.#renaming[id]?.abort();
+    const { signal } = (this.#renaming[id] = new AbortController());
+    return this.try(async () => {
+      let told;
+      await this.sessions.change(id, { title: title.trim() || null }, { signal, tries: Infinity, onRetry: (problem) => this.tell((told = problem)) });
+      if (told === this.notice) this.tell(null);
+    });
   }
 
   /** Takes a session away; for a few seconds it can be brought back. */

@@ -30,9 +30,10 @@ export class Search {
     const { signal } = this.#asking;
     try {
       const query = `?q=${encodeURIComponent(this.text.trim().slice(0, 512))}&limit=${MOST}`;
-      const ask = (path) => this.#client.request("GET", path + query, { signal, tries: 3 });
+      const onRetry = (problem) => this.#tell(problem);
+      const ask = (path) => this.#client.request("GET", path + query, { signal, onRetry });
       const [messages, sessions] = await Promise.all([ask("/v1/search"), ask("/v1/sessions")]);
-      this.found = messages.data;
+      [this.found, this.problem] = [messages.data, null];
       this.sessions = sessions.data.filter(({ id }) => !this.found.some(({ session_id }) => session_id === id));
     } catch (problem) {
       if (signal.aborted) return;
@@ -40,6 +41,11 @@ export class Search {
       if (problem.status === 422) [this.found, this.sessions] = [[], []];
       else this.problem = problem;
     }
+    this.#changed();
+  }
+
+  #tell(problem) {
+    this.problem = problem;
     this.#changed();
   }
 }

@@ -109,13 +109,9 @@ export class Sessions {
     return title || this.#beginnings.get(id) || "";
   }
 
-  rename(id, title) {
-    return this.change(id, { title });
-  }
-
   /** Changes what is known of a session: title, model, params, system_prompt. */
-  async change(id, fields) {
-    this.put(await this.#client.request("PATCH", `/v1/sessions/${id}`, { body: fields, tries: 3 }));
+  async change(id, fields, options) {
+    this.put(await this.#client.request("PATCH", `/v1/sessions/${id}`, { body: fields, tries: 3, ...options }));
     this.tell();
   }
 

@@ -59,5 +59,5 @@ function heading(chat) {
 const Conversation = ({ chat }) => html`
   <${Thread} key=${chat.sessionId} messages=${chat.shown} pending=${chat.pending} asked=${chat.steering.asked} stopping=${chat.conversation.history?.stopping ?? []}
     loadingOlder=${chat.conversation.loadingOlder} onTop=${() => chat.try(() => chat.conversation.loadOlder())}
-    steering=${chat.steering} editing=${chat.editing} onEdit=${chat.edit} target=${chat.target} onTarget=${() => chat.set({ target: null })} />
+    steering=${chat.steering} models=${chat.models} editing=${chat.editing} onEdit=${chat.edit} target=${chat.target} onTarget=${() => chat.set({ target: null })} />
 `;

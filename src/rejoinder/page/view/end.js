@@ -16,17 +16,18 @@ const ADVICE = {
   upstream_unavailable: "Whoever runs this server should look at the model's name and address.",
 };
 
-export function End({ message, last, steering }) {
+export function End({ message, last, steering, models }) {
   const { status, error, content, tool_calls } = message;
   const short = status === "completed";
   const end = short ? { name: "Cut short", kept: "It reached the limit of its length." } : ENDS[status];
+  const goesOn = models.find(({ id }) => id === message.model)?.prefill ?? true; // of a model that is not listed nobody knows
   return html`
     <div class="end" data-status=${short ? "length" : status}>
       <p>
         <strong>${end.name}</strong> ${error?.message} ${ADVICE[error?.code]} ${content ? end.kept : "Nothing had been written yet."}
         ${error && html` <code>${error.code}</code>`}
       </p>
-      ${last && content && !tool_calls.length && html`<button type="button" onClick=${() => steering.goOn(message)}>Continue</button>`}
+      ${last && goesOn && content && !tool_calls.length && html`<button type="button" onClick=${() => steering.goOn(message)}>Continue</button>`}
       ${last && !short && html`<button type="button" onClick=${() => steering.again(message)}>Try again</button>`}
     </div>
   `;

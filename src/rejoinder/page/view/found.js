@@ -1,13 +1,14 @@
 /** What a search found: chats that are called so, and messages with the words around those that were looked for. */
 
 import { html, useEffect } from "./html.js";
+import { wordsOf } from "./notice.js";
 
 export function Found({ chat }) {
   const { found, sessions, problem } = chat.search;
   useEffect(() => {
     chat.sessions.show([...sessions, ...(found ?? []).map(({ session_id: id, session_title: title, message }) => ({ id, title, head: message.id }))]);
   }, [found, sessions]);
-  if (problem) return html`<p class="note" role="alert">The search failed: ${problem.message}</p>`;
+  if (problem) return html`<p class="note" role="alert">Nothing can be found: ${wordsOf(problem)}</p>`;
   if (!found) return html`<p class="note" role="status">Searching…</p>`;
   return html`
     <p class="unseen" role="status">${found.length + sessions.length} found</p>

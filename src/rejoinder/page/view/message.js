@@ -6,8 +6,8 @@ import { Reply } from "./reply.js";
 import { Note, Said } from "./said.js";
 
 /** `steering` does what its buttons say; `called` is the name of the tool whose answer it is. */
-export const Message = memo(({ message, stopping, last, steering, editing, onEdit, called }) => {
-  if (message.role === "assistant") return html`<${Reply} message=${message} stopping=${stopping} last=${last} steering=${steering} />`;
+export const Message = memo(({ message, stopping, last, steering, models, editing, onEdit, called }) => {
+  if (message.role === "assistant") return html`<${Reply} message=${message} stopping=${stopping} last=${last} steering=${steering} models=${models} />`;
   if (message.role !== "user") return html`<${Aside} message=${message} called=${called} />`;
   const said = html`<${Said} message=${message} steering=${steering} onEdit=${onEdit} />`;
   return editing ? html`<${Later} name="Editor" instead=${said} message=${message} steering=${steering} onDone=${onEdit} />` : said;

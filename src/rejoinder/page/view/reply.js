@@ -5,7 +5,7 @@ import { html } from "./html.js";
 import { Later } from "./later.js";
 import { Markdown } from "./markdown.js";
 
-export function Reply({ message, stopping, last, steering }) {
+export function Reply({ message, stopping, last, steering, models }) {
   const { content, reasoning, tool_calls, status, finish_reason } = message;
   const live = status === "streaming" || status === "queued";
   return html`
@@ -14,7 +14,7 @@ export function Reply({ message, stopping, last, steering }) {
       <${Markdown} text=${content} done=${!live} />
       ${tool_calls.map((call, place) => html`<${ToolCall} key=${place} call=${call} live=${live && place === tool_calls.length - 1} />`)}
       ${live && html`<${Writing} message=${message} stopping=${stopping} last=${last} steering=${steering} />`}
-      ${!live && (status !== "completed" || finish_reason === "length") && html`<${Later} name="End" message=${message} last=${last} steering=${steering} />`}
+      ${!live && (status !== "completed" || finish_reason === "length") && html`<${Later} name="End" message=${message} last=${last} steering=${steering} models=${models} />`}
       ${!live && html`<${Foot} message=${message} steering=${steering} />`}
     </article>
   `;

@@ -179,14 +179,14 @@ export class Thread extends Component {
     this.#keepUp();
   };
 
-  render({ messages, pending, stopping, loadingOlder, steering, editing, onEdit }, { away }) {
+  render({ messages, pending, stopping, loadingOlder, steering, models, editing, onEdit }, { away }) {
     const last = pending.length ? null : messages.at(-1);
     return html`
       <div class="scroll" ref=${(place) => (this.scroller = place)} onScroll=${this.#scrolled} onClickCapture=${this.#clicked}>
         <div class="messages">
           ${loadingOlder && html`<p class="note">Fetching what came before…</p>`}
           ${messages.map((message, place) => html`<${Message} key=${message.id} message=${message} stopping=${stopping.includes(message.id)} last=${message === last}
-            steering=${steering} editing=${editing === message.id} onEdit=${onEdit} called=${message.role === "tool" ? calledOf(messages, place) : null} />`)}
+            steering=${steering} models=${models} editing=${editing === message.id} onEdit=${onEdit} called=${message.role === "tool" ? calledOf(messages, place) : null} />`)}
           ${pending.map((ask) => html`<${Pending} key=${ask.id} ask=${ask} steering=${steering} />`)}
         </div>
       </div>
