@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from chat_page import Chat
 from server_process import Server
@@ -298,7 +298,12 @@ def test_a_double_click_asks_once(chat: Chat, server: Server) -> None:
     expect(chat.versions(chat.replies.last)).to_have_text("2/2")
     chat.page.wait_for_timeout(600)  # longer than two clicks are one
     fork = chat.replies.last.get_by_role("button", name="Fork")
-    chat.page.route("**/fork", lambda route: (chat.page.wait_for_timeout(300), route.continue_()))
+
+    def slowly(route: Route) -> None:
+        chat.page.wait_for_timeout(300)
+        route.continue_()
+
+    chat.page.route("**/fork", slowly)
     fork.dblclick()
     expect(chat.listed).to_have_count(2)
     expect(chat.words).to_have_text("one")
