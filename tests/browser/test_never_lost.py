@@ -279,6 +279,23 @@ def test_a_reload_in_the_middle_of_sending_sends_on(chat: Chat, server: Server) 
     assert len(server.messages(session)) == 2
 
 
+def test_words_that_are_refused_after_a_reload_are_in_the_field_again(chat: Chat) -> None:
+    chat.say("one")
+    chat.expect_written()
+    chat.page.evaluate(
+        """(session) => {
+          const fields = { content: "kept words", params: { temprature: 1 } };
+          const ask = { id: "msg_" + "f".repeat(32), session, how: "messages", fields };
+          localStorage.setItem(`rejoinder.ask.${ask.id}`, JSON.stringify(ask));
+        }""",
+        chat.session,
+    )
+    chat.page.reload()
+    expect(chat.field).to_have_value("kept words")
+    expect(chat.page.get_by_text("There is no such parameter")).to_be_visible()
+    assert chat.page.evaluate("Object.keys(localStorage).filter((key) => key.includes('.ask.'))") == []
+
+
 def test_a_page_that_is_offline_says_so(chat: Chat) -> None:
     chat.say("hello")
     chat.expect_written()

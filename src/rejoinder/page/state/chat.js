@@ -49,7 +49,7 @@ export class Chat {
   }
 
   start() {
-    this.outbox.resume();
+    this.outbox.resume(this.steering.refused);
     for (const id of this.deletions.resume()) this.sessions.hide(id);
     this.#route();
     this.sessions.load();

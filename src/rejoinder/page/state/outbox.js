@@ -22,10 +22,12 @@ export class Outbox {
     [this.#client, this.#changed] = [client, changed];
   }
 
-  /** Takes up what an earlier life of this page, or another tab, left. */
-  resume() {
+  /** Takes up what an earlier life of this page, or another tab, left. Tells of what is refused, unless the other tab has heard it first. */
+  resume(onRefused) {
     for (const ask of asks.all()) {
-      if (!this.items.some(({ id }) => id === ask.id)) this.#deliver({ ...ask }).catch(() => {});
+      if (this.items.some(({ id }) => id === ask.id)) continue;
+      const item = { ...ask };
+      this.#deliver(item).catch((problem) => item.kept && onRefused(item, problem));
     }
   }
 
@@ -70,6 +72,7 @@ export class Outbox {
       return turn;
     } catch (problem) {
       // Nothing but a clear no ends the attempts.
+      item.kept = asks.of(item.id);
       if (problem instanceof Problem) asks.drop(item.id);
       throw problem;
     } finally {

@@ -38,12 +38,17 @@ export class Steering {
       await sent;
       chat.sessions.tell();
     } catch (problem) {
-      if (problem.name === "AbortError") return; // it was cancelled
-      if (create && chat.outbox.created(session)) newOptions.keep(create); // it was not made
-      chat.giveBack(session, draft);
-      chat.tell(problem);
+      this.refused({ session, create, fields: { content } }, problem);
     }
   }
+
+  /** What the server will not take: words are a draft again. */
+  refused = ({ session, create, fields }, problem) => {
+    if (problem.name === "AbortError") return; // it was cancelled
+    if (create && this.#chat.outbox.created(session)) newOptions.keep(create); // it was not made
+    if (fields.content) this.#chat.giveBack(session, draftOf(fields.content));
+    this.#chat.tell(problem);
+  };
 
   /** Gives up what the server has not taken: words are a draft again. */
   cancel(ask) {
