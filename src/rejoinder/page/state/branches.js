@@ -4,7 +4,6 @@
  */
 
 import { newId } from "../client.js";
-import { draftOf } from "./steering.js";
 
 /**
  * Asks the same again in other words: a branch beside the message. Replies that wait for their turn below the old words are
@@ -21,7 +20,7 @@ export async function edit({ client, chat, conversation: { branch } }, { id, par
   for (const { content: words } of said) {
     const again = ask({ fields: { content: words, if_busy: "queue" } });
     asked.push(again.catch((problem) => {
-      if (problem.name !== "AbortError") chat.giveBack(session, draftOf(words)); // else it is a draft already
+      if (problem.name !== "AbortError") chat.giveBack(session, words); // else it is a draft already
       throw problem;
     }));
   }
@@ -62,7 +61,7 @@ export async function takeBack({ client, chat, conversation }, { id, parent_id, 
   // What was begun after all, or has something below it, stays as what it is.
   if (reply.status !== "stopped" || reply.content || !said?.parent_id || !isLast(conversation.history, id)) return false;
   await client.request("PATCH", `/v1/sessions/${session_id}`, { body: { head: said.parent_id }, tries: 3 });
-  chat.giveBack(session_id, draftOf(said.content));
+  chat.giveBack(session_id, said.content);
   return true;
 }
 

@@ -13,7 +13,7 @@ import { MOST } from "./limits.js";
 import { Outbox } from "./outbox.js";
 import { Overview } from "./overview.js";
 import { Sessions } from "./sessions.js";
-import { Steering } from "./steering.js";
+import { draftOf, Steering } from "./steering.js";
 
 const EXPORTED = /\.jsonl$/i;
 const SESSION = /^#(ses_[0-9a-f]{32})$/;
@@ -142,7 +142,8 @@ export class Chat {
   }
 
   /** What was not taken is a draft again, before what has been written since. */
-  giveBack(session, { text, pictures }) {
+  giveBack(session, content) {
+    const { text, pictures } = draftOf(content);
     const had = this.sessionId === session ? this.draft : drafts.of(session);
     const draft = { text: [text, had.text].filter(Boolean).join("\n\n"), pictures: [...pictures, ...had.pictures] };
     drafts.keep(session, draft);

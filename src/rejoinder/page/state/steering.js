@@ -46,7 +46,7 @@ export class Steering {
   refused = ({ session, create, fields }, problem) => {
     if (problem.name === "AbortError") return; // it was cancelled
     if (create && this.#chat.outbox.created(session)) newOptions.keep(create); // it was not made
-    if (fields.content) this.#chat.giveBack(session, draftOf(fields.content));
+    if (fields.content) this.#chat.giveBack(session, fields.content);
     this.#chat.tell(problem);
   };
 
@@ -57,7 +57,7 @@ export class Steering {
     // Without the first there is no session, and nothing that could be said in it.
     for (const { id, fields } of create ? outbox.of(session).reverse() : [ask]) {
       outbox.cancel(id);
-      if (fields.content) this.#chat.giveBack(create ? null : session, draftOf(fields.content));
+      if (fields.content) this.#chat.giveBack(create ? null : session, fields.content);
     }
     if (!create) return;
     newOptions.keep(create);
