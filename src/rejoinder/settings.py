@@ -310,6 +310,10 @@ class Settings(BaseSettings):
         """What `extra_params` names, whichever upstream takes it."""
         return frozenset(said.rpartition(":")[2] for said in self.extra_params)
 
+    def is_api(self, provider: str) -> bool:
+        """Whether the models of this prefix are those of a Chat Completions API: the one of `openai`, or a further one."""
+        return provider == "openai" or provider in self.upstreams
+
     def models(self) -> tuple[str, ...]:
         """The names that `model` lists, the default first."""
         named = tuple(part.strip() for part in self.model.split(",") if part.strip())

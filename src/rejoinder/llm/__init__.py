@@ -21,9 +21,7 @@ def open_provider(name: str, settings: Settings) -> Provider:
             from rejoinder.llm.scripted import ScriptedProvider
 
             return ScriptedProvider(model)
-        case "openai":
-            return _openai(prefix, model, settings)
-        case _ if prefix in settings.upstreams:
+        case _ if settings.is_api(prefix):
             return _openai(prefix, model, settings)
     raise Misconfigured(
         f"There is no model {name!r}: REJOINDER_MODEL takes `openai:NAME`, `local`, `scripted:SCRIPT` or `UPSTREAM:NAME` with one of "

@@ -63,7 +63,7 @@ def ask(
     name = model or settings.models()[0]
     prefix, _, own = name.partition(":")
     asked = Prompt(model=own, messages=tuple(_messages(prompt, system)), params=params)
-    if prefix == "openai" or prefix in settings.upstreams:
+    if settings.is_api(prefix):
         from rejoinder.llm.openai_sync import SyncOpenAI
 
         client = SyncOpenAI(settings, prefix)
