@@ -14,13 +14,10 @@ from msgspec import UNSET, structs
 from rejoinder.entities import Key
 from rejoinder.stores import modes
 from rejoinder.stores.files_catalogue import Entry
-from rejoinder.stores.files_disk import fsync, read_at, read_lines, remove_file, sync_folder, write_at
+from rejoinder.stores.files_disk import GATHERED, flush, fsync, read_at, read_lines, remove_file, sync_folder, write_at
 from rejoinder.stores.files_lines import EventLine, Line, read_line, write_line
 from rejoinder.stores.files_log import Damaged, Log, extend_log, read_log, sound
 from rejoinder.stores.files_state import State
-
-GATHERED = 1 << 20
-"""Bytes of one write."""
 
 
 class _Source(NamedTuple):
@@ -122,15 +119,8 @@ def _copy(fd: int, source: _Source, path: Path, types: Collection[str]) -> int:
             gathered.append(write_line(line))
             size += len(gathered[-1])
             if size >= GATHERED:
-                end, size = _flush(fd, gathered, end), 0
-    return _flush(fd, gathered, end)
-
-
-def _flush(fd: int, gathered: list[bytes], end: int) -> int:
-    data = b"".join(gathered)
-    gathered.clear()
-    write_at(fd, data, end)
-    return end + len(data)
+                end, size = flush(fd, gathered, end), 0
+    return flush(fd, gathered, end)
 
 
 def _kept(line: Line, at: int, source: _Source, types: Collection[str]) -> Line | None:

@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rejoinder.errors import Misconfigured, StoreUnavailable
@@ -12,6 +12,9 @@ from rejoinder.stores import modes
 
 CHUNK = 64 << 10
 """Bytes of a first read; each further one of the same place is twice as long, up to 16 times."""
+
+GATHERED = 1 << 20
+"""Bytes of one write, of what gathers for one."""
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 """Errors at opening that may be gone when it is tried again."""
@@ -38,6 +41,25 @@ def write_at(fd: int, data: bytes, at: int) -> None:
     while data:
         written = os.pwrite(fd, data, at)
         data, at = data[written:], at + written
+
+
+def flush(fd: int, gathered: list[bytes], end: int) -> int:
+    """Writes what has gathered for the end of a file, and forgets it. Returns where the file ends then."""
+    data = b"".join(gathered)
+    gathered.clear()
+    write_at(fd, data, end)
+    return end + len(data)
+
+
+def open_new(path: str, more: int = 0) -> int:
+    """Opens a file that may not be there, nor its folder. `more` are further flags. Another thread may make the folder as well."""
+    flags = os.O_RDWR | os.O_CREAT | more
+    try:
+        return os.open(path, flags, modes.FILE)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            os.mkdir(os.path.dirname(path), modes.FOLDER)  # noqa: PTH102, PTH120  # all calls of the disk are of `os`
+        return os.open(path, flags, modes.FILE)
 
 
 def read_at(fd: int, at: int, end: int) -> bytes:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from rejoinder.stores import modes
-from rejoinder.stores.files_disk import remove_file, write_at
+from rejoinder.stores.files_disk import open_new, remove_file, write_at
 from rejoinder.stores.files_journal import Remove, Step, Write, read_journal
 
 log = logging.getLogger(__name__)
@@ -144,11 +143,7 @@ def _write_over(path: str, step: Write) -> None:
 def _open(path: str, step: Write) -> int:
     if step.at > 0:
         return os.open(path, os.O_RDWR)
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT, modes.FILE)
-    except FileNotFoundError:
-        os.mkdir(os.path.dirname(path), modes.FOLDER)  # noqa: PTH102, PTH120  # all calls of the disk are of `os`
-        return os.open(path, os.O_RDWR | os.O_CREAT, modes.FILE)
+    return open_new(path)
 
 
 def _replace(path: Path, by: Path) -> None:

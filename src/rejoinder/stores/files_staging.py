@@ -10,10 +10,8 @@ from itertools import count
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease
 from rejoinder.entities import Key
-from rejoinder.stores import modes
 from rejoinder.stores.files_catalogue import Entry
-from rejoinder.stores.files_compaction import GATHERED
-from rejoinder.stores.files_disk import fsync, remove_file, sync_folder, write_at
+from rejoinder.stores.files_disk import GATHERED, flush, fsync, open_new, remove_file, sync_folder
 from rejoinder.stores.files_lines import append_lines, first_line, read_indexed
 from rejoinder.stores.files_log import Log
 from rejoinder.stores.files_state import State
@@ -27,7 +25,7 @@ class Staged:
         self.key: Key = append.key
         self.name = name
         self._path = state.sessions / name
-        fd = self._made()
+        fd = open_new(str(self._path), os.O_EXCL)
         try:
             self.log = _written(fd, append)
             fsync(fd)
@@ -47,15 +45,6 @@ class Staged:
     def discard(self) -> None:
         with suppress(OSError):  # the next start does it
             remove_file(self._path)
-
-    def _made(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
-        try:
-            return os.open(self._path, flags, modes.FILE)
-        except FileNotFoundError:
-            with suppress(FileExistsError):
-                os.mkdir(self._path.parent, modes.FOLDER)  # noqa: PTH102  # all calls of the disk are of `os`
-            return os.open(self._path, flags, modes.FILE)
 
 
 class Stagings:
@@ -104,7 +93,6 @@ def _written(fd: int, append: Append) -> Log:
         gathered.append(line.data)
         size += len(line.data)
         if size >= GATHERED:
-            write_at(fd, b"".join(gathered), end)
-            gathered, end, size = [], log.size, 0
-    write_at(fd, b"".join(gathered), end)
+            end, size = flush(fd, gathered, end), 0
+    flush(fd, gathered, end)
     return log
