@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from raw_server import Connection, Talk, serving
 from rejoinder.abc import Chunk, ChunkStream, FinishChunk, LifeChunk, UsageChunk
 from rejoinder.errors import ProviderError
-from rejoinder.llm.chat_completions import completion_of
+from rejoinder.llm.completions import completion_of
 from rejoinder.llm.openai import OpenAIProvider
 from rejoinder.testing.heard import Heard, asked
 

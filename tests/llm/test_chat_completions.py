@@ -12,7 +12,8 @@ from msgspec import UNSET
 from rejoinder.abc import Chunk, FinishChunk, TextChunk, UsageChunk
 from rejoinder.entities import LONGEST_CALL_ID, Usage
 from rejoinder.errors import ProviderError
-from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, completion_of, decode_completion
+from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
+from rejoinder.llm.completions import chunks_of, completion_of
 
 # Thoughts inside the text have tests of their own, and Hypothesis has read of them in the code.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20).filter(

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, completion_of, decode_completion
+from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
+from rejoinder.llm.completions import chunks_of, completion_of
 from rejoinder.llm.reasoning_details import LARGEST, ReasoningDetails
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rejoinder.abc import TextChunk
-from rejoinder.llm.chat_completions import StreamDecoder, completion_of, decode_completion
+from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
+from rejoinder.llm.completions import completion_of
 from rejoinder.llm.thoughts import Spoken, Thoughts
 
 PIECES = ["<think>", "</think>", "<", "</", "think>", "<thin", ">", " ", "\n\n", "a", "é", "hm <b>"]

@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 
 from rejoinder.abc import Chunk, ChunkStream, LifeChunk
 from rejoinder.errors import ProviderError
-from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, decode_completion
+from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
+from rejoinder.llm.completions import chunks_of
 from rejoinder.llm.http_answer import Answer
 from rejoinder.llm.openai_request import is_whole
 

@@ -15,7 +15,7 @@ from rejoinder.abc import Chunk, Completion, FinishChunk, Prompt, Provider, Text
 from rejoinder.entities import JsonObject
 from rejoinder.errors import ProviderError
 from rejoinder.llm import open_provider
-from rejoinder.llm.chat_completions import chunks_of
+from rejoinder.llm.completions import chunks_of
 from rejoinder.settings import Settings
 
 

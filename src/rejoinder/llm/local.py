@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from rejoinder.abc import Chunk, ChunkStream, Completion, Prompt, Provider
 from rejoinder.errors import ProviderError
-from rejoinder.llm.chat_completions import completion_of
+from rejoinder.llm.completions import completion_of
 from rejoinder.llm.local_process import ModelProcess, usable_threads
 from rejoinder.llm.local_prompt import MODEL, as_asked
 from rejoinder.llm.model_files import ModelFiles, find_model

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rejoinder.abc import Chunk, Completion, Prompt
 from rejoinder.errors import ProviderError
-from rejoinder.llm.chat_completions import StreamDecoder, chunks_of, decode_completion
+from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
+from rejoinder.llm.completions import chunks_of
 from rejoinder.llm.openai_request import (
     DEFAULT_MODEL,
     OFFICIAL,

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from rejoinder.abc import Chunk, ChunkStream, Completion, Prompt, Provider, TextChunk
 from rejoinder.errors import Misconfigured, ProviderError, quoted
-from rejoinder.llm.chat_completions import completion_of
+from rejoinder.llm.completions import completion_of
 from rejoinder.llm.openai_request import request_body
 from rejoinder.llm.script import BUILT_IN, CODES, FORMS, BadScript, Fault, Script, parse
 from rejoinder.llm.scripted_answer import Answer, answer_to, overflow

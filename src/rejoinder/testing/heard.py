@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from rejoinder.abc import Chunk, Completion, LifeChunk, Prompt, Provider
 from rejoinder.errors import ProviderError
-from rejoinder.llm.chat_completions import completion_of
+from rejoinder.llm.completions import completion_of
 
 
 class Heard(Struct):

@@ -14,7 +14,7 @@ import msgspec
 
 from rejoinder.abc import Chunk, DetailsChunk, FinishChunk, LifeChunk, TextChunk, UsageChunk
 from rejoinder.entities import JsonObject
-from rejoinder.llm.chat_completions import completion_of
+from rejoinder.llm.completions import completion_of
 from rejoinder.llm.script import Script
 from rejoinder.llm.scripted_answer import Answer
 
