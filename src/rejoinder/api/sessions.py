@@ -26,7 +26,7 @@ from rejoinder.api.schemas import ForkBody, NewSessionBody, SessionChangeBody, m
 from rejoinder.api.search import QUESTION
 from rejoinder.api.sse import EventStream, NotNow
 from rejoinder.api.strict_json import StrictRoute
-from rejoinder.chat import ids
+from rejoinder.chat import forking, ids
 from rejoinder.chat.sessions import NewSession, SessionChange
 from rejoinder.chat.usage import SessionUsage
 from rejoinder.entities import Key, Session
@@ -123,7 +123,8 @@ async def fork_session(
     limits.check_fork(body, settings)
     session_id = chosen_id("ses", body.id, idempotency_key, key.session_id, "fork") or ids.new_session_id()
     title = body.title if "title" in body.model_fields_set else UNSET
-    session = await chat.settled(chat.forking.fork(key, body.at, Key(OWNER, session_id), title))
+    forked = chat.forking.fork(key, body.at, Key(OWNER, session_id), title)
+    session = await chat.settled(forked, forking.PATIENCE)
     return json_answer(session, 201, {"location": f"/v1/sessions/{session.id}"})
 
 
