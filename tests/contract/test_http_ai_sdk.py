@@ -85,6 +85,14 @@ def test_replies_are_shown_whole_one_after_another(tab: Tab, api: Api, sid: str)
     assert second["metadata"]["usage"]["source"] == "provider"
 
 
+def test_pictures_and_metadata_are_sent_and_come_back(tab: Tab, api: Api, sid: str) -> None:
+    picture = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,iVBORw0KGgo="}
+    tab.open(api, sid)
+    tab("send", texts=["What is this?"], files=[picture], metadata={"from": "a phone"})
+    asked = tab.check(api, sid)["messages"][0]
+    assert (asked["parts"][0], asked["metadata"]) == (picture, {"from": "a phone"})
+
+
 def test_tools_are_called_once_and_their_results_go_on_with_the_message(tab: Tab, api: Api, sid: str) -> None:
     tab.open(api, sid)
     tab("send", texts=[script("calls=2 pace=0.02", "Look.")])
@@ -93,7 +101,7 @@ def test_tools_are_called_once_and_their_results_go_on_with_the_message(tab: Tab
     assert [part["state"] for part in state["messages"][1]["parts"][2:]] == ["input-available"] * 2
     tab("output", toolCallId="call_0", output={"found": 3})
     tab("output", toolCallId="call_1", output="nothing")
-    tab("see", size=len("Look.The"))
+    assert len(tab("see", size=len("Look.The"))["messages"]) == 2
     tab.open(api, sid)
     tab("resume")
     state = tab.check(api, sid)
@@ -104,18 +112,20 @@ def test_tools_are_called_once_and_their_results_go_on_with_the_message(tab: Tab
     assert len(api.all_messages(sid)) == 5
 
 
-def test_a_reload_in_the_middle_goes_on_to_the_end(tab: Tab, api: Api, sid: str) -> None:
+@pytest.mark.parametrize("words", ["tokens=60 pace=0.005", "tokens=9 calls=50 pace=0.005"])
+def test_a_reload_in_the_middle_goes_on_to_the_end(tab: Tab, api: Api, sid: str, words: str) -> None:
     tab.open(api, sid)
-    tab("send", texts=[slow(60, 0.005)])
-    tab("see", size=50)
+    tab("send", texts=[script(words)])
+    tab("see", size=20, parts=8 if "calls" in words else 2)
     shown = tab.open(api, sid)["messages"][-1]
-    assert shown["parts"][-1]["state"] == "streaming"
+    assert shown["parts"][-1]["state"] == ("input-streaming" if "calls" in words else "streaming")
     tab("resume")
     tab("resume")  # React does so in its strict mode, and `Chat` aborts the first: that is no stop
-    state = tab.check(api, sid)
-    assert texts(state["messages"][-1]) == full_text("tokens=60") and len(state["messages"]) == 2
+    ended = tab("rest")
+    assert ended["messages"][-1]["metadata"]["status"] == "completed"
     tab("resume")
-    assert tab("rest")["finished"] == [], "there is nothing to go on with"
+    assert tab("rest") == ended, "there is nothing to go on with"
+    tab.check(api, sid)
 
 
 def test_a_reply_that_ended_during_the_reload_is_shown_to_its_end(tab: Tab, api: Api, sid: str) -> None:
@@ -172,19 +182,22 @@ def test_stop_ends_the_reply_at_the_server_and_one_goes_on(tab: Tab, api: Api, s
     tab.open(api, sid)
     tab("send", texts=[slow()])
     tab("see", size=50)
-    assert tab("stop")["status"] == "ready"
-    tab("send", texts=["And now?"])  # at once: it waits for the end of the one before
+    tab("stop", texts=["And now?"])  # at once: it waits for the end of the one before
     state = tab("rest")
     assert (state["status"], texts(state["messages"][-1])) == ("ready", "And now?")
     reply = api.all_messages(sid)[1]
     assert reply["status"] == "stopped" and reply["content"].startswith(texts(state["messages"][1]))
 
 
-def test_a_stop_before_the_answer_stops_too(tab: Tab, api: Api, sid: str) -> None:
-    tab.open(api, sid)
-    tab("send", texts=[script("hang")])
-    tab("stop")
-    eventually(lambda: [message["status"] for message in api.all_messages(sid)] == ["completed", "stopped"])
+def test_a_stop_before_the_answer_stops_what_was_sent(tab: Tab, api: Api, sid: str) -> None:
+    with proxy_to(api) as proxy:
+        tab("open", base=f"http://127.0.0.1:{proxy.port}", chat=sid)
+        proxy.silent = True
+        tab("send", texts=[script("hang")])
+        tab("stop")
+        assert tab("rest")["status"] == "ready", "at once"
+        proxy.silent = False
+        eventually(lambda: [message["status"] for message in api.all_messages(sid)] == ["completed", "stopped"])
 
 
 def test_a_stop_of_someone_else_is_an_end(tab: Tab, api: Api, sid: str) -> None:
@@ -194,6 +207,7 @@ def test_a_stop_of_someone_else_is_an_end(tab: Tab, api: Api, sid: str) -> None:
     api.stop(sid, api.all_messages(sid)[1]["id"])
     state = tab.check(api, sid)
     assert (state["status"], state["messages"][-1]["metadata"]["status"]) == ("ready", "stopped")
+    assert state["finished"][0]["finishReason"] == "interrupted"
 
 
 def test_another_reply_and_other_words_are_branches(tab: Tab, api: Api, sid: str) -> None:
@@ -215,11 +229,14 @@ def test_another_reply_and_other_words_are_branches(tab: Tab, api: Api, sid: str
 
 def test_a_failed_reply_has_its_error_and_its_text(tab: Tab, api: Api, sid: str) -> None:
     tab.open(api, sid)
-    tab("send", texts=[script("tokens=20 reasoning=3 calls=1 fail=reset@12")])
+    tab("send", texts=[script("tokens=9 reasoning=3 calls=2 fail=reset@13")])
     state = tab.check(api, sid)
     reply = state["messages"][-1]
     assert (state["status"], state["error"]["message"]) == ("error", reply["metadata"]["error"]["message"])
     assert reply["metadata"]["error"]["code"] == "upstream_incomplete" and texts(reply) == full_text("tokens=9")
+    assert (reply["parts"][-1]["state"], state["called"]) == ("output-error", []), (
+        "a call that may be cut off is not carried out"
+    )
 
 
 @pytest.mark.parametrize("how", ["again", "regenerate"])
@@ -237,9 +254,10 @@ def test_what_was_refused_is_tried_again_under_its_id(tab: Tab, api: Api, sid: s
 
 def test_of_two_sends_at_once_one_is_answered(tab: Tab, api: Api, sid: str) -> None:
     tab.open(api, sid)
-    tab("send", texts=["one", "two"])
-    tab("rest")
-    assert [message["content"] for message in api.all_messages(sid)] == ["one", "one"]
+    tab("send", texts=[slow(9, 0.02), slow(10, 0.02)])
+    shown = {message["id"]: texts(message) for message in tab("rest")["messages"]}
+    [sent, reply] = api.all_messages(sid)
+    assert shown[sent["id"]] == sent["content"] and shown[reply["id"]] == reply["content"]
 
 
 def test_what_is_begun_anew_is_shown_once(tab: Tab, api: Api) -> None:

@@ -1,8 +1,8 @@
 // Chats of Vercel's AI SDK over page/ai_sdk.js, which are told by lines of JSON what to do, and answer each with their state.
 //
 //     {"do": "open", "base": URL, "chat": SESSION}    a tab that shows a session; the next lines are for it
-//     {"do": "send", "texts": [TEXT, …]}              and `again`, `regenerate`, `resume`, `output`, `stop`: the calls of a `Chat`
-//     {"do": "see", "size": N}                        waits until the last message has N characters
+//     {"do": "send", "texts": [TEXT, …], …}           and `again`, `regenerate`, `resume`, `output`, `stop`: the calls of a `Chat`
+//     {"do": "see", "size": N, "parts": N}            waits until the last message has so many characters and parts
 //     {"do": "rest"}                                  waits until nothing runs any more
 
 import { createInterface } from "node:readline";
@@ -57,14 +57,14 @@ async function until(holds) {
 let chat;
 const DO = {
   open: async ({ base, chat: session }) => (chat = new Chat(await openChat(new Client(base), session))),
-  send: ({ texts, messageId }) => texts.forEach((text) => chat.begin(chat.sendMessage({ text, messageId }))),
+  send: ({ texts, ...more }) => texts.forEach((text) => chat.begin(chat.sendMessage({ text, ...more }))),
   again: () => chat.begin(chat.sendMessage()),
   regenerate: () => chat.begin(chat.regenerate()),
   resume: () => chat.begin(chat.resumeStream()),
   output: ({ toolCallId, output }) => chat.addToolOutput({ toolCallId, output }),
-  stop: () => chat.stop(),
+  stop: ({ texts = [] }) => [chat.begin(chat.stop()), DO.send({ texts })],
   rest: () => until(() => chat.rests),
-  see: ({ size }) => until(() => chat.size >= size),
+  see: ({ size = 0, parts = 0 }) => until(() => chat.size >= size && chat.lastMessage.parts.length >= parts),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

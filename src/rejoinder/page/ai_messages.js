@@ -140,10 +140,10 @@ function partsOfReply(reply) {
 
 function partsOfContent(content) {
   const parts = typeof content === "string" ? [{ text: content }] : content;
-  return parts.map(({ text, image_url }) =>
-    image_url ? { type: "file", mediaType: "image/*", url: image_url.url } : { type: "text", text },
-  );
+  return parts.map(({ text, image_url }) => (image_url ? pictureOf(image_url) : { type: "text", text }));
 }
+
+const pictureOf = ({ url }) => ({ type: "file", mediaType: /^data:(image\/[^;,]+)/.exec(url)?.[1] ?? "image/*", url });
 
 /** What is sent of a user's UI message. */
 export function contentOf({ parts }) {
