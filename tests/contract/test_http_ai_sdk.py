@@ -255,7 +255,9 @@ def test_what_was_refused_is_tried_again_under_its_id(tab: Tab, api: Api, sid: s
 def test_of_two_sends_at_once_one_is_answered(tab: Tab, api: Api, sid: str) -> None:
     tab.open(api, sid)
     tab("send", texts=[slow(9, 0.02), slow(10, 0.02)])
-    shown = {message["id"]: texts(message) for message in tab("rest")["messages"]}
+    state = tab("rest")
+    assert sorted(end["isError"] for end in state["finished"]) == [False, True]
+    shown = {message["id"]: texts(message) for message in state["messages"]}
     [sent, reply] = api.all_messages(sid)
     assert shown[sent["id"]] == sent["content"] and shown[reply["id"]] == reply["content"]
 

@@ -51,7 +51,10 @@ class Chat extends AbstractChat {
 }
 
 async function until(holds) {
-  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 2));
+  for (let tries = 0; !holds(); tries++) {
+    if (tries > 10_000) throw new Error(`This never comes: ${holds}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
 }
 
 let chat;
