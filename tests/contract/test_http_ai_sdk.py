@@ -1,6 +1,7 @@
 """Vercel's AI SDK itself on `page/ai_sdk.js`: what a chat of it shows is what the history has, whatever happened meanwhile."""
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 
 import tools
@@ -18,7 +20,8 @@ from wire import Api, Json, eventually, script, slow
 
 pytestmark = pytest.mark.node
 
-CHAT = Path(__file__).parent.parent / "node" / "chat.mjs"
+ROOT = Path(__file__).parent.parent.parent
+CHAT = ROOT / "tests/node/chat.mjs"
 
 
 class Tab:
@@ -189,6 +192,15 @@ def test_stop_ends_the_reply_at_the_server_and_one_goes_on(tab: Tab, api: Api, s
     assert reply["status"] == "stopped" and reply["content"].startswith(texts(state["messages"][1]))
 
 
+def test_what_came_in_the_moment_of_the_stop_is_shown_by_a_resume(tab: Tab, api: Api, sid: str) -> None:
+    tab.open(api, sid)
+    tab("send", texts=[slow()])
+    tab("see", size=50)
+    tab("stop")
+    tab("resume")
+    assert tab.check(api, sid)["messages"][-1]["metadata"]["status"] == "stopped"
+
+
 def test_a_stop_before_the_answer_stops_what_was_sent(tab: Tab, api: Api, sid: str) -> None:
     with proxy_to(api) as proxy:
         tab("open", base=f"http://127.0.0.1:{proxy.port}", chat=sid)
@@ -270,3 +282,14 @@ def test_what_is_begun_anew_is_shown_once(tab: Tab, api: Api) -> None:
     state = tab.check(api, sid)
     assert [part["type"] for part in state["messages"][-1]["parts"]] == ["step-start", "text"]
     assert texts(state["messages"][-1]) == full_text("tokens=6")
+
+
+def test_the_files_that_one_copies_are_all_that_it_takes(tab: Tab, api: Api, tmp_path: Path) -> None:
+    copied = re.findall(
+        r"/page/(\w+\.js) -o (\w+\.js)$", (ROOT / "docs/clients.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert [name for name, _ in copied] == ["client.js", "ai_sdk.js", "ai_messages.js"]
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    for name, there in copied:
+        (tmp_path / there).write_bytes(httpx2.get(f"{api.url}/page/{name}").content)
+    subprocess.run([tools.node(), "-e", 'import("./ai_sdk.js")'], cwd=tmp_path, check=True)

@@ -2,7 +2,7 @@
 //
 //     {"do": "open", "base": URL, "chat": SESSION}    a tab that shows a session; the next lines are for it
 //     {"do": "send", "texts": [TEXT, …], …}           and `again`, `regenerate`, `resume`, `output`, `stop`: the calls of a `Chat`
-//     {"do": "see", "size": N, "parts": N}            waits until the last message has so many characters and parts
+//     {"do": "see", "size": N, "parts": N}            waits until a reply has so many characters and parts
 //     {"do": "rest"}                                  waits until nothing runs any more
 
 import { createInterface } from "node:readline";
@@ -45,8 +45,10 @@ class Chat extends AbstractChat {
     return !this.calls.size && ["ready", "error"].includes(this.status);
   }
 
-  get size() {
-    return (this.lastMessage?.parts ?? []).reduce((size, { text = "" }) => size + text.length, 0);
+  /** Whether the last message is a reply that has so many characters and parts. */
+  shows(size, count) {
+    const { role, parts } = this.lastMessage ?? {};
+    return role === "assistant" && parts.length >= count && parts.reduce((sum, { text = "" }) => sum + text.length, 0) >= size;
   }
 }
 
@@ -67,7 +69,7 @@ const DO = {
   output: ({ toolCallId, output }) => chat.addToolOutput({ toolCallId, output }),
   stop: ({ texts = [] }) => [chat.begin(chat.stop()), DO.send({ texts })],
   rest: () => until(() => chat.rests),
-  see: ({ size = 0, parts = 0 }) => until(() => chat.size >= size && chat.lastMessage.parts.length >= parts),
+  see: ({ size = 0, parts = 0 }) => until(() => chat.shows(size, parts)),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
