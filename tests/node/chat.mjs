@@ -1,6 +1,6 @@
 // Chats of Vercel's AI SDK over page/ai_sdk.js, which are told by lines of JSON what to do, and answer each with their state.
 //
-//     {"do": "open", "base": URL, "chat": SESSION}    a tab that shows a session; the next lines are for it
+//     {"do": "open", "base": URL, "chat": SESSION, …} a tab that shows a session; the next lines are for it
 //     {"do": "send", "texts": [TEXT, …], …}           and `again`, `regenerate`, `resume`, `output`, `stop`: the calls of a `Chat`
 //     {"do": "see", "size": N, "parts": N}            waits until a reply has so many characters and parts
 //     {"do": "rest"}                                  waits until nothing runs any more
@@ -61,7 +61,7 @@ async function until(holds) {
 
 let chat;
 const DO = {
-  open: async ({ base, chat: session }) => (chat = new Chat(await openChat(new Client(base), session))),
+  open: async ({ base, chat: session, ...waiting }) => (chat = new Chat(await openChat(new Client(base), session, waiting))),
   send: ({ texts, ...more }) => texts.forEach((text) => chat.begin(chat.sendMessage({ text, ...more }))),
   again: () => chat.begin(chat.sendMessage()),
   regenerate: () => chat.begin(chat.regenerate()),

@@ -25,7 +25,7 @@ export class RejoinderTransport {
   #client;
   #requests;
   #streams;
-  #sent = new Map(); // by the id of a UI message: the words that were sent, and under which id
+  #sent = new Map(); // by the id of a UI message: the words that were sent, under which id, and whether they were taken
   #unread = new Map(); // by session: the reply whose end was not told yet
   #stopping = Promise.resolve();
   #resumes = 0;
@@ -86,11 +86,10 @@ export class RejoinderTransport {
   #say(chatId, messages, edited, body) {
     const message = messages.at(-1);
     const content = contentOf(message);
-    const under = this.#under(message.id, content, () => {
+    return this.#once(chatId, message.id, { content, metadata: message.metadata, ...body }, () => {
       if (edited === undefined) return { id: message.id };
       return { id: message.id === edited ? newId("msg") : message.id, parent_id: aboveLast(messages) };
     });
-    return this.#client.start(chatId, content, { metadata: message.metadata, ...this.#requests, ...body, ...under });
   }
 
   /** Sends the results of the tools that a reply has called. */
@@ -98,15 +97,18 @@ export class RejoinderTransport {
     const step = parts.slice(parts.findLastIndex(({ type }) => type === "step-start") + 1);
     const results = step.filter(({ state }) => state?.startsWith("output-")).map(resultOf);
     const parent_id = metadata?.reply_id ?? id;
-    const under = this.#under(parent_id, results, () => ({ id: newId("msg"), parent_id }));
-    return this.#client.start(chatId, undefined, { role: "tool", results, ...this.#requests, ...body, ...under });
+    return this.#once(chatId, parent_id, { role: "tool", results, ...body }, () => ({ id: newId("msg"), parent_id }));
   }
 
-  /** The same words again are the same request. Its id makes it a retry, which is not answered twice. */
-  #under(key, words, make) {
-    const text = JSON.stringify(words);
-    if (this.#sent.get(key)?.text !== text) this.#sent.set(key, { text, under: make() });
-    return this.#sent.get(key).under;
+  /** Until the server has taken them the same words are the same request, whose id makes it a retry: it is not answered twice. */
+  async #once(chatId, key, { content, ...fields }, name) {
+    const text = JSON.stringify(content ?? fields.results);
+    const had = this.#sent.get(key);
+    const sent = had?.text === text && !had.taken ? had : { text, under: name(), taken: false };
+    this.#sent.set(key, sent);
+    const turn = await this.#client.start(chatId, content, { ...this.#requests, ...fields, ...sent.under });
+    sent.taken = true;
+    return turn;
   }
 
   #stop(chatId, reply) {
