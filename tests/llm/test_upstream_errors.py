@@ -39,6 +39,10 @@ OVERFLOWS = {
         {"error": {"message": "Provider returned error", "metadata": {"raw": "prompt is too long: 9 > 8"}}},
     ),
     "FastAPI": (422, {"detail": [{"loc": ["body"], "msg": "context window exceeded", "input": "secret"}]}),
+    "OpenAI, more than in a minute": (
+        429,
+        {"error": {"code": "rate_limit_exceeded", "message": "Request too large for m (TPM): Limit 6, Requested 14."}},
+    ),
 }
 
 
@@ -49,6 +53,41 @@ def test_too_long_a_conversation_is_told_apart_whatever_the_server(server: str) 
 
 
 @pytest.mark.parametrize(
+    ("said", "asked", "window"),
+    [
+        ("This model's maximum context length is 4097 tokens. However, you requested 4226 tokens (4000 in", 4226, 4097),
+        ("You passed 90 input tokens. However, the model's context length is only 64 tokens, resulting in a", 90, 64),
+        ("maximum context length is 200 tokens. However, your request has 203 input tokens. Please reduce", 203, 200),
+        ("The decoder prompt (length 10127) is longer than the maximum model length of 8192. Make", 10127, 8192),
+        ("The input (61709 tokens) is longer than the model's context length (40960 tokens).", 61709, 40960),
+        ("Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens). Use a", 160062, 59862),
+        ("is greater than the context length (n_keep: 10247 >= n_ctx: 4096). Try to load", 10247, 4096),
+        ("keep the first 15857 tokens when context the overflows. However, … with context length of only 4096", 15857, 4096),
+        ("request (5000 tokens) exceeds the available context size (4096 tokens), try increasing it", 5000, 4096),
+        ("Prompt contains 300 tokens and 0 draft tokens, too large for model with 128 maximum context length", 300, 128),
+        ("Your request exceeded model token limit: 262144 (requested: 269030)", 269030, 262144),
+        ("maximum prompt length is 131072 but the request contains 136973 tokens.", 136973, 131072),
+        ("maximum context length is 131072 tokens. However, you requested about 138956 tokens", 138956, 131072),
+        ("reduce the length of the messages or completion. Current length is 9000 while limit is 8192", 9000, 8192),
+        ("Request too large for `m` on tokens per minute (TPM): Limit 6000, Requested 14810, please", 14810, 6000),
+        ("prompt token count of 130000 exceeds the limit of 128000", 130000, 128000),
+        ("prompt is too long: 213462 tokens > 200000 maximum", 213462, 200000),
+        ("input length and `max_tokens` exceed context limit: 190000 + 21333 > 200000", None, 200000),
+        ("Prompt has 300,000 tokens, but the configured context size is 131,072 tokens", 300_000, 131_072),
+        ("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).", 1200000, 1048576),
+        ("`inputs` tokens + `max_new_tokens` must be <= 4097. Given: 4000 `inputs` tokens and 300", None, 4097),
+        ("Range of input length should be [1, 30720]", None, 30720),
+        ("prompt too long; exceeded max context length by 4096 tokens", None, None),
+    ],
+)  # fmt: skip
+def test_how_long_a_prompt_may_be_is_learned_from_the_words_of_many_servers(
+    said: str, asked: int | None, window: int | None
+) -> None:
+    error = error_from_body(400, json.dumps({"error": {"message": said}}).encode())
+    assert (error.code, error.asked, error.window) == ("context_overflow", asked, window)
+
+
+@pytest.mark.parametrize(
     ("status", "body", "code"),
     [
         (400, {"error": {"message": "max_tokens is too large: 9. This model supports at most 8."}}, "upstream_error"),
@@ -56,6 +95,11 @@ def test_too_long_a_conversation_is_told_apart_whatever_the_server(server: str) 
         (400, {"error": {"code": "invalid_api_key", "message": "x"}}, "upstream_auth"),
         (400, {"error": {"message": "Unknown parameter: stream_options"}}, "upstream_error"),
         (429, {"error": {"code": "insufficient_quota", "message": "context length"}}, "upstream_rate_limited"),
+        (
+            429,
+            {"error": {"message": "Rate limit reached (TPM): Limit 9, Used 8, Requested 3."}},
+            "upstream_rate_limited",
+        ),
         (404, {"error": {"code": "model_not_found"}}, "upstream_unavailable"),
         (418, "text", "upstream_error"),
         (301, None, "upstream_unavailable"),

@@ -25,19 +25,26 @@ _ECHO = re.compile(r"""['"]?\binput(?:_value)?['"]?\s*[:=]\s*['"\[{].*""", re.DO
 
 _OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|context[ _](?:length|window|size)|prompt is too long|prompt too long"
-    r"|maximum (?:allowed )?(?:prompt|input|sequence) length|input token count.*(?:exceeds|supports)|input is too long"
-    r"|too many (?:input )?tokens|reduce the length of the (?:messages|prompt)|exceed context limit|exceeds max length"
+    r"|maximum (?:allowed )?(?:prompt|input|sequence|model) length|maximum allowed length|input is too long"
+    r"|input token count.*(?:exceeds|supports)|prompt token count|too many (?:input )?tokens"
+    r"|reduce the length of the (?:messages|prompt)|exceed context limit|exceeds max length"
     r"|range of input length|exceeded model token limit|tokens_limit_reached|inputs.? tokens \+ .?max_new_tokens",
     re.IGNORECASE,
 )
+_TOO_LARGE = re.compile(r"request too large\b.*\blimit \d+, requested \d", re.IGNORECASE)
+"""More tokens than an account has in a minute (OpenAI, Groq): no waiting helps, but a shorter prompt does."""
+_COUNT = r"(\d[\d,]{0,14})"
 _WINDOW = re.compile(
-    r"(?:maximum context length (?:is|of)|context (?:length|window|size) (?:is|of)|n_ctx\W+|maximum number of tokens allowed \(|"
-    r"context size \(|limit of|maximum(?: prompt| input)? length is|> )\s*(\d{1,12})",
+    r"(?:context (?:length|window|size)|maximum (?:\w+ ){0,2}length|token limit|(?<!context )limit)"
+    rf"\W{{0,2}}(?:(?:is|of) (?:only )?)?{_COUNT}"
+    rf"|(?:n_ctx\W+|tokens allowed \(|up to |max size: |should be \[\d+, |> |<= ){_COUNT}"
+    rf"|{_COUNT} maximum context length",
     re.IGNORECASE,
 )
 _ASKED = re.compile(
-    r"(?:resulted in|you requested|prompt is too long:|n_prompt_tokens\W+|input token count \(|request \(|prompt contains(?: at least)?|"
-    r"exceed context limit:|but got|is)\s*(\d{1,12})(?! tokens\. However)",
+    r"(?:resulted in|requested(?: about| a total of)?:?|too long:|n_prompt_tokens\W+|n_keep:|count (?:of|\()|request \(|\(length|"
+    r"input (?:length )?\(|(?:prompt|request) (?:contains|has)(?: at least)?|you passed|keep the first|exceed context limit:|but got|is)\s*"
+    rf"{_COUNT}(?! tokens\. However)",
     re.IGNORECASE,
 )
 """How servers say how long a prompt was and how long it may be."""
@@ -128,6 +135,8 @@ _ELSEWHERE = "The upstream sends elsewhere, where nothing is sent: is its base U
 
 def _code(status: int, kind: str, message: str) -> str:
     """The code for a status, and for what the body says where the status leaves it open."""
+    if _TOO_LARGE.search(message):
+        return "context_overflow"
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if _OVERFLOW.search(kind) or _OVERFLOW.search(message):
@@ -141,9 +150,14 @@ def _sizes(code: str, said: str) -> tuple[int | None, int | None]:
     """(asked, window) of an overflow, where both are told and make sense."""
     if code != "context_overflow" or not (window := _WINDOW.search(said)):
         return None, None
-    most = int(window[1])
-    asked = next((int(found[1]) for found in _ASKED.finditer(said) if int(found[1]) > most), None)
+    most = _counted(window)
+    asked = next((count for count in map(_counted, _ASKED.finditer(said)) if count > most), None)
     return asked, most or None
+
+
+def _counted(found: re.Match[str]) -> int:
+    """The tokens that a pattern has found."""
+    return int(found[found.lastindex or 0].replace(",", "")[:12])
 
 
 def _told(payload: Any) -> tuple[str, str]:
