@@ -132,13 +132,16 @@ async def test_a_server_that_wants_users_and_replies_in_turn_gets_them_so_from_t
     ]
 
 
-async def sent_after_a_refusal(prompt: Prompt, refuses: Callable[[bytes], bool], refusal: str) -> list[JsonObject]:
+async def sent_after_a_refusal(
+    prompt: Prompt, refuses: Callable[[bytes], bool], refusal: str | JsonObject
+) -> list[JsonObject]:
     """The bodies that a server gets which refuses the first, so that it is asked again in another form, and takes that."""
 
     async def talk(connection: Connection) -> None:
         while True:
             if refuses((await connection.request()).body):
-                await connection.answer(json.dumps({"error": {"message": refusal}}).encode(), "400 Bad Request")
+                body = {"error": {"message": refusal}} if isinstance(refusal, str) else refusal
+                await connection.answer(json.dumps(body).encode(), "400 Bad Request")
             else:
                 await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
 
@@ -148,6 +151,51 @@ async def sent_after_a_refusal(prompt: Prompt, refuses: Callable[[bytes], bool],
         assert refused.error.before_reply, "so it is asked again"
         assert (await hear(provider, prompt)).reply.content == "hi"
     return [json.loads(request.body) for request in server.requests]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "refuses"),
+    [
+        ("System role not supported", b'"system"'),
+        ("Jinja Exception: System role not supported", b'"system"'),
+        ("Developer instruction is not enabled for models/gemma-3-27b-it", b'"system"'),
+        ("This model doesn't support the 'system' role.", b'"system"'),
+        (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            b'"max_tokens"',
+        ),
+    ],
+)
+async def test_a_model_that_takes_no_system_prompt_or_another_limit_gets_them_as_it_takes_them(
+    refusal: str, refuses: bytes
+) -> None:
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    prompt = Prompt(model="m", messages=tuple(said), params={"max_tokens": 7})
+    first, second = await sent_after_a_refusal(prompt, lambda body: refuses in body, refusal)
+    assert (first["messages"], first["max_tokens"]) == (said, 7)
+    if refuses == b'"system"':
+        assert second["messages"] == [{"role": "user", "content": "Be brief.\n\nhi"}]
+    else:
+        assert second == {name: value for name, value in first.items() if name != "max_tokens"} | {
+            "max_completion_tokens": 7
+        }
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"message": {"detail": [{"loc": ["body", "max_completion_tokens"], "msg": "Extra inputs are not permitted"}]}},
+        {
+            "message": "[{'loc': ('body', 'max_completion_tokens'), 'msg': 'Extra inputs are not permitted', 'input': 7}]"
+        },
+        {"message": "Unrecognized request argument supplied: max_completion_tokens"},
+    ],
+)
+async def test_an_older_server_gets_the_limit_under_its_older_name(refusal: JsonObject) -> None:
+    prompt = asked("hi", model="m", max_completion_tokens=7)
+    sent = await sent_after_a_refusal(prompt, lambda body: b"max_completion_tokens" in body, refusal)
+    limits = [(body.get("max_tokens"), body.get("max_completion_tokens")) for body in sent]
+    assert limits == [(None, 7), (7, None)]
 
 
 async def test_reasoning_goes_back_with_tool_calls_to_a_server_that_wants_it() -> None:
@@ -213,6 +261,9 @@ def ids_of_results(body: JsonObject) -> list[str]:
 SIGNS = [
     "stream_options",
     "roles must alternate",
+    "system role not supported",
+    "max_tokens: use max_completion_tokens",
+    "unknown max_completion_tokens",
     "`reasoning_content` must be passed",
     "extra_content",
     "unknown reasoning_details",
@@ -240,7 +291,9 @@ async def test_what_a_user_said_does_not_change_how_others_are_asked(sign: str, 
     call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": {}}
     plain = Prompt(
         model="m",
+        params={"max_tokens": 7, "max_completion_tokens": 7},
         messages=(
+            {"role": "system", "content": "Be brief."},
             {"role": "assistant", "reasoning_details": [{}], "reasoning_content": "hm", "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "a", "content": "1"},
             *({"role": "user", "content": text} for text in "ab"),

@@ -69,6 +69,10 @@ UNSIGNED = {EXTRAS: {"google": {"thought_signature": "skip_thought_signature_val
 """What Gemini takes with a call that it has not made itself."""
 
 
+SYSTEM = ("system", "developer")
+"""Roles of messages by which the service and its user's front-end speak to the model."""
+
+
 def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused | None = None) -> bytes:
     """The very bytes that go upstream."""
     refused = refused or Refused()
@@ -77,18 +81,31 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
         messages = [_without(REASONING, message) for message in messages]
     if refused.details:
         messages = [_without(REASONING_DETAILS, message) for message in messages]
-    if refused.turns:
+    if refused.system:
+        messages = [message | {"role": "user"} if message["role"] in SYSTEM else message for message in messages]
+    if refused.turns or refused.system:
         messages = _in_turn(messages)
     if refused.extras or refused.signatures:
         messages = [_signed_otherwise(message, refused) for message in messages]
     if refused.ids:
         messages = [_with_plain_ids(message) for message in messages]
-    body: JsonObject = {"model": model, "messages": messages, **prompt.params}
+    body: JsonObject = {"model": model, "messages": messages, **_limited(prompt.params, refused)}
     if stream:
         body["stream"] = True
         if not refused.usage:
             body["stream_options"] = {"include_usage": True}
     return msgspec.json.encode(body)
+
+
+def _limited(params: JsonObject, refused: Refused) -> JsonObject:
+    """The parameters with the limit of the reply under the name that the model takes."""
+    old, new = "max_tokens", "max_completion_tokens"
+    if refused.max_completion_tokens:
+        old, new = new, old
+    elif not refused.max_tokens:
+        return params
+    limit = params.get(new, params.get(old))
+    return _without(old, params) | {new: limit} if old in params else params
 
 
 def _without(field: str, said: JsonObject) -> JsonObject:

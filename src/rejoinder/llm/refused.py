@@ -28,7 +28,12 @@ class Refused(Struct, frozen=True):
     """`stream_options`, by which usage is asked for."""
     turns: bool = False
     """Users and assistants that do not take turns: the templates of some models have it so (Gemma's, Mistral's)."""
-
+    system: bool = False
+    """Messages of the system: the user's first one begins with them (Gemma's template, and Gemini's endpoint for Gemma)."""
+    max_tokens: bool = False
+    """`max_tokens`, which is `max_completion_tokens` then (OpenAI's models since o1)."""
+    max_completion_tokens: bool = False
+    """The other way round (Mistral, older vLLM)."""
     reasoning: bool = False
     """Tool calls without the reasoning that led to them (DeepSeek's thinking mode)."""
     extras: bool = False
@@ -48,6 +53,11 @@ _SIGNS = {
     for form, sign in {
         "usage": "(stream_options)",
         "turns": r"\b(roles? must alternate)|(alternating (?:user|roles))|(after the (?:optional )?system message).*alternat",
+        "system": r"(system role (?:is )?not supported|(?:doesn't|does not) support (?:the )?'?system\b)"
+        r"|(developer instruction is not enabled)",
+        "max_tokens": r"max_tokens\b.*(use .?max_completion_tokens)",
+        # Within a sentence: one that refuses `max_tokens` names the other in its next.
+        "max_completion_tokens": rf"(max_completion_tokens)[^.]{{0,80}}{_STRANGE}|{_STRANGE}[^.]{{0,80}}(max_completion_tokens)",
         "reasoning": rf"({REASONING}).{{0,80}}must be (?:passed|sent|provided)",
         "extras": f"({EXTRAS})",
         "details": rf"{_STRANGE}.{{0,80}}({REASONING_DETAILS})|({REASONING_DETAILS}).{{0,80}}{_STRANGE}",
@@ -91,8 +101,8 @@ def _new_signs(error: ProviderError, known: Refused) -> dict[str, str]:
 
 
 def _said(prompt: Prompt) -> str:
-    """All that anybody has said in a prompt, in small letters: its JSON without the names that are ours."""
+    """All that anybody has said in a prompt, in small letters: its JSON without the names that are ours, and those of parameters."""
     messages = msgspec.json.encode(prompt.messages).decode()
     for field in OUR_FIELDS:
         messages = messages.replace(f'"{field}":', "")  # within a text its quotes would be escaped
-    return (messages + msgspec.json.encode(prompt.params).decode()).lower()
+    return (messages + msgspec.json.encode(list(prompt.params.values())).decode()).lower()
