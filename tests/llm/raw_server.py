@@ -27,7 +27,9 @@ class Request(Struct):
 
     @property
     def headers(self) -> dict[str, str]:
-        return dict(line.split(": ", 1) for line in self.head.split("\r\n")[1:] if line)
+        """By names in small letters."""
+        fields = (line.split(": ", 1) for line in self.head.split("\r\n")[1:] if line)
+        return {name.lower(): value for name, value in fields}
 
 
 class Connection:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from raw_server import Connection, serving
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm import open_provider
 from rejoinder.llm.ask import ask
@@ -69,6 +70,27 @@ def test_what_is_asked(settings: Settings, served: ScriptedUpstream) -> None:
 def test_without_a_name_the_first_model_is_asked(settings: Settings, served: ScriptedUpstream) -> None:
     assert ask("hi", model="openai", settings=settings) == "hi"
     assert json.loads(served.requests[-1].body)["model"] == "echo"
+
+
+async def test_what_a_server_refuses_of_the_usual_form_it_is_asked_without() -> None:
+    refusals = {b"stream_options": "stream_options: extra", b'"system"': "System role not supported"}
+
+    async def talk(connection: Connection) -> None:
+        while True:
+            body = (await connection.request()).body
+            if refused := next((said for sign, said in refusals.items() if sign in body), None):
+                await connection.answer(json.dumps({"error": {"message": refused}}).encode(), "400 Bad Request")
+            else:
+                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+
+    async with serving(talk) as server:
+        settings = Settings(openai_base_url=server.url, model="openai:m", _env_file=None)
+        pieces = await asyncio.to_thread(lambda: list(ask("hi", system="Be brief.", stream=True, settings=settings)))
+        refusals[b""] = "It is refused whatever its form"
+        with pytest.raises(ProviderError, match="whatever its form"):
+            await asyncio.to_thread(ask, "hi", settings=settings)
+    assert pieces == ["hi"]
+    assert len(server.requests) == 4
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -5,6 +5,8 @@ from contextlib import closing, contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from msgspec import structs
+
 from rejoinder.abc import Chunk, Completion, Prompt
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
@@ -22,6 +24,7 @@ from rejoinder.llm.openai_request import (
     secrets,
     without_prompt,
 )
+from rejoinder.llm.refused import Refusals
 from rejoinder.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ class SyncOpenAI:
         self._organization = account.organization
         self._settings = settings
         self._secrets = secrets(self._key)
+        self._refusals = Refusals()
 
     def stream(self, prompt: Prompt) -> Generator[Sequence[Chunk], None, None]:
         """As `Provider.stream`. Silence for longer than the setting for the first token is an error here too."""
@@ -61,24 +65,13 @@ class SyncOpenAI:
     @contextmanager
     def _asked(self, prompt: Prompt, *, stream: bool) -> Iterator["httpx2.Response"]:
         """The answer to a prompt: its body is unread. Raises every fault, also of reading it, as ProviderError."""
-        import httpx2
-        import openai
-
         from rejoinder.llm.openai_errors import FAULTS, provider_error
 
         began = False
         try:
             with self._client() as client:
-                body = request_body(prompt, prompt.model or self._default(client), stream=stream)
-                request = client.post(
-                    "/chat/completions",
-                    content=body,
-                    cast_to=httpx2.Response,
-                    options={"headers": UNCOMPRESSED},
-                    stream=True,  # leaves the body unread
-                    stream_cls=openai.Stream[Any],
-                )
-                with closing(cast("httpx2.Response", request)) as response:
+                named = structs.replace(prompt, model=prompt.model or self._default(client))
+                with closing(self._answer(client, named, stream=stream)) as response:
                     began = True
                     yield response
         except FAULTS as fault:
@@ -88,6 +81,29 @@ class SyncOpenAI:
             if safe is error:
                 raise
             raise safe from None
+
+    def _answer(self, client: "openai.OpenAI", prompt: Prompt, *, stream: bool) -> "httpx2.Response":
+        """Of a request that is made again without what is refused of its form, as long as a refusal tells something new."""
+        import httpx2
+        import openai
+
+        from rejoinder.llm.openai_errors import provider_error
+
+        while True:
+            try:
+                answer = client.post(
+                    "/chat/completions",
+                    content=request_body(prompt, prompt.model, stream=stream, refused=self._refusals.of(prompt.model)),
+                    cast_to=httpx2.Response,
+                    options={"headers": UNCOMPRESSED},
+                    stream=True,  # leaves the body unread
+                    stream_cls=openai.Stream[Any],
+                )
+            except openai.APIStatusError as refusal:
+                if not self._refusals.learn(provider_error(refusal, secrets=self._secrets), prompt):
+                    raise
+            else:
+                return cast("httpx2.Response", answer)
 
     def _client(self) -> "openai.OpenAI":
         import httpx2
