@@ -663,6 +663,47 @@ async def test_without_a_name_and_without_a_list_there_is_an_error(key: str) -> 
         assert (await hear(provider, asked("hi"))).error.code == "upstream_unavailable"  # type: ignore[union-attr]
 
 
+async def test_a_server_that_is_not_ready_yet_is_asked_for_its_models_again_with_each_attempt() -> None:
+    answers = [
+        (b'{"error":{"message":"Loading model"}}', "503 Service Unavailable"),
+        (b'{"data":[{"id":"m"}]}', "200 OK"),
+        (b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}', "200 OK"),
+    ]
+
+    async def talk(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.answer(*answers.pop(0))
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url) as provider:
+        with pytest.raises(ProviderError):
+            await provider.models()
+        with pytest.raises(ProviderError):
+            await provider.models()
+        assert len(server.requests) == 1, "for a list that nobody waits for it is left alone"
+        assert (await hear(provider, asked("hi"))).reply.content == "hi"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"error":"Unexpected endpoint or method. (GET /models)"}', "Unexpected endpoint"),
+        (b"<!doctype html>", "base URL"),
+        (b'{"status":"ok"}', "base URL"),
+        (b'{"object":"list","data":null}', "name one"),
+    ],
+)
+async def test_what_lists_no_models_says_why(body: bytes, told: str) -> None:
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.answer(body)
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url) as provider:
+        heard = await hear(provider, asked("hi"))
+    assert heard.error is not None and told in heard.error.detail
+    assert heard.error.refused, "and costs nothing, since the prompt was not sent"
+
+
 async def test_the_official_api_has_a_default(key: str) -> None:
     provider = OpenAIProvider(key)
     assert provider._default == "gpt-5-mini"

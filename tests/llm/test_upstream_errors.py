@@ -129,6 +129,19 @@ def test_what_an_upstream_says_is_found_wherever_it_says_it(body: object, said: 
 
 
 @pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"404 page not found", "is its base URL right?"),
+        (b'{"detail":"Not Found"}', "is its base URL right?"),
+        (b'{"error":{"message":"File Not Found","type":"not_found_error"}}', "is its base URL right?"),
+        (b'{"error":{"message":"model \'x\' not found"}}', "model 'x' not found"),
+    ],
+)
+def test_where_there_is_nothing_the_base_url_may_be_wrong(body: bytes, said: str) -> None:
+    assert error_from_body(404, body).detail == f"The upstream does not have what was asked for (HTTP 404): {said}"
+
+
+@pytest.mark.parametrize(
     ("status", "owed"),
     [(400, False), (401, False), (404, False), (422, False), (408, True), (429, False), (500, False), (504, True)],
 )

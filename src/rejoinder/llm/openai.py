@@ -8,6 +8,7 @@ Each time that an upstream is asked is one call here.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -40,7 +41,7 @@ from rejoinder.llm.windows import known_window
 LISTED_FOR = 60.0
 """Seconds for which the upstream's list of models is taken to be right."""
 UNLISTED_FOR = 10.0
-"""Seconds for which it is not asked for again after it could not be had."""
+"""Seconds for which it is not asked for again after it could not be had, but for a reply: that is tried again sooner."""
 LISTING = 10.0
 """Seconds that it may take."""
 REFUSED, REFUSING = 1 << 20, 5.0
@@ -84,7 +85,8 @@ class OpenAIProvider(Provider):
             keep=not embedded,
         )
         self._secrets = secrets(key)
-        self._listed: tuple[float, list[str] | ProviderError] = (0, [])
+        self._listed: tuple[float, list[str] | ProviderError] | None = None
+        """What was listed last, and when."""
         self._listing = asyncio.Lock()
         self._encoded: tuple[Prompt, bytes] | None = None
         """The prompt whose `body` was asked for last: it is asked next, and may be long."""
@@ -98,7 +100,7 @@ class OpenAIProvider(Provider):
     async def prepare(self, prompt: Prompt) -> Prompt:
         if prompt.model:
             return prompt
-        return structs.replace(prompt, model=self._default or (await self._upstream_models())[0])
+        return structs.replace(prompt, model=self._default or (await self._upstream_models(0))[0])
 
     def body(self, prompt: Prompt) -> bytes:
         body = request_body(prompt, prompt.model, stream=True, refused=self._refusals.of(prompt.model))
@@ -117,7 +119,7 @@ class OpenAIProvider(Provider):
 
     async def models(self) -> list[str]:
         try:
-            listed = await self._upstream_models()
+            listed = await self._upstream_models(UNLISTED_FOR)
         except ProviderError:
             if not self._default:
                 raise
@@ -152,26 +154,28 @@ class OpenAIProvider(Provider):
         if answer.status >= 300:
             raise await _refusal(answer, self._secrets)
 
-    async def _upstream_models(self) -> list[str]:
-        """At least one. Raises ProviderError."""
+    async def _upstream_models(self, unlisted_for: float) -> list[str]:
+        """At least one. Raises ProviderError, also one that was met less than so long before this was called."""
+        called = time.monotonic()
         async with self._listing:
-            until, listed = self._listed
-            if time.monotonic() >= until:
+            at, listed = self._listed or (-math.inf, [])
+            lasting = unlisted_for if isinstance(listed, ProviderError) else LISTED_FOR
+            if at + lasting <= called:
                 try:
                     listed = await self._list()
                 except ProviderError as error:
+                    error.refused = True  # whatever it was, it never had the prompt
                     listed = error
-                lasting = UNLISTED_FOR if isinstance(listed, ProviderError) else LISTED_FOR
-                self._listed = (time.monotonic() + lasting, listed)
+                self._listed = (time.monotonic(), listed)
         if isinstance(listed, ProviderError):
-            raise ProviderError(listed.code, listed.detail, before_reply=listed.before_reply)
+            raise listed.saying(listed.detail)
         return listed
 
     async def _list(self) -> list[str]:
         try:
             async with asyncio.timeout(LISTING), self._client.ask("GET", "/models") as answer:
                 await self._check(answer)
-                return decode_models(await rest_of(answer))
+                return decode_models(await rest_of(answer), self._secrets)
         except TimeoutError:
             raise ProviderError("upstream_timeout", "The upstream did not list its models in time.") from None
 

@@ -18,7 +18,7 @@ from rejoinder.entities import JsonObject
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.http_client import place
 from rejoinder.llm.refused import EXTRAS, Refused
-from rejoinder.llm.upstream_errors import lenient_json
+from rejoinder.llm.upstream_errors import error_from_chunk, lenient_json
 from rejoinder.settings import Settings
 
 OFFICIAL = "https://api.openai.com/v1"
@@ -220,11 +220,18 @@ def secrets(api_key: str) -> tuple[str, ...]:
     return () if api_key == KEYLESS else (api_key,)
 
 
-def decode_models(body: bytes) -> list[str]:
+def decode_models(body: bytes, secrets: Sequence[str] = ()) -> list[str]:
     """The names in an answer of `GET /models`, at least one. Raises ProviderError."""
     listed = lenient_json(body)
-    models = listed.get("data") if isinstance(listed, dict) else listed if isinstance(listed, list) else None
-    names = [model.get("id") for model in models or () if isinstance(model, dict)]
+    if isinstance(listed, dict) and listed.get("error"):  # with a 200: LM Studio, of a path that it does not know
+        raise error_from_chunk(listed, secrets=secrets)
+    if isinstance(listed, dict) and "data" in listed:
+        listed = listed["data"] or []  # Ollama's are null where it has none
+    if not isinstance(listed, list):
+        raise ProviderError(
+            "upstream_malformed", "The upstream does not list its models: is its base URL right? If so, name a model."
+        )
+    names = [model.get("id") for model in listed if isinstance(model, dict)]
     if not (found := [name for name in names if isinstance(name, str) and name]):
         raise ProviderError("upstream_unavailable", "The upstream lists no models: name one.")
     return found

@@ -123,4 +123,4 @@ class SyncOpenAI:
 
         if self._base_url.rstrip("/") == OFFICIAL:
             return DEFAULT_MODEL
-        return decode_models(client.get("/models", cast_to=httpx2.Response).content)[0]
+        return decode_models(client.get("/models", cast_to=httpx2.Response).content, self._secrets)[0]

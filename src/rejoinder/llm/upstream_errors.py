@@ -82,6 +82,8 @@ def error_from_body(
     code = _code(status, kind, message)
     said = quoted(message, secrets)
     sentence = _ELSEWHERE if status < 400 else _SENTENCES[code]
+    if status == 404 and _NOTHING_THERE.fullmatch(said):
+        said = "is its base URL right?"
     detail = f"{sentence} (HTTP {status})" + (f": {said}" if said else ".")
     before = code in ("upstream_rate_limited", "upstream_error") and (status == 429 or status >= 500)
     refused = 300 <= status < 500 and _BY_STATUS.get(status) != "upstream_timeout"
@@ -131,6 +133,10 @@ _SENTENCES = {
 
 _ELSEWHERE = "The upstream sends elsewhere, where nothing is sent: is its base URL right?"
 """For a redirection: followed, it could take the key to another."""
+
+
+_NOTHING_THERE = re.compile(r"(?:(?:file )?not found\.?)?", re.IGNORECASE)
+"""What is said of a path that there is not. Of a model that there is not, its name is said."""
 
 
 def _code(status: int, kind: str, message: str) -> str:
