@@ -132,8 +132,8 @@ class Settings(BaseSettings):
     )
     title_model: str = Field(
         "",
-        description="Model that makes titles of sessions without one, from their first turn. Empty: the one that replied; `off`: "
-        "none are made.",
+        description="Model that makes titles of sessions without one, from their first turn: one of the providers in `REJOINDER_MODEL` or "
+        "`REJOINDER_UPSTREAMS`. Empty: the one that replied; `off`: none are made.",
     )
     prefill: Names = Field(
         (),
@@ -254,12 +254,19 @@ class Settings(BaseSettings):
                 raise ValueError(f"{name} is the service's own to set: a reply is one choice of one stream")
         return value
 
-    @field_validator("upstreams", "upstream_keys", mode="before")
+    @field_validator("upstreams", mode="before")
     @classmethod
-    def _named(cls, value: object) -> object:
-        if isinstance(value, str):
-            return dict(_name_and_rest(part.strip()) for part in value.split(",") if part.strip())
-        return value
+    def _addresses(cls, value: object) -> object:
+        return (
+            _by_name(value, "NAME=BASE_URL, as groq=https://api.groq.com/openai/v1")
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("upstream_keys", mode="before")
+    @classmethod
+    def _keys(cls, value: object) -> object:
+        return _by_name(value, "NAME=KEY, the names as in REJOINDER_UPSTREAMS") if isinstance(value, str) else value
 
     @field_validator("upstreams")
     @classmethod
@@ -331,11 +338,17 @@ def _model_and_tokens(said: str) -> tuple[str, int]:
     return name.strip(), int(tokens)
 
 
-def _name_and_rest(said: str) -> tuple[str, str]:
-    name, _, rest = (part.strip() for part in said.partition("="))
-    if not name or not rest:
-        raise ValueError("each is NAME=, and behind it what that has, and several are separated by commas")
-    return name, rest
+def _by_name(said: str, form: str) -> dict[str, str]:
+    """What is said of each name. Raises ValueError, which repeats no key."""
+    found: dict[str, str] = {}
+    for part in filter(None, map(str.strip, said.split(","))):
+        name, _, rest = (each.strip() for each in part.partition("="))
+        if not name or not rest:
+            raise ValueError(f"each is {form}, and several are separated by commas")
+        if name in found:
+            raise ValueError(f"{quoted(name)} is there twice")
+        found[name] = rest
+    return found
 
 
 def _host(said: str) -> str:

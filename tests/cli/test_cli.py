@@ -16,7 +16,7 @@ import pytest
 from typer.main import get_command
 
 import rejoinder
-from rejoinder.cli import app
+from rejoinder.cli import app, main
 from rejoinder.settings import OF_CLIENTS
 from screen import COMMAND, Screen
 from serving import ServerProcess
@@ -50,75 +50,8 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
             {},
             "no script 'parrot'. A script has no word 'parrot'. It is echo, story, slow, or",
         ),
-        ([], {"REJOINDER_CONTEXT_WINDOWS": "foo"}, "REJOINDER_CONTEXT_WINDOWS: 'foo' is not MODEL=TOKENS, such as "),
-        ([], {"REJOINDER_CONTEXT_WINDOWS": "local=9,m=0"}, "REJOINDER_CONTEXT_WINDOWS: 'm=0' is not MODEL=TOKENS"),
         ([], {"REJOINDER_HEARTBEAT": "soon"}, "REJOINDER_HEARTBEAT: "),
-        (
-            [],
-            {"REJOINDER_PORT": "tcp://10.0.0.1:8000"},
-            "REJOINDER_PORT: 'tcp://10.0.0.1:8000' is no port. Kubernetes sets it ",
-        ),
         (["--store", "sqlite:////nowhere/at/all.db"], {}, "nowhere"),
-        *(
-            (
-                [],
-                {"REJOINDER_ORIGINS": f"https://fine.example,{origin}"},
-                f"REJOINDER_ORIGINS: {origin!r} is no origin: ",
-            )
-            for origin in (
-                *(
-                    "a.example",
-                    "a.example:8000",
-                    "*",
-                    "null",
-                    "https://*.a.example",
-                    "https://",
-                    "https://a.example/chat",
-                ),
-                *(
-                    "https://a b",
-                    "https://a.example https://b.example",
-                    "https://a.example:0",
-                    "https://a.example:65536",
-                ),
-                *("https://me@a.example", "https://[::x]", "https://bücher.example", "file:///page.html"),
-            )
-        ),
-        (
-            [],
-            {"REJOINDER_ORIGINS": '["https://a.example","b"]'},
-            "REJOINDER_ORIGINS: '[\"https://a.example\"' is no origin: ",
-        ),
-        *(
-            ([], {"REJOINDER_HOSTS": f"fine.example,{host}"}, f"REJOINDER_HOSTS: {host!r} is no host name: ")
-            for host in (
-                "*",
-                "*.example",
-                "a.example:8000",
-                "http://a.example",
-                "a b",
-                "a/b",
-                "::1",
-                "[::1",
-                "[::x]",
-                "-",
-            )
-        ),
-        ([], {"REJOINDER_HOSTS": '["a"]'}, "REJOINDER_HOSTS: '[\"a\"]' is no host name: "),
-        ([], {"REJOINDER_EXTRA_PARAMS": "provider, a b"}, "REJOINDER_EXTRA_PARAMS: 'a b' is no name of a parameter"),
-        (
-            [],
-            {"REJOINDER_EXTRA_PARAMS": "groq:seed"},
-            "REJOINDER_EXTRA_PARAMS: 'groq:seed' names an upstream that there is not",
-        ),
-        ([], {"REJOINDER_UPSTREAMS": "http://a/v1"}, "REJOINDER_UPSTREAMS: each is NAME=, and behind it what that has"),
-        ([], {"REJOINDER_UPSTREAMS": "Groq=http://a/v1"}, "REJOINDER_UPSTREAMS: 'Groq' is no name for an upstream: "),
-        ([], {"REJOINDER_UPSTREAMS": "a:b=http://a/v1"}, "REJOINDER_UPSTREAMS: 'a:b' is no name for an upstream: "),
-        (
-            [],
-            {"REJOINDER_UPSTREAMS": "openai=http://a/v1"},
-            "REJOINDER_UPSTREAMS: openai is a provider of the service's own",
-        ),
         ([], {"REJOINDER_UPSTREAMS": "groq=a/v1"}, "The address of groq in REJOINDER_UPSTREAMS must begin with http"),
         (
             [],
@@ -127,21 +60,13 @@ def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
         ),
         (
             [],
-            {"REJOINDER_UPSTREAM_KEYS": "groq=gsk"},
-            "REJOINDER_UPSTREAM_KEYS: there is a key for 'groq', which REJOINDER_UPSTREAMS ",
-        ),
-        (
-            [],
             {"REJOINDER_UPSTREAMS": "groq=http://a/v1", "REJOINDER_UPSTREAM_KEYS": "groq=g„s“k"},
             "REJOINDER_UPSTREAM_KEYS (groq) holds characters that no key has",
         ),
-        ([], {"REJOINDER_EXTRA_PARAMS": "stream"}, "REJOINDER_EXTRA_PARAMS: stream is the service's own to set: "),
-        ([], {"REJOINDER_LEASE": "inf"}, "REJOINDER_LEASE: Input should be a finite number"),
-        ([], {"REJOINDER_KEEP_DELTAS": "-inf"}, "REJOINDER_KEEP_DELTAS: Input should be a finite number"),
-        ([], {"REJOINDER_DRAIN": "nan"}, "REJOINDER_DRAIN: Input should be a finite number"),
+        ([], {"REJOINDER_TITLE_MODEL": "local"}, "REJOINDER_TITLE_MODEL: there is no model 'local' here"),
     ],
 )
-def test_a_setting_that_is_wrong_is_one_sentence(
+def test_what_keeps_the_service_from_starting_is_one_sentence(
     run: Run, arguments: list[str], environment: dict[str, str], said: str
 ) -> None:
     plain = {"REJOINDER_MODEL": "scripted:echo", "REJOINDER_STORE": "memory:", "REJOINDER_PORT": "0"}
@@ -150,6 +75,65 @@ def test_a_setting_that_is_wrong_is_one_sentence(
     assert said in done.stderr
     assert done.stderr.splitlines()[-1].startswith("rejoinder: ")
     assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("CONTEXT_WINDOWS", "foo", "'foo' is not MODEL=TOKENS, such as "),
+        ("CONTEXT_WINDOWS", "local=9,m=0", "'m=0' is not MODEL=TOKENS"),
+        ("PORT", "tcp://10.0.0.1:8000", "'tcp://10.0.0.1:8000' is no port. Kubernetes sets it "),
+        *(
+            ("ORIGINS", f"https://fine.example,{origin}", f"{origin!r} is no origin: ")
+            for origin in (
+                *("a.example", "a.example:8000", "*", "null", "https://*.a.example", "https://"),
+                *("https://a.example/chat", "https://a b", "https://a.example https://b.example"),
+                *("https://a.example:0", "https://a.example:65536", "https://me@a.example", "https://[::x]"),
+                *("https://bücher.example", "file:///page.html"),
+            )
+        ),
+        ("ORIGINS", '["https://a.example","b"]', "'[\"https://a.example\"' is no origin: "),
+        *(
+            ("HOSTS", f"fine.example,{host}", f"{host!r} is no host name: ")
+            for host in (
+                *("*", "*.example", "a.example:8000", "http://a.example", "a b", "a/b", "::1", "[::1", "[::x]", "-"),
+            )
+        ),
+        ("HOSTS", '["a"]', "'[\"a\"]' is no host name: "),
+        ("EXTRA_PARAMS", "provider, a b", "'a b' is no name of a parameter"),
+        ("EXTRA_PARAMS", "groq:seed", "'groq:seed' names an upstream that there is not"),
+        ("EXTRA_PARAMS", "stream", "stream is the service's own to set: "),
+        ("UPSTREAMS", "http://a/v1", "each is NAME=BASE_URL, as groq="),
+        ("UPSTREAMS", "a=http://b/v1,a=http://c/v1", "'a' is there twice"),
+        ("UPSTREAMS", "Groq=http://a/v1", "'Groq' is no name for an upstream: "),
+        ("UPSTREAMS", "a:b=http://a/v1", "'a:b' is no name for an upstream: "),
+        ("UPSTREAMS", "openai=http://a/v1", "openai is a provider of the service's own"),
+        ("UPSTREAM_KEYS", "groq=gsk", "there is a key for 'groq', which REJOINDER_UPSTREAMS "),
+        ("UPSTREAM_KEYS", "gsk-1", "each is NAME=KEY, the names as in REJOINDER_UPSTREAMS, "),
+        ("LEASE", "inf", "Input should be a finite number"),
+        ("KEEP_DELTAS", "-inf", "Input should be a finite number"),
+        ("DRAIN", "nan", "Input should be a finite number"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+    value: str,
+    said: str,
+) -> None:
+    """In this process, since they are many and none gets as far as the service."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rejoinder.server.serve", lambda _: pytest.fail("it starts"))
+    monkeypatch.setattr("sys.argv", ["rejoinder", "serve", "--model", "scripted:echo"])
+    monkeypatch.setenv(f"REJOINDER_{name}", value)
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("rejoinder: A setting is not as it should be. ") and told.count("\n") == 1
+    assert f"REJOINDER_{name}: {said}" in told
 
 
 def test_several_settings_that_are_wrong_are_told_together(run: Run) -> None:

@@ -18,6 +18,7 @@ from rejoinder.chat.growth import Keeping
 from rejoinder.chat.models import Models
 from rejoinder.chat.service import Chat, Rules
 from rejoinder.chat.watchdog import ReplyLimits
+from rejoinder.errors import Misconfigured, quoted
 from rejoinder.llm import open_provider
 from rejoinder.settings import Settings
 from rejoinder.signals import open_signals
@@ -82,7 +83,13 @@ async def _open_models(stack: AsyncExitStack, settings: Settings) -> Models:
         prefix = name.partition(":")[0]
         if prefix not in providers:
             providers[prefix] = await stack.enter_async_context(open_provider(name, settings))
-    return Models(names, providers, settings.prefill, settings.context_windows, settings.extra_params)
+    models = Models(names, providers, settings.prefill, settings.context_windows, settings.extra_params)
+    if settings.title_model != "off" and not models.known(models.listed(settings.title_model)):
+        raise Misconfigured(
+            f"REJOINDER_TITLE_MODEL: there is no model {quoted(settings.title_model)} here. Its provider is one of those of "
+            "REJOINDER_MODEL (further models follow there after commas) or REJOINDER_UPSTREAMS."
+        )
+    return models
 
 
 def _rules(settings: Settings) -> Rules:
