@@ -17,7 +17,7 @@ from rejoinder.llm.completions import chunks_of, completion_of
 
 # Thoughts inside the text have tests of their own, and Hypothesis has read of them in the code.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20).filter(
-    lambda text: "<" not in text
+    lambda text: not {"<", "["} & set(text)
 )
 
 

@@ -13,7 +13,8 @@ from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
 from rejoinder.llm.completions import completion_of
 from rejoinder.llm.thoughts import Spoken, Thoughts
 
-PIECES = ["<think>", "</think>", "<", "</", "think>", "<thin", ">", " ", "\n\n", "a", "é", "hm <b>"]
+TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]"}
+PIECES = [*TAGS, *TAGS.values(), "[", "[/TH", "<", "</", "think>", "<thin", ">", " ", "\n\n", "a", "é", "hm <b>"]
 
 
 def read(*pieces: str) -> tuple[str, str]:
@@ -38,6 +39,7 @@ def together(said: list[Spoken]) -> tuple[str, str]:
         ("\n<think>\n\nhm, <b> or </ b>\n</think>\n\nYes.\n\n<think>no</think>", "hm, <b> or </ b>\n", "Yes.\n\n<think>no</think>"),
         ("<think>\n\n</think>\n\nYes", "", "Yes"),  # a model that was told not to think
         ("<think></think>", "", ""),
+        ("[THINK]hm </think>[/THINK]Yes [THINK]no[/THINK]", "hm </think>", "Yes [THINK]no[/THINK]"),
         ("<think>cut off in its </thin", "cut off in its </thin", ""),
         ("<think>", "", ""),
         ("<think>hm</think> \n ", "hm", ""),
@@ -62,8 +64,9 @@ def test_any_cut_gives_the_same_and_nothing_is_lost(pieces: list[str], cuts: lis
     reasoning, content = read(text)
     edges = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
     assert read(*(text[low:high] for low, high in pairwise(edges))) == (reasoning, content)
-    if text.lstrip().startswith("<think>"):
-        thought, _, answer = text.lstrip().removeprefix("<think>").partition("</think>")
+    tag = next(filter(text.lstrip().startswith, TAGS), None)
+    if tag:
+        thought, _, answer = text.lstrip().removeprefix(tag).partition(TAGS[tag])
         assert (reasoning, content) == (thought.lstrip(), answer.lstrip())
     else:
         assert (reasoning, content) == ("", text)

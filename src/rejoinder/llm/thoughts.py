@@ -5,7 +5,8 @@ from typing import Literal
 
 from rejoinder.entities import Part
 
-BEGIN, END = "<think>", "</think>"
+TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]"}
+"""By which they begin and end. The second are Mistral's."""
 
 Spoken = tuple[Part, str]
 
@@ -21,6 +22,8 @@ class Thoughts:
         """Whether all that comes is what it says it is. Looked at for each event of a stream."""
         self._where: Literal["before", "begun", "within", "behind"] = "before"
         self._held = ""
+        self._end = ""
+        """The tag that ends them, once they have begun."""
 
     def split(self, spoken: Iterable[Spoken]) -> list[Spoken]:
         said: list[Spoken] = []
@@ -41,21 +44,22 @@ class Thoughts:
         self._held = ""
         if self._where == "before":
             begun = text.lstrip()
-            if begun != BEGIN and BEGIN.startswith(begun):
+            tag = next((tag for tag in TAGS if begun.startswith(tag)), None)
+            if tag is not None:
+                self._where, self._end, text = "begun", TAGS[tag], begun.removeprefix(tag)
+            elif any(tag.startswith(begun) for tag in TAGS):
                 self._held = text
                 return
-            if begun.startswith(BEGIN):
-                self._where, text = "begun", begun.removeprefix(BEGIN)
             else:
                 self.over = True
         if self._where == "begun" and (text := text.lstrip()):
             self._where = "within"
         if self._where == "within":
-            thought, ended, text = text.partition(END)
+            thought, ended, text = text.partition(self._end)
             if ended:
                 self._where = "behind"
             else:
-                self._held = _beginning_of(END, thought)
+                self._held = _beginning_of(self._end, thought)
                 thought, text = thought.removesuffix(self._held), ""
             if thought:
                 yield "reasoning", thought
