@@ -79,7 +79,8 @@ class Settings(BaseSettings):
         "",
         description="The default model: `openai:NAME`, `local`, `scripted:NAME`, or one of a further upstream (`REJOINDER_UPSTREAMS`); "
         "further models follow after commas. "
-        "A session may name these, and any other model of the same providers: it is no list of what is allowed. "
+        "A session may name these, and any other model of the same providers: it is no list of what is allowed, nor of what is asked in "
+        "turn (for that the `model` of a session is a list). "
         "Empty: `openai` where a key or a base URL is set, else the first of the further upstreams, else `local`.",
     )
 
