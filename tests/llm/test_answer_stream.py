@@ -134,6 +134,23 @@ async def test_a_look_meets_nothing_then_what_has_come_and_leaves_the_end_to_the
     assert caught.value.code == "upstream_incomplete"
 
 
+async def test_a_finish_behind_which_text_comes_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some servers tell of one in their first event, or in each."""
+    monkeypatch.setattr("rejoinder.llm.answer_stream.AFTER_FINISH", 0.1)
+
+    async def talk(connection: Connection) -> None:
+        await connection.request()
+        await connection.say(HEAD + b"\r\n" + STOP)
+        for _ in range(4):
+            await asyncio.sleep(0.06)
+            await connection.say(TEXT)
+        await connection.left()
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        heard = await hear(provider.stream(asked("hi")), [])
+    assert (heard.error, heard.reply.content) == (None, " word" * 4)
+
+
 WHOLE = b'{"choices":[{"message":{"content":" word"},"finish_reason":"stop"}]}'
 
 

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from rejoinder.abc import Chunk, ChunkStream, LifeChunk
+from rejoinder.abc import Chunk, ChunkStream, LifeChunk, TextChunk
 from rejoinder.errors import ProviderError
 from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
 from rejoinder.llm.completions import chunks_of
@@ -68,6 +68,9 @@ class AnswerStream(ChunkStream):
             while not (decoder.done or decoder.fault) and (data := await _extra(answer, until)):
                 if chunks := decoder.feed(data):
                     yield chunks
+                    # Some servers tell of a finish at once, or with each event (Open WebUI): it is none as long as text comes.
+                    if any(isinstance(chunk, TextChunk) for chunk in chunks):
+                        until = loop.time() + AFTER_FINISH
             if not decoder.fault:
                 await _extra(answer, loop.time() + AFTER_DONE)
             decoder.finish()
