@@ -10,7 +10,7 @@ from rejoinder.cli.address import checked_url
 from rejoinder.cli.display import Display, harmless
 from rejoinder.cli.watching import Watching
 from rejoinder.client import Client, Received
-from rejoinder.entities import Message, Part, Status
+from rejoinder.entities import FunctionCall, Message, Part, Status, ToolCall
 from rejoinder.events import Event, Fact, MessageCreated, MessageDelta, MessageEnded, MessageReset
 
 NOW = "2026-01-01T00:00:00.000Z"
@@ -23,8 +23,9 @@ async def received(*facts: Fact) -> AsyncGenerator[Received, None]:
         yield Received(fact, Event(seq, draft.type, draft.message_id, draft.data))
 
 
-def ended(content: str, finish_reason: str | None = None) -> MessageEnded:
-    reply = structs.replace(BEGUN, content=content, status=Status.COMPLETED, finish_reason=finish_reason, ended_at=NOW)
+def ended(content: str, finish_reason: str | None = None, calls: tuple[ToolCall, ...] = ()) -> MessageEnded:
+    end = structs.replace(BEGUN, content=content, tool_calls=calls, finish_reason=finish_reason)
+    reply = structs.replace(end, status=Status.COMPLETED, ended_at=NOW)
     return MessageEnded(message=reply)
 
 
@@ -55,6 +56,12 @@ async def test_a_reply_that_was_cut_at_its_limit_says_so(capsys: pytest.CaptureF
     ]
     out, err = await shown(capsys, *facts, ended("Once", finish_reason="length"))
     assert (out, err) == ("Once\n", "[thinking]\n[the model's limit of tokens was reached]\n")
+
+
+async def test_a_reply_that_only_calls_tools_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    calls = tuple(ToolCall(id=name, function=FunctionCall(name=name)) for name in "fg")
+    out, err = await shown(capsys, MessageCreated(message=BEGUN), ended("", "tool_calls", calls))
+    assert (out, err) == ("", "[it calls tools, which nobody answers here: f, g]\n")
 
 
 def test_no_text_commands_the_terminal() -> None:

@@ -57,6 +57,9 @@ class Display:
             self.note(f"[{note}: {reply.error.message}]" if reply.error else f"[{note}]")
         elif reply.finish_reason == "length":
             self.note("[the model's limit of tokens was reached]")
+        elif reply.tool_calls:
+            names = ", ".join(call.function.name for call in reply.tool_calls)
+            self.note(f"[it calls tools, which nobody answers here: {names}]")
 
     def wait(self, failure: Exception, seconds: float) -> None:
         """The client waits before it asks again. Said once, not with every attempt."""
