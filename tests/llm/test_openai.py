@@ -213,6 +213,21 @@ async def test_reasoning_goes_back_with_tool_calls_to_a_server_that_wants_it() -
     assert [each["messages"][0].get("reasoning_content") for each in sent] == [None, "hm"]
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "ValidationException: messages: text content blocks must be non-empty",
+        "The text field in the ContentBlock object at messages.28.content.1 is blank. Add text to the text field",
+        "chat content is empty (2013)",
+    ],
+)
+async def test_calls_without_a_text_have_none_for_a_server_that_refuses_an_empty_one(refusal: str) -> None:
+    calling = Message(id="m", session_id="s", role="assistant", tool_calls=(ToolCall(id="a"),), created_at="")
+    prompt = Prompt(model="m", messages=(as_said(calling), {"role": "tool", "tool_call_id": "a", "content": "1"}))
+    sent = await sent_after_a_refusal(prompt, lambda body: b'"content":""' in body, refusal)
+    assert [body["messages"][0]["content"] for body in sent] == ["", None]
+
+
 async def test_what_another_upstream_said_of_a_call_is_not_sent_to_one_that_refuses_it() -> None:
     calls = (ToolCall(id="a", extra_content={"google": {"thought_signature": "s"}}), ToolCall(id="b"))
     calling = Message(id="m", session_id="s", role="assistant", tool_calls=calls, created_at="")
@@ -264,6 +279,7 @@ SIGNS = [
     "system role not supported",
     "max_tokens: use max_completion_tokens",
     "unknown max_completion_tokens",
+    "text content blocks must be non-empty",
     "`reasoning_content` must be passed",
     "extra_content",
     "unknown reasoning_details",
@@ -294,7 +310,13 @@ async def test_what_a_user_said_does_not_change_how_others_are_asked(sign: str, 
         params={"max_tokens": 7, "max_completion_tokens": 7},
         messages=(
             {"role": "system", "content": "Be brief."},
-            {"role": "assistant", "reasoning_details": [{}], "reasoning_content": "hm", "tool_calls": [call]},
+            {
+                "role": "assistant",
+                "content": "",
+                "reasoning_details": [{}],
+                "reasoning_content": "hm",
+                "tool_calls": [call],
+            },
             {"role": "tool", "tool_call_id": "a", "content": "1"},
             *({"role": "user", "content": text} for text in "ab"),
         ),

@@ -76,11 +76,22 @@ SYSTEM = ("system", "developer")
 def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused | None = None) -> bytes:
     """The very bytes that go upstream."""
     refused = refused or Refused()
+    body: JsonObject = {"model": model, "messages": _messages(prompt, refused), **_limited(prompt.params, refused)}
+    if stream:
+        body["stream"] = True
+        if not refused.usage:
+            body["stream_options"] = {"include_usage": True}
+    return msgspec.json.encode(body)
+
+
+def _messages(prompt: Prompt, refused: Refused) -> Sequence[JsonObject]:
     messages: Sequence[JsonObject] = prompt.messages
     if not refused.reasoning:
         messages = [_without(REASONING, message) for message in messages]
     if refused.details:
         messages = [_without(REASONING_DETAILS, message) for message in messages]
+    if refused.blank:
+        messages = [message | {"content": None} if _is_blank(message) else message for message in messages]
     if refused.system:
         messages = [message | {"role": "user"} if message["role"] in SYSTEM else message for message in messages]
     if refused.turns or refused.system:
@@ -89,12 +100,7 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
         messages = [_signed_otherwise(message, refused) for message in messages]
     if refused.ids:
         messages = [_with_plain_ids(message) for message in messages]
-    body: JsonObject = {"model": model, "messages": messages, **_limited(prompt.params, refused)}
-    if stream:
-        body["stream"] = True
-        if not refused.usage:
-            body["stream_options"] = {"include_usage": True}
-    return msgspec.json.encode(body)
+    return messages
 
 
 def _limited(params: JsonObject, refused: Refused) -> JsonObject:
@@ -110,6 +116,10 @@ def _limited(params: JsonObject, refused: Refused) -> JsonObject:
 
 def _without(field: str, said: JsonObject) -> JsonObject:
     return {name: value for name, value in said.items() if name != field} if field in said else said
+
+
+def _is_blank(message: JsonObject) -> bool:
+    return "tool_calls" in message and message.get("content") == ""
 
 
 def _signed_otherwise(message: JsonObject, refused: Refused) -> JsonObject:

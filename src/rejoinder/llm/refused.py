@@ -34,6 +34,8 @@ class Refused(Struct, frozen=True):
     """`max_tokens`, which is `max_completion_tokens` then (OpenAI's models since o1)."""
     max_completion_tokens: bool = False
     """The other way round (Mistral, older vLLM)."""
+    blank: bool = False
+    """Tool calls beside a text of nothing: `content` is null then, which others refuse (Bedrock, MiniMax; Ollama)."""
     reasoning: bool = False
     """Tool calls without the reasoning that led to them (DeepSeek's thinking mode)."""
     extras: bool = False
@@ -58,6 +60,8 @@ _SIGNS = {
         "max_tokens": r"max_tokens\b.*(use .?max_completion_tokens)",
         # Within a sentence: one that refuses `max_tokens` names the other in its next.
         "max_completion_tokens": rf"(max_completion_tokens)[^.]{{0,80}}{_STRANGE}|{_STRANGE}[^.]{{0,80}}(max_completion_tokens)",
+        "blank": r"(text content blocks must be non-empty)|(text field in the contentblock object) at [\w.]+ is blank"
+        r"|(chat content is empty)",
         "reasoning": rf"({REASONING}).{{0,80}}must be (?:passed|sent|provided)",
         "extras": f"({EXTRAS})",
         "details": rf"{_STRANGE}.{{0,80}}({REASONING_DETAILS})|({REASONING_DETAILS}).{{0,80}}{_STRANGE}",
