@@ -376,8 +376,7 @@ class Signals(abc.ABC):
 
 
 REASONING = "reasoning_content"
-"""In a message that calls tools: what the model thought before. For those upstreams alone that want it back (DeepSeek's); others may
-refuse it."""
+"""In a reply: what the model thought before. For those upstreams alone that want it back (DeepSeek's, Kimi's); others may refuse it."""
 
 REASONING_DETAILS = "reasoning_details"
 """The same in OpenRouter's form, as it came. An upstream that does not know it may refuse it."""

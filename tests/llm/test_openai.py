@@ -14,7 +14,7 @@ from msgspec import structs
 from raw_server import Connection, Server, serving
 from rejoinder.abc import Prompt
 from rejoinder.chat.wording import as_said
-from rejoinder.entities import FunctionCall, JsonObject, Message, ToolCall, Usage
+from rejoinder.entities import JsonObject, Message, ToolCall, Usage
 from rejoinder.errors import Misconfigured, ProviderError
 from rejoinder.llm.openai import OpenAIProvider
 from rejoinder.llm.refused import REMEMBERED, Refusals
@@ -198,19 +198,25 @@ async def test_an_older_server_gets_the_limit_under_its_older_name(refusal: Json
     assert limits == [(None, 7), (7, None)]
 
 
-async def test_reasoning_goes_back_with_tool_calls_to_a_server_that_wants_it() -> None:
-    calling = Message(
-        id="m",
-        session_id="s",
-        role="assistant",
-        reasoning="hm",
-        tool_calls=(ToolCall(id="a", function=FunctionCall(name="f", arguments="")),),
-        created_at="",
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "The `reasoning_content` in the thinking mode must be passed back to the API.",
+        "Missing `reasoning_content` field in the assistant message at message index 2.",
+        "thinking is enabled but reasoning_content is missing in assistant tool call message at index 2",
+    ],
+)
+async def test_reasoning_goes_back_to_a_server_that_wants_it_with_tool_calls(refusal: str) -> None:
+    reply = Message(id="m", session_id="s", role="assistant", content="1", reasoning="so", created_at="")
+    calling = structs.replace(reply, content="", reasoning="hm", tool_calls=(ToolCall(id="a"),))
+    another = structs.replace(calling, reasoning="")
+    result = {"role": "tool", "tool_call_id": "a", "content": "1"}
+    said = (as_said(calling), result, as_said(reply), {"role": "user", "content": "and?"}, as_said(another), result)
+    sent = await sent_after_a_refusal(
+        Prompt(model="m", messages=said), lambda body: b"reasoning_content" not in body, refusal
     )
-    prompt = Prompt(model="m", messages=(as_said(calling), {"role": "tool", "tool_call_id": "a", "content": "1"}))
-    refusal = "The `reasoning_content` in the thinking mode must be passed back to the API."
-    sent = await sent_after_a_refusal(prompt, lambda body: b"reasoning_content" not in body, refusal)
-    assert [each["messages"][0].get("reasoning_content") for each in sent] == [None, "hm"]
+    reasoning = [[message.get("reasoning_content") for message in body["messages"]] for body in sent]
+    assert reasoning == [[None] * 6, ["hm", None, "so", None, " ", None]]
 
 
 @pytest.mark.parametrize(

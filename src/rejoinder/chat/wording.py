@@ -104,10 +104,10 @@ def as_said(message: Message) -> JsonObject:
     """One message in the words of Chat Completions."""
     content = message.content if isinstance(message.content, str) else list(message.content)
     said: JsonObject = {"role": message.role, "content": content}
+    if message.reasoning:
+        said[REASONING] = message.reasoning
     if message.tool_calls:
         said["tool_calls"] = [_call(call) for call in message.tool_calls]
-        if message.reasoning:
-            said[REASONING] = message.reasoning
         if message.reasoning_details:
             said[REASONING_DETAILS] = list(message.reasoning_details)
     if message.tool_call_id is not None:

@@ -69,6 +69,9 @@ UNSIGNED = {EXTRAS: {"google": {"thought_signature": "skip_thought_signature_val
 """What Gemini takes with a call that it has not made itself."""
 
 
+UNTHOUGHT = {REASONING: " "}
+"""What a reply is sent with that came without reasoning, or from another model, where none may be missing: "" is as good as missing."""
+
 SYSTEM = ("system", "developer")
 """Roles of messages by which the service and its user's front-end speak to the model."""
 
@@ -86,7 +89,9 @@ def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused |
 
 def _messages(prompt: Prompt, refused: Refused) -> Sequence[JsonObject]:
     messages: Sequence[JsonObject] = prompt.messages
-    if not refused.reasoning:
+    if refused.reasoning:
+        messages = [UNTHOUGHT | message if message["role"] == "assistant" else message for message in messages]
+    else:
         messages = [_without(REASONING, message) for message in messages]
     if refused.details:
         messages = [_without(REASONING_DETAILS, message) for message in messages]

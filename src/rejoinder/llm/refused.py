@@ -37,7 +37,7 @@ class Refused(Struct, frozen=True):
     blank: bool = False
     """Tool calls beside a text of nothing: `content` is null then, which others refuse (Bedrock, MiniMax; Ollama)."""
     reasoning: bool = False
-    """Tool calls without the reasoning that led to them (DeepSeek's thinking mode)."""
+    """Replies without their reasoning, where some of them call tools (DeepSeek's and Kimi's thinking modes)."""
     extras: bool = False
     """`extra_content` of tool calls, which another upstream has made."""
     details: bool = False
@@ -62,7 +62,7 @@ _SIGNS = {
         "max_completion_tokens": rf"(max_completion_tokens)[^.]{{0,80}}{_STRANGE}|{_STRANGE}[^.]{{0,80}}(max_completion_tokens)",
         "blank": r"(text content blocks must be non-empty)|(text field in the contentblock object) at [\w.]+ is blank"
         r"|(chat content is empty)",
-        "reasoning": rf"({REASONING}).{{0,80}}must be (?:passed|sent|provided)",
+        "reasoning": rf"({REASONING})\W.{{0,80}}(?:must be (?:passed|sent|provided)|is missing)|missing .?({REASONING})",
         "extras": f"({EXTRAS})",
         "details": rf"{_STRANGE}.{{0,80}}({REASONING_DETAILS})|({REASONING_DETAILS}).{{0,80}}{_STRANGE}",
         "signatures": r"missing (?:a |the )?`?(thought_?signature)",
