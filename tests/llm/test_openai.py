@@ -271,6 +271,22 @@ async def test_ids_of_calls_that_another_upstream_has_made_are_made_plain_for_on
     assert re.fullmatch("[a-zA-Z0-9]{9}", called[1][0]) and called[1][1] == "abcDEF123"
 
 
+async def test_the_user_behind_results_of_tools_is_given_a_reply_before_where_that_is_wanted() -> None:
+    """The reply to the results had ended before its first word."""
+    result = {"role": "tool", "tool_call_id": "a", "content": "1"}
+    said = (
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "a"}]},
+        result,
+        {"role": "user", "content": "and?"},
+    )
+    sent = await sent_after_a_refusal(
+        Prompt(model="m", messages=said),
+        lambda body: b'"role":"tool","tool_call_id":"a","content":"1"},{"role":"user"' in body,
+        "Unexpected role 'user' after role 'tool'",
+    )
+    assert sent[1]["messages"] == [*said[:2], {"role": "assistant", "content": "…"}, said[2]]
+
+
 def ids_of_calls(body: JsonObject) -> list[str]:
     return [call["id"] for message in body["messages"] for call in message.get("tool_calls", ())]
 
@@ -286,6 +302,7 @@ SIGNS = [
     "max_tokens: use max_completion_tokens",
     "unknown max_completion_tokens",
     "text content blocks must be non-empty",
+    "unexpected role 'user' after role 'tool'",
     "`reasoning_content` must be passed",
     "extra_content",
     "unknown reasoning_details",

@@ -101,6 +101,8 @@ def _messages(prompt: Prompt, refused: Refused) -> Sequence[JsonObject]:
         messages = [message | {"role": "user"} if message["role"] in SYSTEM else message for message in messages]
     if refused.turns or refused.system:
         messages = _in_turn(messages)
+    if refused.bridges:
+        messages = _bridged(messages)
     if refused.extras or refused.signatures:
         messages = [_signed_otherwise(message, refused) for message in messages]
     if refused.ids:
@@ -159,6 +161,16 @@ def _in_turn(messages: Sequence[JsonObject]) -> list[JsonObject]:
         else:
             turns.append(message)
     return turns
+
+
+def _bridged(messages: Sequence[JsonObject]) -> list[JsonObject]:
+    """The messages, with a reply between results of tools and what the user said after them."""
+    bridged: list[JsonObject] = []
+    for message in messages:
+        if bridged and (bridged[-1]["role"], message["role"]) == ("tool", "user"):
+            bridged.append({"role": "assistant", "content": "…"})
+        bridged.append(message)
+    return bridged
 
 
 def _joined(first: Any, second: Any) -> str | list[JsonObject]:

@@ -28,6 +28,8 @@ class Refused(Struct, frozen=True):
     """`stream_options`, by which usage is asked for."""
     turns: bool = False
     """Users and assistants that do not take turns: the templates of some models have it so (Gemma's, Mistral's)."""
+    bridges: bool = False
+    """The user right behind the results of tools, where the reply to them had said nothing (Mistral)."""
     system: bool = False
     """Messages of the system: the user's first one begins with them (Gemma's template, and Gemini's endpoint for Gemma)."""
     max_tokens: bool = False
@@ -55,6 +57,7 @@ _SIGNS = {
     for form, sign in {
         "usage": "(stream_options)",
         "turns": r"\b(roles? must alternate)|(alternating (?:user|roles))|(after the (?:optional )?system message).*alternat",
+        "bridges": r"(unexpected role 'user' after role 'tool')",
         "system": r"(system role (?:is )?not supported|(?:doesn't|does not) support (?:the )?'?system\b)"
         r"|(developer instruction is not enabled)",
         "max_tokens": r"max_tokens\b.*(use .?max_completion_tokens)",
