@@ -1,9 +1,7 @@
 """What the asynchronous and the synchronous client share: what is sent, and what is made of an answer."""
 
-import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -13,11 +11,12 @@ from msgspec import Struct
 from pydantic import SecretStr
 
 from rejoinder import __version__
-from rejoinder.abc import REASONING, REASONING_DETAILS, Prompt
+from rejoinder.abc import Prompt
 from rejoinder.entities import JsonObject
 from rejoinder.errors import Misconfigured, ProviderError
+from rejoinder.llm.forms import messages_for, params_for
 from rejoinder.llm.http_client import place
-from rejoinder.llm.refused import EXTRAS, Refused
+from rejoinder.llm.refused import Refused
 from rejoinder.llm.upstream_errors import error_from_chunk, lenient_json
 from rejoinder.settings import Settings
 
@@ -32,9 +31,6 @@ UNCOMPRESSED = {"accept-encoding": "identity"}
 ECHO, SHORT_ECHO = 24, 6
 """Characters: an error repeats the prompt with so many in a row of a message, or with a whole one no shorter."""
 BLOCK = ECHO // 2
-
-PLAIN_ID = re.compile("[a-zA-Z0-9]{9}")
-"""An id of a tool call that every upstream takes: Mistral no other one."""
 
 
 def headers_of(key: str, organization: str | None) -> dict[str, str]:
@@ -65,121 +61,15 @@ def proxy_of(address: str) -> tuple[str | None, dict[str, str]]:
     return bare, {"proxy-authorization": f"Basic {b64encode(said.encode()).decode()}"}
 
 
-UNSIGNED = {EXTRAS: {"google": {"thought_signature": "skip_thought_signature_validator"}}}
-"""What Gemini takes with a call that it has not made itself."""
-
-
-UNTHOUGHT = {REASONING: " "}
-"""What a reply is sent with that came without reasoning, or from another model, where none may be missing: "" is as good as missing."""
-
-SYSTEM = ("system", "developer")
-"""Roles of messages by which the service and its user's front-end speak to the model."""
-
-
 def request_body(prompt: Prompt, model: str, *, stream: bool, refused: Refused | None = None) -> bytes:
     """The very bytes that go upstream."""
     refused = refused or Refused()
-    body: JsonObject = {"model": model, "messages": _messages(prompt, refused), **_limited(prompt.params, refused)}
+    body: JsonObject = {"model": model, "messages": messages_for(prompt, refused), **params_for(prompt, refused)}
     if stream:
         body["stream"] = True
         if not refused.usage:
             body["stream_options"] = {"include_usage": True}
     return msgspec.json.encode(body)
-
-
-def _messages(prompt: Prompt, refused: Refused) -> Sequence[JsonObject]:
-    messages: Sequence[JsonObject] = prompt.messages
-    if refused.reasoning:
-        messages = [UNTHOUGHT | message if message["role"] == "assistant" else message for message in messages]
-    else:
-        messages = [_without(REASONING, message) for message in messages]
-    if refused.details:
-        messages = [_without(REASONING_DETAILS, message) for message in messages]
-    if refused.blank:
-        messages = [message | {"content": None} if _is_blank(message) else message for message in messages]
-    if refused.system:
-        messages = [message | {"role": "user"} if message["role"] in SYSTEM else message for message in messages]
-    if refused.turns or refused.system:
-        messages = _in_turn(messages)
-    if refused.bridges:
-        messages = _bridged(messages)
-    if refused.extras or refused.signatures:
-        messages = [_signed_otherwise(message, refused) for message in messages]
-    if refused.ids:
-        messages = [_with_plain_ids(message) for message in messages]
-    return messages
-
-
-def _limited(params: JsonObject, refused: Refused) -> JsonObject:
-    """The parameters with the limit of the reply under the name that the model takes."""
-    old, new = "max_tokens", "max_completion_tokens"
-    if refused.max_completion_tokens:
-        old, new = new, old
-    elif not refused.max_tokens:
-        return params
-    limit = params.get(new, params.get(old))
-    return _without(old, params) | {new: limit} if old in params else params
-
-
-def _without(field: str, said: JsonObject) -> JsonObject:
-    return {name: value for name, value in said.items() if name != field} if field in said else said
-
-
-def _is_blank(message: JsonObject) -> bool:
-    return "tool_calls" in message and message.get("content") == ""
-
-
-def _signed_otherwise(message: JsonObject, refused: Refused) -> JsonObject:
-    calls = message.get("tool_calls")
-    if not calls:
-        return message
-    if refused.extras:
-        signed = [_without(EXTRAS, call) for call in calls]
-    else:
-        # Of calls that were made at once Gemini signs the first.
-        signed = calls if any(EXTRAS in call for call in calls) else [calls[0] | UNSIGNED, *calls[1:]]
-    return message | {"tool_calls": signed}
-
-
-def _with_plain_ids(message: JsonObject) -> JsonObject:
-    if calls := message.get("tool_calls"):
-        return message | {"tool_calls": [call | {"id": _plain_id(call["id"])} for call in calls]}
-    return message | {"tool_call_id": _plain_id(message["tool_call_id"])} if "tool_call_id" in message else message
-
-
-def _plain_id(call_id: str) -> str:
-    """Always the same for the same, so that calls and their results still belong together."""
-    return call_id if PLAIN_ID.fullmatch(call_id) else blake2b(call_id.encode()).hexdigest()[:9]
-
-
-def _in_turn(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """The messages, with those of the user that follow one another made one. (A reply between them had said nothing.)"""
-    turns: list[JsonObject] = []
-    for message in messages:
-        if turns and message["role"] == turns[-1]["role"] == "user":
-            turns[-1] = {"role": "user", "content": _joined(turns[-1]["content"], message["content"])}
-        else:
-            turns.append(message)
-    return turns
-
-
-def _bridged(messages: Sequence[JsonObject]) -> list[JsonObject]:
-    """The messages, with a reply between results of tools and what the user said after them."""
-    bridged: list[JsonObject] = []
-    for message in messages:
-        if bridged and (bridged[-1]["role"], message["role"]) == ("tool", "user"):
-            bridged.append({"role": "assistant", "content": "…"})
-        bridged.append(message)
-    return bridged
-
-
-def _joined(first: Any, second: Any) -> str | list[JsonObject]:
-    if isinstance(first, str) and isinstance(second, str):
-        return f"{first}\n\n{second}"
-    parts = [
-        [{"type": "text", "text": content}] if isinstance(content, str) else content for content in (first, second)
-    ]
-    return [*parts[0], *parts[1]]
 
 
 class Account(Struct, frozen=True):
