@@ -143,8 +143,11 @@ def test_a_file_comes_in_through_a_pipe(run: Run, server: ServerProcess, other: 
 
 def test_files_may_be_pipes_as_well(run: Run, server: ServerProcess, other: ServerProcess, tmp_path: Path) -> None:
     sids = [talked(server, "x"), talked(server, "y")]
-    for sid in sids:
-        run("export", sid, "--url", server.api.url, "-o", str(tmp_path / f"{sid}.jsonl"))
+    done = run("export", sids[0], "--url", server.api.url, "-o", "-")
+    (tmp_path / f"{sids[0]}.jsonl").write_text(done.stdout)
+    export = f"{' '.join(COMMAND)} export {sids[1]} --url {server.api.url} -o pipe"
+    line = f"mkfifo pipe && {{ cat pipe > {sids[1]}.jsonl & {export}; test -p pipe && wait; }}"
+    subprocess.run(["bash", "-c", line], cwd=tmp_path, check=True, timeout=50)
     files = " ".join(f"<(cat {tmp_path}/{sid}.jsonl)" for sid in sids)
     line = f"{' '.join(COMMAND)} import --url {other.api.url} {files}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=50)

@@ -217,7 +217,12 @@ def export_sessions(
     everything: Annotated[bool, typer.Option("--all", help="All sessions, each as a file of its own.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="PATH", help="The file; with `--all` the folder. Else standard output."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="The file; with `--all` the folder. Else, or with `-`, standard output.",
+        ),
     ] = None,
 ) -> None:
     """Write a session of a running server, with all its branches, as JSON Lines.

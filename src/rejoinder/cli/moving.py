@@ -20,7 +20,7 @@ SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
 """What may become the name of a file, whatever the server says."""
 
 STANDARD = "-"
-"""Standard input in the place of a file."""
+"""Standard input or output in the place of a file."""
 
 Spooled: TypeAlias = dict[str, BinaryIO]
 """What came from pipes, which can be read but once, by their names."""
@@ -35,15 +35,16 @@ def export_session(url: str, session_id: str, output: Path | None) -> None:
         async with reached(url) as client:
             await client.export_session(session_id, file)
 
-    if output is not None:
+    if output is not None and _can_be_replaced(output):
         with _replacing(output) as file:
             asyncio.run(run(file))
         return
     with tempfile.TemporaryFile() as file:
         asyncio.run(run(file))
         file.seek(0)
-        shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        with _written_into(output) as target:
+            shutil.copyfileobj(file, target)
+            target.flush()
 
 
 def export_all(url: str, folder: Path) -> None:
@@ -161,6 +162,20 @@ def _reading(name: str, spooled: Spooled) -> Iterator[BinaryIO]:
         yield spooled[name]
         return
     with _file_errors(Path(name)), Path(name).open("rb") as file:
+        yield file
+
+
+def _can_be_replaced(path: Path) -> bool:
+    """Not a pipe or a device: no file may take the place of /dev/null."""
+    return path != Path(STANDARD) and (path.is_file() or path.is_dir() or not path.exists())
+
+
+@contextmanager
+def _written_into(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None or path == Path(STANDARD):
+        yield sys.stdout.buffer
+        return
+    with _file_errors(path), path.open("wb") as file:
         yield file
 
 
