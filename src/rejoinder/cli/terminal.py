@@ -68,7 +68,7 @@ class Terminal:
     async def _knock(self) -> None:
         """Raises Unavailable where there is no server. One that has been there is waited for much longer."""
         async with reached(self._url) as client:
-            await client.models()
+            await client.request("GET", "/v1/sessions", query={"limit": 1})  # what waits for no upstream
 
     def _open(self, client: Client) -> None:
         if self._session_id:
