@@ -252,7 +252,23 @@ def test_what_ends_no_reply(stream: bytes, code: str) -> None:
     with pytest.raises(ProviderError) as caught:
         decoded(stream)
     assert caught.value.code == code
-    assert not caught.value.before_reply
+    assert caught.value.before_reply is (code == "upstream_rate_limited")
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [(429, True), ("rate_limit_exceeded", True), (503, True), (529, True), (502, False), ("x", False)],
+)
+def test_an_error_before_the_first_word_may_be_a_refusal(code: int | str, refused: bool) -> None:
+    """OpenRouter's come behind a 200, pings and an event that says who speaks."""
+    begun = b": OPENROUTER PROCESSING\n\n" + event(delta(role="assistant", content=""))
+    error = event({"error": {"message": "x", "code": code}})
+    for said, before in ((begun, refused), (begun + event(delta(reasoning="hm")), False)):
+        decoder = StreamDecoder()
+        decoder.feed(said)
+        with pytest.raises(ProviderError) as caught:
+            decoder.feed(error)
+        assert caught.value.before_reply is before
 
 
 def test_text_before_a_fault_in_the_same_bytes_is_not_lost() -> None:

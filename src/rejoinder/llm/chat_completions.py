@@ -94,10 +94,10 @@ class StreamDecoder:
         if not said:  # a sign of life
             return
         if kind == b"error":
-            raise error_from_chunk(loads(payload), secrets=self._secrets)
+            raise error_from_chunk(loads(payload), secrets=self._secrets, spoken=self._has_spoken)
         answer = decode(payload)
         if answer.error:
-            raise error_from_chunk(loads(payload), secrets=self._secrets)
+            raise error_from_chunk(loads(payload), secrets=self._secrets, spoken=self._has_spoken)
         for choice in answer.choices or ():
             if not choice.index:  # others were not asked for; a missing index is the first
                 self._choice(choice, chunks)

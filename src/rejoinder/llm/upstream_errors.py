@@ -60,6 +60,9 @@ _KINDS = {
 }
 """For codes and types, never for sentences."""
 
+BUSY = (503, 529)
+"""Statuses of an upstream that begins no reply just now."""
+
 _BY_STATUS = {
     401: "upstream_auth",
     403: "upstream_auth",
@@ -93,14 +96,19 @@ def error_from_body(
     )
 
 
-def error_from_chunk(payload: Any, *, secrets: Sequence[str] = ()) -> ProviderError:
-    """The error that a stream carries in place of a chunk: `{"error": …}`, or whatever came as `event: error`."""
+def error_from_chunk(payload: Any, *, secrets: Sequence[str] = (), spoken: bool = False) -> ProviderError:
+    """The error that a stream carries in place of a chunk: `{"error": …}`, or whatever came as `event: error`.
+
+    Where nothing was `spoken` before it, it may be a refusal that comes behind a 200 (OpenRouter's).
+    """
     kind, message = _told(payload)
     status = next((int(word) for word in kind.split() if word.isdecimal() and len(word) == 3), 500)
     code = _code(status, kind, message)
     said = quoted(message, secrets)
+    before = not spoken and (code == "upstream_rate_limited" or status in BUSY)
     asked, window = _sizes(code, message)
-    return ProviderError(code, _SENTENCES[code] + (f": {said}" if said else "."), asked=asked, window=window)
+    detail = _SENTENCES[code] + (f": {said}" if said else ".")
+    return ProviderError(code, detail, before_reply=before, asked=asked, window=window)
 
 
 def quoted(text: str, secrets: Sequence[str] = ()) -> str:
