@@ -198,6 +198,28 @@ async def test_an_older_server_gets_the_limit_under_its_older_name(refusal: Json
     assert limits == [(None, 7), (7, None)]
 
 
+async def test_both_names_of_the_limit_in_one_request_spoil_it_for_no_other() -> None:
+    """The service passes both on, as they were set, and one is right."""
+
+    async def talk(connection: Connection) -> None:
+        while True:
+            body = (await connection.request()).body
+            if b'"max_tokens"' not in body:
+                await connection.answer(b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}')
+                continue
+            said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+            if b"max_completion_tokens" in body:
+                said = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
+            await connection.answer(json.dumps({"error": {"message": said}}).encode(), "400 Bad Request")
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        for _ in range(3):
+            both = await hear(provider, asked("hi", model="m", max_tokens=7, max_completion_tokens=7))
+        other = await hear(provider, asked("hi", model="m", max_completion_tokens=7))
+    assert (both.error, other.error) == (None, None)
+    assert b'"max_completion_tokens":7' in bodies(server)[-1]
+
+
 @pytest.mark.parametrize(
     "refusal",
     [

@@ -49,10 +49,10 @@ def params_for(prompt: Prompt, refused: Refused) -> JsonObject:
     """With the limit of the reply under the name that the model takes."""
     params = prompt.params
     old, new = "max_tokens", "max_completion_tokens"
-    if refused.max_completion_tokens:
+    if not refused.max_tokens:  # which is said in so many words, and counts for more
+        if not refused.max_completion_tokens:
+            return params
         old, new = new, old
-    elif not refused.max_tokens:
-        return params
     limit = params.get(new, params.get(old))
     return _without(old, params) | {new: limit} if old in params else params
 
