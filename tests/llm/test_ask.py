@@ -52,7 +52,7 @@ MODELS = ["openai:m", "scripted"]
 @pytest.mark.parametrize("model", MODELS)
 def test_whole_and_streamed_give_the_same_text(settings: Settings, model: str) -> None:
     assert ask("/script story reasoning=3", model=model, settings=settings) == full_text("story")
-    pieces = list(ask("/script story reasoning=3 pace=0.0001", model=model, stream=True, settings=settings))
+    pieces = list(ask("/script story reasoning=3 pace=0.002", model=model, stream=True, settings=settings))
     assert "".join(pieces) == full_text("story")
     assert len(pieces) > 5
 
