@@ -211,7 +211,7 @@ async def test_closing_waits_for_what_was_begun(path: Path) -> None:
 async def test_a_deletion_that_is_committed_is_done_whatever_becomes_of_what_it_leaves(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(connection: sqlite3.Connection) -> bool:
+    def failing(*_: object) -> bool:
         raise sqlite3.OperationalError("database is locked")
 
     async with at(path) as store:
@@ -220,7 +220,7 @@ async def test_a_deletion_that_is_committed_is_done_whatever_becomes_of_what_it_
         await pen.made(create(), Append(key=KEY, drafts=(said("orchid " * 100),), texts=(text,)))
         assert await store.search("ann", ["orchid"], limit=1)
         with monkeypatch.context() as broken:
-            broken.setattr(growth, "forget_texts", failing)
+            broken.setattr(growth, "drop_some", failing)
             assert await store.delete(KEY, 1)
         assert await store.header(KEY) is None
         # The next work of the kind goes on with it.

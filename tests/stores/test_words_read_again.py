@@ -52,7 +52,7 @@ def sqlite(folder: Path) -> tuple[str, Callable[[], object]]:
 
     def age() -> None:
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA user_version = 4")
+            connection.executescript("DROP TABLE unseen; DROP TABLE staged_texts; PRAGMA user_version = 4")
 
     return f"sqlite:///{path}", age
 

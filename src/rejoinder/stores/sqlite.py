@@ -1,15 +1,18 @@
 """The store in one SQLite file: an own thread commits, some others read, and what was acknowledged is on the disk.
 
 Read `sql/sqlite/migrations/` for the tables and why they are so, `sqlite_file.py` for the file and how it is opened,
-`sqlite_batch.py` for appends, `sqlite_search.py` and `sqlite_growth.py`, and `sqlite_reads.py` for the rest.
+`sqlite_batch.py` and `sqlite_staging.py` for appends, `sqlite_search.py` and `sqlite_growth.py`, and `sqlite_reads.py` for the rest.
 """
 
+import asyncio
 import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from msgspec import structs
 
 from rejoinder.abc import Append, AppendResult, Found, Lease, Row, SessionCursor, Store
 from rejoinder.entities import Header, Key, OpenReply
@@ -18,9 +21,11 @@ from rejoinder.events import Event
 from rejoinder.stores import sqlite_growth as growth
 from rejoinder.stores import sqlite_reads as reads
 from rejoinder.stores import sqlite_search as searching
+from rejoinder.stores import sqlite_staging as staging
 from rejoinder.stores.sql import statements
 from rejoinder.stores.sqlite_batch import Places, append_batch
 from rejoinder.stores.sqlite_threads import SqliteThreads
+from rejoinder.stores.staging import Piece, is_great, pieces, with_patience
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,9 @@ class SqliteStore(Store):
         self._opened: SqliteThreads | None = None
         self._untidy = False
         """Whether a deletion could not overwrite all that it leaves."""
+        self._long = asyncio.Lock()
+        self._given_up: list[tuple[Lease, int]] = []
+        """What was staged in vain."""
 
     @classmethod
     def from_url(cls, url: str, *, make: bool = True) -> Self:
@@ -64,6 +72,7 @@ class SqliteStore(Store):
         threads = SqliteThreads(self._path.resolve(), self._places.forget, make=self._make)
         await threads.open()
         self._opened = threads
+        threads.write_behind(self._tidy_up)  # what a process left that was killed
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -85,6 +94,7 @@ class SqliteStore(Store):
 
     async def release_lease(self, lease: Lease) -> None:
         await self._threads.write(_drop_lease, lease)
+        self._threads.write_behind(self._tidy_up)
 
     async def revoke_expired(self) -> None:
         """None has a time: opening revoked them all."""
@@ -96,26 +106,46 @@ class SqliteStore(Store):
     ) -> list[AppendResult]:
         write = self._threads.write_from_here if _weight(appends) <= AT_ONCE else self._threads.write
         results = await write(append_batch, self._places, lease, number, acknowledged, appends)
-        if self._places.texts.are_many:
+        if self._places.texts.are_many or any(append.staged is not None for append in appends):
             # In the thread, since long ones take it long.
-            self._threads.write_behind(self._learn_some)
+            self._threads.write_behind(self._tidy_up)
         return results
 
-    async def delete(self, key: Key, version: int) -> bool:
-        done = await self._threads.write(growth.delete, self._places, key, version)
+    async def stage(self, lease: Lease, append: Append) -> Append:
+        if not is_great(append):
+            return append
+        n = await with_patience(lambda _: self._beside(staging.begin, lease))
         try:
-            await self._forget()
+            for piece in pieces(append):
+
+                async def put(_: int, piece: Piece = piece) -> None:
+                    await self._beside(staging.put, self._places.texts, lease, n, append.key.owner, piece)
+
+                await with_patience(put)
+        except BaseException:
+            self._given_up.append((lease, n))
+            self._threads.write_behind(self._tidy_up)
+            raise
+        return structs.replace(append, staged=n)
+
+    async def delete(self, key: Key, version: int) -> bool:
+        done, left = await self._threads.write(growth.delete, self._places, key, version)
+        try:
+            while left is not None and await self._beside(growth.drop_some, left):
+                pass
+            await self._threads.tidy(growth.forget)
         except StoreUnavailable as away:
             # The deletion is committed: whoever reads the session must be told.
             self._untidy = True
             log.warning("what was deleted is not overwritten everywhere yet: %s", away.detail)
         return done
 
-    async def _forget(self) -> None:
-        while await self._threads.write(growth.forget_texts):
-            pass
-        await self._threads.tidy(growth.forget)
-        self._untidy = False
+    async def _beside(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """A portion of what is long. One at a time, so that others wait for one alone."""
+        async with self._long:
+            return await self._threads.write(work, *args, **kwargs)
 
     # compaction
 
@@ -125,10 +155,11 @@ class SqliteStore(Store):
     async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
         await self._threads.write(growth.compact, self._places, key, message_ids, types)
         if self._untidy:
-            await self._forget()
+            while await self._beside(growth.drop_some):
+                pass
+            await self._threads.tidy(growth.forget)
+            self._untidy = False
             return
-        # What a deletion left that was broken off.
-        await self._threads.write(growth.forget_texts)
         await self._threads.tidy(growth.give_back)
 
     # reading: the session
@@ -207,9 +238,15 @@ class SqliteStore(Store):
                 while until < last:  # what comes meanwhile need not be found
                     until, _ = await self._threads.write(self._places.texts.learn)
 
-    def _learn_some(self, connection: sqlite3.Connection) -> bool:
-        """In the writer's thread. Returns whether there are many yet."""
-        self._places.texts.learn(connection)
+    def _tidy_up(self, connection: sqlite3.Connection) -> bool:
+        """In the writer's thread: a portion of what nobody waits for. Returns whether there is more."""
+        while self._given_up:
+            staging.give_up(connection, *self._given_up.pop())
+        if growth.drop_some(connection):
+            self._untidy = True
+            return True
+        if self._places.texts.are_many:
+            self._places.texts.learn(connection)
         return self._places.texts.are_many
 
     async def _few(
@@ -238,7 +275,8 @@ def _give_lease(connection: sqlite3.Connection, worker: str) -> int:
 
 
 def _drop_lease(connection: sqlite3.Connection, lease: Lease) -> None:
-    connection.execute(_sql()["drop_lease"], {"epoch": lease.epoch, "worker": lease.worker})
+    if connection.execute(_sql()["drop_lease"], {"epoch": lease.epoch, "worker": lease.worker}).rowcount:
+        connection.execute(_sql()["give_up_staged_under"], {"epoch": lease.epoch})
 
 
 def _ping(connection: sqlite3.Connection) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from rejoinder.abc import Append, Appended, AppendResult, Lease, Text
 from rejoinder.entities import Header, Key
+from rejoinder.stores import sqlite_staging as staging
 from rejoinder.stores.batch import Place, check_number, decode_results, encode_results, lost, settle
 from rejoinder.stores.sql import statements
 from rejoinder.stores.sqlite_rows import insert_rows
@@ -78,10 +79,12 @@ def append_batch(
     held = {"epoch": lease.epoch, "worker": lease.worker, "number": number, "acknowledged": acknowledged}
     if not connection.execute(_sql()["keep_results"], held | {"results": encode_results(results)}).rowcount:
         return _earlier(connection, lease, number, acknowledged)
-    rows = _Rows(connection, known, places.texts)
+    rows = _Rows(connection, lease, known, places.texts)
     for append, result in zip(appends, results, strict=True):
         if isinstance(result, Appended):
             rows.add(append, result.first)
+        elif append.staged is not None:
+            staging.give_up(connection, lease, append.staged)
     rows.insert()
     for key, place in after.items():
         before = known[key]
@@ -102,8 +105,9 @@ def _earlier(connection: sqlite3.Connection, lease: Lease, number: int, acknowle
 class _Rows:
     """Sessions are written one by one, since their numbers come of it; events and messages gather."""
 
-    def __init__(self, connection: sqlite3.Connection, known: dict[Key, Known], texts: Texts) -> None:
+    def __init__(self, connection: sqlite3.Connection, lease: Lease, known: dict[Key, Known], texts: Texts) -> None:
         self._connection = connection
+        self._lease = lease
         self._known = known
         self._index = texts
         self._events: list[Any] = []
@@ -112,29 +116,34 @@ class _Rows:
         self._texts: list[tuple[str, int, Text]] = []
 
     def add(self, append: Append, first: int) -> None:
+        if append.staged is not None:
+            staging.take_over(self._connection, self._lease, append)
+            self._index.publish(append.staged)
         if append.header is not None:
-            self._write_header(append.key, append.header)
+            self._write_header(append.key, append.header, append.staged)
+        if append.staged is not None:
+            return
         n = self._known[append.key].n
         for seq, draft in enumerate(append.drafts, first):
             self._events += (n, seq, draft.type, draft.message_id, draft.data)
         for new in append.created:
             created = first + new.at
             ended = created if new.ended else None
-            self._messages += (n, created, new.id, new.parent_id, new.lane, new.depth, ended)
+            self._messages += (n, created, new.id, new.parent_id, new.lane, new.depth, ended, None)
         for end in append.ended:
             self._ended.append((first + end.at, end.ended_at, n, end.id))
         self._texts += ((append.key.owner, n, text) for text in append.texts)
 
     def insert(self) -> None:
         insert_rows(self._connection, "add_events", self._events, 5)
-        insert_rows(self._connection, "add_message", self._messages, 7)
+        insert_rows(self._connection, "add_message", self._messages, 8)
         if self._ended:
             # Behind all that were created, since a batch may end what it created.
             self._connection.executemany(_sql()["end_message"], self._ended)
         if self._texts:
             self._index.add(self._connection, self._texts)
 
-    def _write_header(self, key: Key, header: Header) -> None:
+    def _write_header(self, key: Key, header: Header, staged: int | None) -> None:
         said = {
             "version": header.version,
             "updated_at": header.session.updated_at,
@@ -147,7 +156,7 @@ class _Rows:
             if known.is_open:
                 self._connection.execute(_sql()["clear_open"], {"n": n})
         else:
-            new = said | {"owner": key.owner, "id": key.session_id}
+            new = said | {"n": staged, "owner": key.owner, "id": key.session_id}
             n = self._connection.execute(_sql()["add_session"], new).lastrowid or 0
         for reply in header.open:
             held = {"n": n, "id": reply.id, "epoch": reply.epoch, "reply": msgspec.json.encode(reply)}

@@ -72,7 +72,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
         _log_ahead(connection, path)
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
         connection.execute(f"PRAGMA cache_size = -{CACHE}")
-        connection.execute(statements("sqlite", "write")["drop_leases"])
+        for name in ("drop_leases", "give_up_all_staged"):
+            connection.execute(statements("sqlite", "write")[name])
     except BaseException:
         connection.close()
         raise

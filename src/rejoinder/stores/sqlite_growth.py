@@ -28,34 +28,57 @@ MERGED = 60
 """Pages of the index of words that one transaction merges: some 30 ms. Words of what was deleted stay in it until then."""
 
 FORGOTTEN = 200
-"""Texts that are taken out of the index in one transaction: some 30 ms."""
+"""Texts that are taken out of the index in one transaction: some 30 ms. It takes as long to forget a text as to learn it."""
+
+DROPPED, DROPPED_BYTES = 4_000, 1 << 20
+"""Events, or other rows, that one transaction drops at most, and bytes of their data: some 30 ms."""
 
 
-def delete(connection: sqlite3.Connection, places: Places, key: Key, version: int) -> bool:
+def delete(connection: sqlite3.Connection, places: Places, key: Key, version: int) -> tuple[bool, int | None]:
+    """Whether the session is deleted, and the number under which `drop_some` finds what is left of it, where anything is.
+
+    Nobody sees that any more. A long session has so much that live replies should not wait until all of it is dropped.
+    """
     known = places.find(connection, key)
     if known is None:
-        return True
+        return True, None
     if known.place.version != version:
-        return False
-    for name in ("disown_texts", "drop_new_texts_of", "drop_events", "drop_messages", "clear_open", "drop_session"):
+        return False, None
+    for name in ("drop_new_texts_of", "clear_open", "drop_session", "leave"):
         connection.execute(_sql()[name], {"n": known.n})
     places.forget()
-    return True
+    return True, known.n
 
 
-def forget_texts(connection: sqlite3.Connection) -> bool:
-    """Takes some texts of deleted sessions out of the index. Returns whether any were left.
+def drop_some(connection: sqlite3.Connection, n: int | None = None) -> bool:
+    """Drops a portion of what is left under a number that is no session's: this one, or any. Returns whether there was anything."""
+    # Asked each time: once all is dropped, the number may be another session's.
+    left = connection.execute(_sql()["left"], {"n": n}).fetchone()
+    if left is not None:
+        _drop_some(connection, *left)
+    return left is not None
 
-    They are nobody's and not found from the deletion on. It takes the index as long to forget a text as to learn it, and
-    live replies should not wait while it forgets a long session.
-    """
-    if not connection.execute(_sql()["disowned"]).fetchone():
-        return False
-    connection.execute(_sql()["drop_words_of_some"], {"limit": FORGOTTEN})
-    connection.execute(_sql()["drop_some_texts"], {"limit": FORGOTTEN})
-    # A merge below zero takes in the whole index, not just what has gathered since the last.
-    connection.execute(_sql()["merge_words"], {"pages": -MERGED})
-    return True
+
+def _drop_some(connection: sqlite3.Connection, n: int) -> None:
+    if _drop_texts(connection, n):
+        return
+    for kind in ("events", "messages", "staged_texts"):
+        asked = {"n": n, "rows": DROPPED, "bytes": DROPPED_BYTES}
+        until, more = connection.execute(_sql()[f"some_{kind}"], asked).fetchone()
+        connection.execute(_sql()[f"drop_{kind}"], {"n": n, "until": until})
+        if more:
+            return
+    connection.execute(_sql()["forget"], {"n": n})
+
+
+def _drop_texts(connection: sqlite3.Connection, n: int) -> bool:
+    some = {"n": n, "limit": FORGOTTEN}
+    connection.execute(_sql()["drop_some_words"], some)
+    dropped = connection.execute(_sql()["drop_some_texts"], some).rowcount
+    if dropped:
+        # A merge below zero takes in the whole index, not just what has gathered since the last.
+        connection.execute(_sql()["merge_words"], {"pages": -MERGED})
+    return dropped == FORGOTTEN
 
 
 def compact(

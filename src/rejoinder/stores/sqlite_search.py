@@ -56,6 +56,8 @@ class Texts:
         self._last = 0
         """The number of the last text, where that is known."""
         self._newest: dict[int, str] = {}
+        self._beside: set[int] = set()
+        """Sessions that have texts among those that were staged, where the count is known."""
 
     def forget(self) -> None:
         self._gathered = None
@@ -64,24 +66,43 @@ class Texts:
     @property
     def wait(self) -> bool:
         """Whether there may be texts that the index does not know yet."""
-        return self._gathered != 0
+        return self._gathered != 0 or bool(self._beside)
 
     @property
     def are_many(self) -> bool:
         """Whether so many are known to wait that the index should take them in."""
-        return (self._gathered or 0) >= GATHERED
+        return (self._gathered or 0) >= GATHERED or bool(self._beside)
 
     def add(self, connection: sqlite3.Connection, texts: Sequence[tuple[str, int, Text]]) -> None:
         """Adds texts, each with its owner and the number of its session."""
-        gathered = self._counted(connection)
+        self._counted(connection)
         rows: list[Any] = []
-        for n, (owner, session, text) in enumerate(texts, self._last + 1):
+        for owner, session, text in texts:
+            if session in self._beside:
+                self.stage(connection, owner, session, (text,))
+                continue
+            self._last += 1
             number = _number(owner)
             words = f"{self._mark(connection, number, text)} {text.words}" if text.words else ""
-            rows += (n, session, text.message_id, number, text.at, words)
+            rows += (self._last, session, text.message_id, number, text.at, words)
         insert_rows(connection, "add_text", rows, 6)
+        self._gathered = self._counted(connection) + len(rows) // 6
+
+    def stage(self, connection: sqlite3.Connection, owner: str, session: int, texts: Sequence[Text]) -> None:
+        """Puts away texts of a session that is not there yet, or that has such texts from the time when it was not."""
+        self._counted(connection)
+        number = _number(owner)
+        rows: list[Any] = []
+        for n, text in enumerate(texts, self._last + 1):
+            # As late ones, whatever their time: others may come to the index before them.
+            words = f"{_mark('t' if text.message_id is None else 'l', number)} {text.words}" if text.words else ""
+            rows += (session, n, text.message_id, number, text.at, words)
+        insert_rows(connection, "stage_text", rows, 6)
         self._last += len(texts)
-        self._gathered = gathered + len(texts)
+
+    def publish(self, session: int) -> None:
+        """The session of what was staged is there."""
+        self._beside.add(session)
 
     def learn(self, connection: sqlite3.Connection) -> tuple[int, int]:
         """Puts the first of what has gathered into the index, each text in the place of the one that its message or title had.
@@ -89,12 +110,31 @@ class Texts:
         Returns the number through which all texts are there, and that of the last one.
         """
         gathered = self._counted(connection)
-        if not gathered:
+        if not gathered and not self._beside:
             return self._last, self._last
+        # Not known, since it is not committed: until then it is not there for who searches.
+        self._gathered = None
+        gathered += self._take_staged(connection)
         until = self._portion(connection)
         done = {name: connection.execute(_write()[name], {"until": until}).rowcount for name in LEARNING}
-        self._gathered = gathered - done["keep_last_texts"] - done["drop_new_texts"]
+        self._gathered = gathered - done["keep_last_texts"] - done["drop_new_texts"] or None
+        if self._beside:
+            return 0, self._last
         return until if self._gathered else self._last, self._last
+
+    def _take_staged(self, connection: sqlite3.Connection) -> int:
+        """Some texts that were staged gather with the others. Returns how many."""
+        session = next(iter(self._beside), None)
+        if session is None:
+            return 0
+        asked = {"n": session, "rows": GATHERED, "bytes": LEARNT}
+        until, more = connection.execute(_write()["some_staged_texts"], asked).fetchone()
+        some = {"n": session, "until": until}
+        taken = connection.execute(_write()["take_staged_texts"], some).rowcount
+        connection.execute(_write()["drop_staged_texts"], some)
+        if not more:
+            self._beside.remove(session)
+        return taken
 
     def _portion(self, connection: sqlite3.Connection) -> int:
         until = size = 0
@@ -106,7 +146,10 @@ class Texts:
 
     def _counted(self, connection: sqlite3.Connection) -> int:
         if self._gathered is None:
-            self._gathered, self._last = connection.execute(_write()["new_texts"]).fetchone()
+            beside = connection.execute(_write()["texts_beside"]).fetchall()
+            self._beside = {session for session, _, is_seen in beside if is_seen}
+            gathered, last = connection.execute(_write()["new_texts"]).fetchone()
+            self._gathered, self._last = gathered, max([last, *(last for _, last, _ in beside)])
         return self._gathered
 
     def _mark(self, connection: sqlite3.Connection, owner: int, text: Text) -> str:

@@ -49,6 +49,7 @@ class SqliteThreads:
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self._threads = Threads("sqlite")
         self._behind: asyncio.Future[bool] | None = None
+        self._behind_again = False
         self._waits = BUSY
         """How long the writer's statements wait for locks of other programs, in seconds."""
 
@@ -85,7 +86,7 @@ class SqliteThreads:
     def write_behind(self, work: Callable[[sqlite3.Connection], bool]) -> None:
         """Runs work in a transaction behind all that is written now, and again behind what is to be written then while it returns True.
 
-        Nobody waits for it, and where it cannot be done it is left. What is asked for while it is under way is left as well.
+        Nobody waits for it, and where it cannot be done it is left. Where it is asked for while it is under way, it is done again.
         """
 
         def do_or_leave() -> bool:
@@ -94,10 +95,11 @@ class SqliteThreads:
             return False
 
         def go_on(done: "asyncio.Future[bool]") -> None:
-            self._behind = None
-            if not done.cancelled() and done.result():
+            self._behind, asked = None, self._behind_again
+            if not done.cancelled() and (done.result() or asked):
                 self.write_behind(work)
 
+        self._behind_again = self._behind is not None
         if self._behind is None:
             with contextlib.suppress(StoreUnavailable):
                 self._behind = self._threads.writing.do(do_or_leave)

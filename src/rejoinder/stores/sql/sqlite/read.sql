@@ -70,14 +70,14 @@ SELECT sessions.id, message_id
 FROM (
     SELECT * FROM (
         SELECT session, message_id, at, n FROM word_index CROSS JOIN texts ON n = word_index.rowid
-        WHERE word_index MATCH :match
+        WHERE word_index MATCH :match AND session NOT IN (SELECT n FROM unseen)
         ORDER BY word_index.rowid DESC
         LIMIT :limit
     )
     UNION ALL
     SELECT * FROM (
         SELECT session, message_id, at, n FROM word_index CROSS JOIN texts ON n = word_index.rowid
-        WHERE word_index MATCH :late
+        WHERE word_index MATCH :late AND session NOT IN (SELECT n FROM unseen)
         ORDER BY at DESC
         LIMIT :limit
     )

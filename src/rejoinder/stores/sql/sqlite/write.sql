@@ -23,7 +23,11 @@ FROM sessions
 WHERE owner = :owner AND id = :id
 
 -- name: add_session
-INSERT INTO sessions (owner, id, version, updated_at, header) VALUES (:owner, :id, :version, :updated_at, :header)
+INSERT INTO sessions (n, owner, id, version, updated_at, header)
+VALUES (
+    ifnull(:n, 1 + max(ifnull((SELECT max(n) FROM sessions), 0), ifnull((SELECT max(n) FROM unseen), 0))),
+    :owner, :id, :version, :updated_at, :header
+)
 
 -- name: set_header
 UPDATE sessions SET version = :version, updated_at = :updated_at, header = :header WHERE n = :n
@@ -38,7 +42,7 @@ INSERT INTO open_replies (session, id, epoch, reply) VALUES (:n, :id, :epoch, :r
 INSERT INTO events (session, seq, type, message_id, data) VALUES (?, ?, ?, ?, ?)
 
 -- name: add_message
-INSERT INTO messages (session, created, id, parent_id, lane, depth, ended) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO messages (session, created, id, parent_id, lane, depth, ended, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: end_message
 UPDATE messages SET ended = ?, ended_at = ? WHERE session = ? AND id = ?
@@ -52,6 +56,25 @@ SELECT (SELECT count(*) FROM new_texts), max(ifnull((SELECT max(n) FROM texts), 
 
 -- name: add_text
 INSERT INTO new_texts (n, session, message_id, owner, at, words) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: texts_beside
+-- The sessions that have texts among those that were staged, by one step down the tree each.
+WITH RECURSIVE beside (session) AS (
+    SELECT min(session) FROM staged_texts
+    UNION ALL
+    SELECT (SELECT min(session) FROM staged_texts WHERE session > beside.session) FROM beside WHERE beside.session IS NOT NULL
+)
+SELECT session, (SELECT max(n) FROM staged_texts WHERE staged_texts.session = beside.session),
+    session NOT IN (SELECT n FROM unseen)
+FROM beside
+WHERE session IS NOT NULL
+
+-- name: stage_text
+INSERT INTO staged_texts (session, n, message_id, owner, at, words) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: take_staged_texts
+INSERT INTO new_texts (n, session, message_id, owner, at, words)
+SELECT n, session, message_id, owner, at, words FROM staged_texts WHERE session = :n AND n <= :until ORDER BY n
 
 -- name: next_texts
 SELECT n, length(words) FROM new_texts ORDER BY n LIMIT :limit
@@ -128,28 +151,74 @@ WHERE session = :n AND id IN (SELECT value FROM json_each(:ids)) AND ended IS NO
 -- name: free_pages
 SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count
 
--- name: disown_texts
-UPDATE texts SET session = -n, message_id = NULL WHERE session = :n
+-- name: begin_staging
+INSERT INTO unseen (n, epoch)
+SELECT 1 + max(ifnull((SELECT max(n) FROM sessions), 0), ifnull((SELECT max(n) FROM unseen), 0)), epoch
+FROM leases
+WHERE epoch = :epoch AND worker = :worker
 
--- name: disowned
-SELECT 1 FROM texts INDEXED BY texts_by_message WHERE session < 0 LIMIT 1
+-- name: staging
+SELECT 1 FROM unseen WHERE n = :n AND epoch = :epoch
 
--- name: drop_words_of_some
-DELETE FROM word_index
-WHERE rowid IN (SELECT n FROM texts INDEXED BY texts_by_message WHERE session < 0 ORDER BY session LIMIT :limit)
+-- name: take_staged
+DELETE FROM unseen WHERE n = :n AND epoch = :epoch
 
--- name: drop_some_texts
-DELETE FROM texts
-WHERE n IN (SELECT n FROM texts INDEXED BY texts_by_message WHERE session < 0 ORDER BY session LIMIT :limit)
+-- name: give_up_staged
+UPDATE unseen SET epoch = NULL WHERE n = :n AND epoch = :epoch
 
--- name: drop_events
-DELETE FROM events WHERE session = :n
+-- name: give_up_staged_under
+UPDATE unseen SET epoch = NULL WHERE epoch = :epoch
 
--- name: drop_messages
-DELETE FROM messages WHERE session = :n
+-- name: give_up_all_staged
+UPDATE unseen SET epoch = NULL
 
 -- name: drop_session
 DELETE FROM sessions WHERE n = :n
+
+-- name: leave
+INSERT INTO unseen (n) VALUES (:n)
+
+-- name: left
+SELECT n FROM unseen WHERE epoch IS NULL AND n = ifnull(:n, n) LIMIT 1
+
+-- name: forget
+DELETE FROM unseen WHERE n = :n
+
+-- name: drop_some_words
+DELETE FROM word_index
+WHERE rowid IN (SELECT n FROM texts WHERE session = :n ORDER BY ifnull(message_id, '') LIMIT :limit)
+
+-- name: drop_some_texts
+DELETE FROM texts WHERE n IN (SELECT n FROM texts WHERE session = :n ORDER BY ifnull(message_id, '') LIMIT :limit)
+
+-- name: some_events
+-- The last of as many as one transaction drops, and whether there may be more.
+SELECT max(seq), count(*) = :rows OR total(size) >= :bytes
+FROM (
+    SELECT seq, size, sum(size) OVER (ORDER BY seq) - size AS size_before
+    FROM (SELECT seq, length(data) AS size FROM events WHERE session = :n ORDER BY seq LIMIT :rows)
+)
+WHERE size_before < :bytes
+
+-- name: drop_events
+DELETE FROM events WHERE session = :n AND seq <= :until
+
+-- name: some_messages
+SELECT max(created), count(*) = :rows FROM (SELECT created FROM messages WHERE session = :n ORDER BY created LIMIT :rows)
+
+-- name: drop_messages
+DELETE FROM messages WHERE session = :n AND created <= :until
+
+-- name: some_staged_texts
+SELECT max(n), count(*) = :rows OR total(size) >= :bytes
+FROM (
+    SELECT n, size, sum(size) OVER (ORDER BY n) - size AS size_before
+    FROM (SELECT n, length(words) AS size FROM staged_texts WHERE session = :n ORDER BY n LIMIT :rows)
+)
+WHERE size_before < :bytes
+
+-- name: drop_staged_texts
+DELETE FROM staged_texts WHERE session = :n AND n <= :until
 
 -- name: ping
 UPDATE health SET pings = pings + 1
