@@ -16,7 +16,7 @@ from files_script import SCRIPT, as_told, play, snapshot, take
 from pens import KEY, OTHER, Pen, change, create, delta, log, reply, texts
 from rejoinder.abc import Refused, Store
 from rejoinder.errors import Misconfigured, StoreUnavailable
-from rejoinder.stores import files_keeper, files_writer, open_store, staging
+from rejoinder.stores import files_commits, files_keeper, open_store, staging
 
 KILLED = 7
 """The exit code of a process that was killed at a step."""
@@ -101,7 +101,7 @@ def kill_everywhere(folder: str, option: str, stride: str, great: str) -> None:
 
     Which of the first steps it begins with is by chance, so that many runs come to all of them. Tells how many there are.
     """
-    files_writer.ROTATE_BYTES = 0
+    files_commits.ROTATE_BYTES = 0
     files_keeper.TICK = 0.002
     staging.GREAT = int(great)
     expected = asyncio.run(as_told())
@@ -220,7 +220,7 @@ async def may_not_write_one_file(url: str) -> None:
     become_nobody()
     folder = Path(url.removeprefix("files:///"))
     file, journal = folder / "sessions/ann/ses_1.jsonl", folder / "journal"
-    files_writer.ROTATE_BYTES, files_keeper.TICK, files_keeper.PAUSE = 0, 0.002, 0.002
+    files_commits.ROTATE_BYTES, files_keeper.TICK, files_keeper.PAUSE = 0, 0.002, 0.002
 
     async def served(store: Store, pen: Pen) -> None:
         for text in ("before", "after"):

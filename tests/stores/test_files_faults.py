@@ -21,13 +21,13 @@ from rejoinder.abc import Append, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
 from rejoinder.stores import (
+    files_commits,
     files_disk,
     files_journal,
     files_keeper,
     files_lines,
     files_reads,
     files_replay,
-    files_writer,
     open_store,
 )
 from rejoinder.stores.files import FilesStore
@@ -350,7 +350,7 @@ async def test_what_was_acknowledged_is_on_a_disk_that_fails_now_and_then(
     monkeypatch.setattr(files_keeper, "TICK", 0.002)
     monkeypatch.setattr(files_keeper, "PAUSE", 0.002)
     monkeypatch.setattr(files_journal, "SYNC_EVERY", 0.01)
-    monkeypatch.setattr(files_writer, "ROTATE_BYTES", 3_000)
+    monkeypatch.setattr(files_commits, "ROTATE_BYTES", 3_000)
     async with at(folder):
         pass
     disk = FailingDisk(folder, monkeypatch, Random(seed))
@@ -408,7 +408,7 @@ async def test_who_reads_does_not_notice_that_a_file_is_written_again(
 
         monkeypatch.setattr(files_replay, "write_at", looked_at)
         monkeypatch.setattr(files_keeper, "sync_file", failing_once)
-        monkeypatch.setattr(files_writer, "ROTATE_FILES", 0)
+        monkeypatch.setattr(files_commits, "ROTATE_FILES", 0)
         for _ in range(200):
             await asyncio.sleep(0.005)
             await pen.made(delta(), delta(key=OTHER))

@@ -22,7 +22,7 @@ from rejoinder.abc import Append, EndedRow, Lease, Refused, Store
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.events import Draft
-from rejoinder.stores import files_state, files_writer, open_store, staging
+from rejoinder.stores import files_commits, files_state, open_store, staging
 from rejoinder.stores.files import FilesStore
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_names import name_of, path_of
@@ -118,7 +118,7 @@ async def test_data_that_could_not_be_read_back_is_refused(folder: Path, data: b
 
 
 async def test_what_was_deleted_is_soon_in_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_writer, "ERASE_AFTER", 0.0)
+    monkeypatch.setattr(files_commits, "ERASE_AFTER", 0.0)
     async with at(folder) as store:
         pen = await Pen.of(store)
         await pen.made(create(KEY, title="my secret"), delta("secret words"))

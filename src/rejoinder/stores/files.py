@@ -1,7 +1,8 @@
 """The store in flat files: a session is one file of JSON Lines that a person can read, grep and back up.
 
 Read `files_lines.py` for what stands in such a file, `files_folder.py` for what lies around it, and `files_journal.py` for
-what makes a batch over many of them one commit. `files_writer.py` writes, `files_reads.py` reads, each in threads of its own.
+what makes a batch over many of them one commit. `files_writer.py` writes and `files_commits.py` says how, `files_reads.py` reads, each
+in threads of its own.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence

@@ -91,11 +91,6 @@ class Batch:
         """Of the sessions that it changes, by the path of their file."""
         return {change.path: change.key for change in self._changes.values()}
 
-    @property
-    def replaced(self) -> list[str]:
-        """Paths of the files that were staged."""
-        return [change.path for change in self._changes.values() if change.staged is not None]
-
     def steps(self) -> list[Step]:
         return [step for change in self._changes.values() for step in change.steps()]
 

@@ -20,6 +20,7 @@ from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured
 from rejoinder.stores import modes
 from rejoinder.stores.files_catalogue import Catalogue, Entry
+from rejoinder.stores.files_commits import Commits
 from rejoinder.stores.files_disk import remove_file, replace_file, sync_folder
 from rejoinder.stores.files_index import IndexLine, add_to_index, index_line, read_index, replace_index
 from rejoinder.stores.files_journal import Fsync, Journal, journals
@@ -64,7 +65,7 @@ class FilesFolder:
         journal = Journal(self._journal, policy)
         journal.start()
         dirty = {path: known.get(path) for path in replayed.paths}
-        return FilesWriter(self.folder, state, journal, epoch, dirty, replayed.refused)
+        return FilesWriter(self.folder, state, Commits(state, journal, dirty, replayed.refused), epoch)
 
     def add_to_index(self, state: State, keys: list[Key]) -> None:
         """The present state of these sessions, but for those that are being written just now."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from threading import Event, Thread
 
 from rejoinder.errors import StoreUnavailable
+from rejoinder.stores.files_commits import Dirty
 from rejoinder.stores.files_disk import sync_file, sync_folder
 from rejoinder.stores.files_folder import FilesFolder
 from rejoinder.stores.files_journal import Fsync
-from rejoinder.stores.files_writer import Dirty, FilesWriter
+from rejoinder.stores.files_writer import FilesWriter
 from rejoinder.stores.threads import WritingThread
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class FilesKeeper:
         self._folder = folder
         self._state = writer.state
         self._writer = writer
+        self._commits = writer.commits
         self._writing = writing
         self._durable = policy != "never"
         self._ended = Event()
@@ -64,12 +66,12 @@ class FilesKeeper:
         pause = TICK
         while not self._ended.wait(pause):
             pause = TICK
-            if self._writer.wants_keeping and not self._keep_once():
+            if self._commits.wants_keeping and not self._keep_once():
                 pause = PAUSE
 
     def _keep_once(self) -> bool:
         try:
-            journals, dirty = self._writing.wait_for(self._writer.keep)
+            journals, dirty = self._writing.wait_for(self._commits.keep)
         except StoreUnavailable as away:
             log.warning("what is in the journal could not be made durable in the files: %s", away.detail)
             return False
@@ -77,10 +79,10 @@ class FilesKeeper:
             self._keep(journals, dirty)
         except OSError as exc:
             log.warning("what is in the journal could not be made durable in the files: %s", exc)
-            self._writing.wait_for(partial(self._writer.not_kept, dirty))
+            self._writing.wait_for(partial(self._commits.not_kept, dirty))
             return False
         if journals:
-            self._writing.wait_for(self._writer.kept)
+            self._writing.wait_for(self._commits.kept)
         return True
 
     def _make_durable(self, dirty: Dirty) -> None:
