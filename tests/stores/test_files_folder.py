@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,10 +24,12 @@ from rejoinder.abc import Append, EndedRow, Lease, Refused, Store
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.events import Draft
-from rejoinder.stores import files_commits, files_state, open_store, staging
+from rejoinder.stores import files, files_commits, files_state, open_store, staging
 from rejoinder.stores.files import FilesStore
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_names import name_of, path_of
+from rejoinder.stores.files_staging import Staged
+from rejoinder.stores.threads import READERS
 
 CHILDREN = Path(__file__).with_name("files_children.py")
 
@@ -380,6 +384,30 @@ async def test_a_great_session_is_written_beside_its_place_and_the_commit_is_sma
             assert len(await log(store)) == 201
             assert await store.keys(after=None, limit=9) == [KEY, OTHER]
         assert not left(closed)
+
+
+async def test_others_read_while_many_great_sessions_are_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "GREAT", 100)
+    goes_on = threading.Event()
+
+    class Slow(Staged):
+        def __init__(self, *args: Any) -> None:
+            goes_on.wait(10)
+            super().__init__(*args)
+
+    monkeypatch.setattr(files, "Staged", Slow)
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        great = [create(Key("ann", f"ses_{number}"), said("x" * 100)) for number in range(READERS + 1)]
+        being_written = [asyncio.create_task(store.stage(pen.lease, append)) for append in great]
+        try:
+            async with asyncio.timeout(0.5):
+                for _ in range(READERS):
+                    await asyncio.sleep(0)
+                    assert await store.header(KEY) is None
+        finally:
+            goes_on.set()
+            await pen.made(*await asyncio.gather(*being_written))
 
 
 # --- memory ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ what makes a batch over many of them one commit. `files_writer.py` writes and `f
 in threads of its own.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,7 @@ class FilesStore(Store):
         self._fsync: Fsync = fsync
         self._make = make
         self._opened: _Opened | None = None
+        self._staging = asyncio.Lock()
 
     @classmethod
     def from_url(cls, url: str, *, make: bool = True) -> Self:
@@ -119,7 +121,8 @@ class FilesStore(Store):
         if not is_great(append):
             return append
         self._now.writer.held(lease)
-        return structs.replace(append, staged=await self._read(self._now.stage, lease, append))
+        async with self._staging:  # one at a time: it takes a reader's thread for seconds, and there are few
+            return structs.replace(append, staged=await self._read(self._now.stage, lease, append))
 
     async def delete(self, key: Key, version: int) -> bool:
         return await self._write(FilesWriter.delete, key, version)
