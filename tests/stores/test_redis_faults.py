@@ -3,13 +3,16 @@
 import asyncio
 import itertools
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partialmethod
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, said, texts
 from redis_server import RedisServer, free_port, redis_server
@@ -184,6 +187,31 @@ async def test_a_batch_that_is_large_has_more_time_and_twice_as_much_when_it_was
             assert 0.5 < first < time.monotonic() - begun - first
         await pen.again(large)
         assert await texts(store, OTHER) == [said("x" * (2 << 20)).data]
+
+
+async def test_a_large_batch_is_put_together_in_threads(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it holds up no reader. For a million arguments it takes seconds."""
+    where = set[int]()
+
+    def noted(work: Any) -> Any:
+        def and_done(*args: Any) -> Any:
+            if len(args) > 100 or (work is ours and len(args[-1][-1].drafts) > 100):
+                where.add(threading.get_ident())
+            return work(*args)
+
+        return and_done
+
+    ours = redis_batch.arguments
+    monkeypatch.setattr(redis_batch, "arguments", noted(ours))
+    monkeypatch.setattr(AbstractConnection, "pack_command", noted(AbstractConnection.pack_command))
+    monkeypatch.setattr(staging, "GREAT", 1_000)
+    monkeypatch.setattr(redis_store, "HEAVY", 1_000)
+    async with open_store(url) as store:
+        pen = await Pen.of(store)
+        await pen.made(await store.stage(pen.lease, create(KEY, *(said("x" * 100) for _ in range(200)))))
+        assert len(await log(store)) == 200
+    assert where
+    assert threading.get_ident() not in where
 
 
 async def test_a_primary_that_moves_behind_its_name_is_found(server: RedisServer, tmp_path: Path) -> None:
@@ -449,5 +477,9 @@ async def test_what_is_too_large_for_one_command_is_told_before_anything_is_done
         with pytest.raises(TooLarge) as told:
             await store.stage(pen.lease, create(OTHER, said("x" * 9_000), said("x" * 2_000)))
         assert told.value.code == "payload_too_large"
+        assert "10000 bytes" in told.value.detail
+        monkeypatch.setattr(redis_batch, "MOST_ARGUMENTS", 100)
+        with pytest.raises(TooLarge, match="messages"):
+            await store.stage(pen.lease, create(OTHER, *(said("x" * 100) for _ in range(40))))
         await pen.made(fitting)
         assert await store.header(OTHER) is None

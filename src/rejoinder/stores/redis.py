@@ -4,6 +4,7 @@ Read `lua/common.lua` for what lies where, `lua/append.lua` for appends, and `re
 server mean for the promise.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Self, TypeVar
 
@@ -93,9 +94,11 @@ class RedisStore(Store):
     async def append(
         self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
     ) -> list[AppendResult]:
-        arguments = batches.arguments(lease, number, acknowledged, appends)
         size = sum(append.size for append in appends)
         more = self._late + size / A_SECOND if size >= HEAVY else 0
+        batch = lease, number, acknowledged, appends
+        # In a thread, what would hold up everybody for as long as a second.
+        arguments = await asyncio.to_thread(batches.arguments, *batch) if more else batches.arguments(*batch)
         try:
             answer = await self._client.write("append", *arguments, more=more)
         except StoreUnavailable as away:
@@ -107,7 +110,7 @@ class RedisStore(Store):
 
     async def stage(self, lease: Lease, append: Append) -> Append:
         if is_great(append):
-            batches.check(append)
+            await asyncio.to_thread(batches.check, append)
         return append
 
     async def delete(self, key: Key, version: int) -> bool:

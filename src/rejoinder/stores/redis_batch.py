@@ -29,7 +29,9 @@ def arguments(lease: Lease, number: int, acknowledged: int, appends: Sequence[Ap
     found: list[Argument] = [lease.epoch, lease.worker, number, acknowledged, len(appends)]
     for append in appends:
         _add_append(found, append)
-    if len(found) > MOST_ARGUMENTS or sum(len(part) for part in found if not isinstance(part, int)) > MOST_BYTES:
+    if len(found) > MOST_ARGUMENTS:
+        raise TooLarge("A store in Redis takes what some 60,000 messages come to at once, and this is more.")
+    if sum(len(part) for part in found if not isinstance(part, int)) > MOST_BYTES:
         raise TooLarge(
             f"A store in Redis takes {MOST_BYTES} bytes at once, the words that are searched counted as well, and this is more."
         )
