@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from pens import KEY, NOON, OTHER, Pen, create, delta, log, row, said
 from rejoinder.abc import Append, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import StoreUnavailable
-from rejoinder.stores import open_store, sqlite_threads
+from rejoinder.stores import open_store, sqlite_threads, staging
 from rejoinder.stores import sqlite_growth as growth
 from rejoinder.stores.sqlite_threads import SqliteThreads
 from rejoinder.stores.threads import READERS
@@ -155,6 +156,40 @@ async def test_texts_that_could_not_be_learnt_are_learnt_later(path: Path, monke
             broken.setattr(SqliteThreads, "_committed", failing)
             assert await store.search("ann", ["word"], limit=9) == []
         assert len(await store.search("ann", ["word"], limit=9)) == 1
+
+
+async def test_what_was_staged_of_an_import_that_failed_is_dropped_when_there_is_room_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a start."""
+    full = False
+
+    def failing(self: SqliteThreads, result: object, work: Any = SqliteThreads._committed) -> object:
+        with self._all_or_nothing():
+            if full and left() >= 20:
+                raise sqlite3.OperationalError("database or disk is full")
+        return work(self, result)
+
+    def left() -> int:
+        with closing(sqlite3.connect(path)) as connection:
+            [count] = connection.execute("SELECT count(*) FROM events").fetchone()
+        return int(count)
+
+    monkeypatch.setattr(sqlite_threads, "LATER", 0.01)
+    for name, value in (("GREAT", 1_000), ("PIECE", 3_000), ("PAUSES", (0.01,))):
+        monkeypatch.setattr(staging, name, value)
+    monkeypatch.setattr(SqliteThreads, "_committed", failing)
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        full = True
+        with pytest.raises(StoreUnavailable, match="full"):
+            await store.stage(pen.lease, create(KEY, *(said("x" * 100) for _ in range(100))))
+        await asyncio.sleep(0.03)
+        assert left() >= 20
+        full = False
+        async with asyncio.timeout(2):
+            while left():  # noqa: ASYNC110  # the writer's affair
+                await asyncio.sleep(0.01)
 
 
 def break_page(path: Path, holding: bytes) -> None:

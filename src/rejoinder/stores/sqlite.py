@@ -50,8 +50,8 @@ class SqliteStore(Store):
         self._untidy = False
         """Whether a deletion could not overwrite all that it leaves."""
         self._long = asyncio.Lock()
-        self._given_up: list[tuple[Lease, int]] = []
-        """What was staged in vain."""
+        self._given_up: set[tuple[Lease, int]] = set()
+        """What was staged in vain, until that is committed."""
 
     @classmethod
     def from_url(cls, url: str, *, make: bool = True) -> Self:
@@ -123,7 +123,7 @@ class SqliteStore(Store):
 
                 await with_patience(put)
         except BaseException:
-            self._given_up.append((lease, n))
+            self._given_up.add((lease, n))
             self._threads.write_behind(self._tidy_up)
             raise
         return structs.replace(append, staged=n)
@@ -240,8 +240,11 @@ class SqliteStore(Store):
 
     def _tidy_up(self, connection: sqlite3.Connection) -> bool:
         """In the writer's thread: a portion of what nobody waits for. Returns whether there is more."""
-        while self._given_up:
-            staging.give_up(connection, *self._given_up.pop())
+        for given_up in tuple(self._given_up):
+            if not staging.give_up(connection, *given_up):
+                self._given_up.discard(given_up)
+        if self._given_up:
+            return True
         if growth.drop_some(connection):
             self._untidy = True
             return True

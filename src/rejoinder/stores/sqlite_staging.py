@@ -47,9 +47,9 @@ def take_over(connection: sqlite3.Connection, lease: Lease, append: Append) -> N
         raise ValueError(f"Nothing is staged as {append.staged} for session {append.key.session_id}.")
 
 
-def give_up(connection: sqlite3.Connection, lease: Lease, n: int) -> None:
-    """What was staged will not be committed."""
-    connection.execute(_sql()["give_up_staged"], {"n": n, "epoch": lease.epoch})
+def give_up(connection: sqlite3.Connection, lease: Lease, n: int) -> bool:
+    """What was staged will not be committed. Returns whether that was not known."""
+    return bool(connection.execute(_sql()["give_up_staged"], {"n": n, "epoch": lease.epoch}).rowcount)
 
 
 def _sql() -> Mapping[str, str]:

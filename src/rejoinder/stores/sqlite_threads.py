@@ -26,6 +26,9 @@ OURS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sql
 MOMENT = 0.1
 """Seconds that what could as well be done later waits for others."""
 
+LATER = 5.0
+"""Seconds until what could as well be done later is tried again, where it could not be done."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Work = Callable[Concatenate[sqlite3.Connection, P], T]
@@ -86,23 +89,23 @@ class SqliteThreads:
     def write_behind(self, work: Callable[[sqlite3.Connection], bool]) -> None:
         """Runs work in a transaction behind all that is written now, and again behind what is to be written then while it returns True.
 
-        Nobody waits for it, and where it cannot be done it is left. Where it is asked for while it is under way, it is done again.
+        Nobody waits for it, and where it cannot be done it is tried again later. Where it is asked for while it is under way, it is
+        done again.
         """
-
-        def do_or_leave() -> bool:
-            with contextlib.suppress(StoreUnavailable):
-                return self._transaction(work)
-            return False
 
         def go_on(done: "asyncio.Future[bool]") -> None:
             self._behind, asked = None, self._behind_again
-            if not done.cancelled() and (done.result() or asked):
+            if done.cancelled():
+                return
+            if isinstance(done.exception(), StoreUnavailable):
+                asyncio.get_running_loop().call_later(LATER, self.write_behind, work)
+            elif done.result() or asked:
                 self.write_behind(work)
 
         self._behind_again = self._behind is not None
         if self._behind is None:
-            with contextlib.suppress(StoreUnavailable):
-                self._behind = self._threads.writing.do(do_or_leave)
+            with contextlib.suppress(StoreUnavailable):  # it is closed
+                self._behind = self._threads.writing.do(lambda: self._transaction(work))
                 self._behind.add_done_callback(go_on)
 
     async def read(self, work: Work[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
