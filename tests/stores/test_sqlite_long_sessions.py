@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from pens import KEY, NOON, OTHER, Pen, create, delta, header, log, row, said
 from rejoinder.abc import ABSENT, Append, Refused, Store, Text
 from rejoinder.entities import Key
-from rejoinder.stores import open_store, staging
+from rejoinder.stores import open_store, sqlite, staging
 from rejoinder.stores import sqlite_growth as growth
 from rejoinder.stores.sql import migrations
 from rejoinder.stores.sqlite_file import teach
@@ -77,6 +78,32 @@ async def test_others_write_while_a_long_session_is_imported_and_deleted(path: P
                 await pen.made(staged)
                 assert len(await store.search("ann", ["secret"], limit=99)) == 60
         assert left_of(path) == {"events": len(await log(store, OTHER))}
+
+
+@pytest.mark.usefixtures("short_is_long")
+async def test_a_deletion_is_answered_before_all_is_dropped_that_takes_long(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would be there any more to hear it."""
+    monkeypatch.setattr(sqlite, "OVERWRITING", 0.01)
+    goes_on = threading.Event()
+
+    def slowly(connection: sqlite3.Connection, *args: Any, work: Any = growth.drop_some) -> bool:
+        goes_on.wait(10)
+        return bool(work(connection, *args))
+
+    async with at(path) as store:
+        pen = await Pen.of(store)
+        await pen.made(long_session())
+        monkeypatch.setattr(growth, "drop_some", slowly)
+        async with asyncio.timeout(1):
+            assert await store.delete(KEY, 1)
+        assert await store.header(KEY) is None
+        assert left_of(path)["events"] == 60
+        goes_on.set()
+        async with asyncio.timeout(2):
+            while left_of(path):  # noqa: ASYNC110  # the writer's affair
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.usefixtures("short_is_long")

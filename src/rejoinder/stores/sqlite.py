@@ -35,6 +35,10 @@ FEW = 128
 AT_ONCE = 1_500
 """Events that are written where they are asked for, some 5 ms; more are left to another thread."""
 
+OVERWRITING = 1.0
+"""Seconds for which a deletion waits until all that it leaves is overwritten: with some thousand messages. It has an answer while who
+asked for it is there to hear it; more goes on behind it."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -50,6 +54,7 @@ class SqliteStore(Store):
         self._untidy = False
         """Whether a deletion could not overwrite all that it leaves."""
         self._long = asyncio.Lock()
+        self._dropping: set[asyncio.Task[None]] = set()
         self._given_up: set[tuple[Lease, int]] = set()
         """What was staged in vain, until that is committed."""
 
@@ -76,6 +81,8 @@ class SqliteStore(Store):
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        for dropping in self._dropping:
+            dropping.cancel()  # the next start goes on
         await self._threads.close()
 
     @property
@@ -130,15 +137,22 @@ class SqliteStore(Store):
 
     async def delete(self, key: Key, version: int) -> bool:
         done, left = await self._threads.write(growth.delete, self._places, key, version)
+        if left is not None:
+            dropping = asyncio.create_task(self._drop(left), name="what a deletion left")
+            self._dropping.add(dropping)
+            dropping.add_done_callback(self._dropping.discard)
+            await asyncio.wait({dropping}, timeout=OVERWRITING)
+        return done
+
+    async def _drop(self, left: int) -> None:
+        """Raises nothing: the deletion is committed, and whoever reads the session must be told."""
         try:
-            while left is not None and await self._beside(growth.drop_some, left):
+            while await self._beside(growth.drop_some, left):
                 pass
             await self._threads.tidy(growth.forget)
         except StoreUnavailable as away:
-            # The deletion is committed: whoever reads the session must be told.
             self._untidy = True
             log.warning("what was deleted is not overwritten everywhere yet: %s", away.detail)
-        return done
 
     async def _beside(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
