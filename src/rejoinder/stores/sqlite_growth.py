@@ -30,7 +30,7 @@ MERGED = 60
 FORGOTTEN = 200
 """Texts that are taken out of the index in one transaction: some 30 ms. It takes as long to forget a text as to learn it."""
 
-DROPPED, DROPPED_BYTES = 4_000, 1 << 20
+DROPPED, DROPPED_BYTES = 2_000, 1 << 20
 """Events, or other rows, that one transaction drops at most, and bytes of their data: some 30 ms."""
 
 
