@@ -15,7 +15,7 @@ from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
 from rejoinder.entities import JsonObject, Key, Status
-from rejoinder.errors import SessionGone
+from rejoinder.errors import SessionGone, StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.llm.scripted import ScriptedProvider
 from rejoinder.stores import open_store
@@ -163,6 +163,33 @@ async def test_a_lease_is_renewed_while_the_replies_of_a_dead_worker_are_ended(m
         await asyncio.sleep(0.8)
         assert sweeps == [False, True], "one after the other"
         assert renewed > before + 3
+
+
+async def test_who_waited_long_to_learn_that_the_store_is_away_takes_nobody_for_dead_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = asyncio.get_running_loop().time
+    lease, back, swept = 0.15, list[float](), list[float]()
+
+    class Silent(MemoryStore):
+        exclusive = False
+
+        async def renew_lease(self, lease: Lease, ttl: float) -> None:
+            if not back:
+                await asyncio.sleep(1.5 * ttl)
+                back.append(now())
+                raise StoreUnavailable("It did not answer in time.")
+            await super().renew_lease(lease, ttl)
+
+    async def sweep(_: Recovery, *, revoke: bool = True) -> int:
+        if revoke:
+            swept.append(now())
+        return 0
+
+    monkeypatch.setattr(Recovery, "sweep", sweep)
+    async with chat_over(Silent(), lease=lease):
+        await asyncio.sleep(5 * lease)
+    assert swept[0] - back[0] >= lease, "the others had no time to renew theirs"
 
 
 class Weighed(MemoryStore):

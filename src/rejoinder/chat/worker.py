@@ -85,7 +85,7 @@ class Worker:
                 log.warning("the lease could not be renewed, trying on: %s", away.detail)
                 await asyncio.sleep(min(self._ttl / 3, RETRY))
                 pause = 0.0
-                self._spare_others(now)
+                self._spare_others()
             except Exception:
                 log.exception("the lease could not be renewed, by a fault of our own")
             else:
@@ -94,9 +94,9 @@ class Worker:
                     self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
                 self._replies.look()
 
-    def _spare_others(self, now: float) -> None:
+    def _spare_others(self) -> None:
         # What was away for us was away for all, and who comes back first must not take the others for dead.
-        self._sweeps_after = now + self._ttl
+        self._sweeps_after = asyncio.get_running_loop().time() + self._ttl
 
     async def _first_sweep(self) -> None:
         # Where others live their leases may have run out while the store was away for all. They are given time to renew them.
@@ -107,7 +107,7 @@ class Worker:
             await self._recovery.sweep()
         except StoreUnavailable as away:
             log.warning("the sweep for replies of dead workers was broken off: %s", away.detail)
-            self._spare_others(asyncio.get_running_loop().time())
+            self._spare_others()
         except LeaseLost:
             log.warning("the lease was lost while other workers' replies were ended")
         except Exception:
