@@ -1,13 +1,19 @@
 """A server that must stop: live replies get their time, no reader is deceived, and nothing is lost."""
 
+import asyncio
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
+from starlette.types import Message
 
+from rejoinder.api.sse import EventStream, Streams
+from rejoinder.chat.following import Take
+from rejoinder.chat.tails import Piece
+from rejoinder.errors import Overloaded
 from rejoinder.llm.scripted_answer import full_text
 from serving import ServerProcess
 from strict_sse import Frame, text_of
@@ -219,3 +225,27 @@ def test_a_get_that_comes_while_the_streams_are_let_go_is_told_to_come_again(sta
         except httpx2.TransportError:
             break
     assert server.ended(10) in CLEAN
+
+
+async def test_who_was_on_the_way_when_the_streams_were_let_go_is_let_go_as_well() -> None:
+    """Over a connection that was open still. The server would wait for it, and then answer with a 500."""
+
+    async def follow(_: Take) -> AsyncGenerator[Piece, None]:
+        await asyncio.Event().wait()
+        yield Piece([], 0)
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: Message) -> None:
+        assert message.get("more_body", True), "a clean end would be taken for the reply's"
+
+    streams = Streams(1, 1)
+    await streams.let_go()
+    waiting = asyncio.create_task(streams.or_let_go(asyncio.Event().wait()))
+    reading = asyncio.create_task(EventStream(streams, follow)({"type": "http"}, receive, send))
+    _, late = await asyncio.wait({waiting, reading}, timeout=1)
+    assert not late
+    assert isinstance(waiting.exception(), Overloaded)
+    assert reading.result() is None

@@ -66,12 +66,15 @@ class Streams:
     def opened(self, task: asyncio.Task[object], *, ends: bool) -> None:
         """The task writes a stream, until it is `closed`; `ends` tells whether it comes to an end by itself."""
         self._open[task] = ends
+        if self.letting_go:
+            task.cancel()
 
     def closed(self, task: asyncio.Task[object]) -> None:
         del self._open[task]
 
     async def let_go(self, grace: float = 1.0) -> None:
-        """Breaks off every stream; readers resume elsewhere or later. Those that are at their end may write it."""
+        """Breaks off every stream, and those that are still on their way; readers resume elsewhere or later. Those that are at their
+        end may write it."""
         if ending := [*(task for task, ends in self._open.items() if ends), *self._awaited]:
             await asyncio.wait(ending, timeout=grace)
         self.letting_go = True
@@ -82,6 +85,8 @@ class Streams:
         """Waits, without a stream, for what may take as long as a reply does. Raises Overloaded once everybody is let go."""
         awaited = asyncio.ensure_future(work)
         self._awaited.add(awaited)
+        if self.letting_go:
+            awaited.cancel()
         try:
             return await awaited
         except asyncio.CancelledError:
