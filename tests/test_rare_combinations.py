@@ -1,15 +1,16 @@
 """Two things at once that each go well alone."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from chat_service import chat_over
-from rejoinder.abc import ChunkStream, FinishChunk, Lease, Prompt, TextChunk
+from rejoinder.abc import ChunkStream, FinishChunk, Lease, Prompt, Row, TextChunk
 from rejoinder.chat.asked import Continuation, Send
+from rejoinder.chat.growth import DROPPED
 from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.service import Chat
@@ -20,6 +21,7 @@ from rejoinder.events import Event
 from rejoinder.llm.scripted import ScriptedProvider
 from rejoinder.stores import open_store
 from rejoinder.stores.memory import MemoryStore
+from test_exporting import with_a_live_reply
 from test_reply_life import GONE, STOP, Reads, Told, asked, call, ended, says, words
 
 SLOW = "/script tokens=10000 pace=0.01\n"
@@ -190,6 +192,34 @@ async def test_who_waited_long_to_learn_that_the_store_is_away_takes_nobody_for_
     async with chat_over(Silent(), lease=lease):
         await asyncio.sleep(5 * lease)
     assert swept[0] - back[0] >= lease, "the others had no time to renew theirs"
+
+
+async def test_what_is_forked_of_a_reply_that_ends_and_is_compacted_just_then_is_whole() -> None:
+    class Found(MemoryStore):
+        ends: Callable[[], Awaitable[None]] | None = None
+
+        async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
+            rows = await super().rows(key, ids)
+            ends, self.ends = self.ends, None
+            if ends is not None:
+                await ends()
+            return rows
+
+    store = Found()
+    async with chat_over(store) as chat:
+        key, turn = await with_a_live_reply(chat, SLOW)
+        reply = turn.reply.id
+        seen = (await chat.history.message(key, reply)).content
+
+        async def ends() -> None:
+            await chat.stop(key, reply)
+            await store.compact(key, [reply], DROPPED)
+
+        store.ends, fork = ends, Key("ann", new_session_id())
+        await chat.forking.fork(key, reply, fork)
+        copy = await chat.history.message(fork, reply)
+        assert seen and str(copy.content).startswith(str(seen))
+        assert copy.content == (await chat.history.message(key, reply)).content
 
 
 class Weighed(MemoryStore):

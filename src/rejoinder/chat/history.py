@@ -82,9 +82,10 @@ class History:
 
     async def message(self, key: Key, message_id: str) -> Message:
         """One message as it is now. Raises SessionNotFound and MessageNotFound."""
-        header = await self._decisions.header(key)
-        row = await self.row(key, message_id)
-        return (await self._messages(key, [row], header.session.last_seq))[0]
+        await self._decisions.header(key)
+        rows = [await self.row(key, message_id)]
+        # Not as of the header's seq: a reply that ended since may be told by its end alone.
+        return (await self._with_siblings(key, rows, await self._found(key, rows, NEVER), NEVER))[0]
 
     async def row(self, key: Key, message_id: str) -> Row:
         # What is no id no store has, and not every store can be asked for it.
@@ -205,10 +206,6 @@ class History:
         if not branches.holds(path, row):
             raise InvalidCursor(f"Message {message_id} is not on this branch any more.")
         return row.depth
-
-    async def _messages(self, key: Key, rows: Sequence[Row], seq: int) -> list[Message]:
-        """The messages of these rows as they were at `seq`, in the same order."""
-        return await self._with_siblings(key, rows, await self._found(key, rows, seq), seq)
 
     async def _with_siblings(self, key: Key, rows: Sequence[Row], found: list[Message], seq: int) -> list[Message]:
         there = {message.id for message in found}
