@@ -112,10 +112,10 @@ class Settings(BaseSettings):
     )
     connect_timeout: float = Field(10, gt=0, description="Seconds to reach the upstream.")
     first_token_timeout: float = Field(
-        120,
+        300,
         gt=0,
-        description="Seconds of silence before the first piece of a reply; pings are no silence. OpenAI's models say nothing while they "
-        "think: give them more where they are to think long.",
+        description="Seconds of silence before the first piece of a reply; pings are no silence. Some models (OpenAI's) say nothing while "
+        "they think, and what they have thought is billed: give them more where they are to think longer.",
     )
     stall_timeout: float = Field(60, gt=0, description="Seconds of silence in the middle of a reply.")
     retries: int = Field(
