@@ -9,7 +9,6 @@
 import { Conversation } from "./conversation.js";
 import { Deletions } from "./deletions.js";
 import { drafts, newOptions } from "./kept.js";
-import { MOST } from "./limits.js";
 import { Outbox } from "./outbox.js";
 import { Overview } from "./overview.js";
 import { Sessions } from "./sessions.js";
@@ -24,7 +23,8 @@ export class Chat {
   #client;
   #changed;
   #renaming = {}; // by session, what gives up its former name
-  #attaching = null; // pictures that are being read: whether they could be
+  #unfolded = (draft) => draft; // takes the files out of a text, as far as that is here
+  #attaching = null; // files that are being read: whether they could be
   conversation = null; // none: a new chat
   draft = drafts.of();
   notice = null; // what went wrong with something that was asked for here
@@ -130,50 +130,54 @@ export class Chat {
     this.#changed();
   }
 
-  /** Sends the draft, with the pictures that are still being read for it. */
+  /** Sends the draft, with the files that are still being read for it. */
   async send(busy) {
     const { sessionId } = this;
     if (this.#attaching && (!(await this.#attaching) || this.sessionId !== sessionId)) return;
     const { draft } = this;
-    if (!draft.text.trim() && !draft.pictures.length) return;
+    if (!draft.text.trim() && !draft.attached.length) return;
     drafts.drop(sessionId, draft);
-    this.set({ draft: { text: "", pictures: [] } });
+    this.set({ draft: { text: "", attached: [] } });
     this.steering.send(draft, busy);
   }
 
   /** What was not taken is a draft again, before what has been written since. */
   giveBack(session, content) {
-    const { text, pictures } = draftOf(content);
-    const had = this.sessionId === session ? this.draft : drafts.of(session);
-    const draft = { text: [text, had.text].filter(Boolean).join("\n\n"), pictures: [...pictures, ...had.pictures] };
+    const { text, attached } = this.#unfolded(draftOf(content));
+    const had = this.#draftOf(session);
+    const draft = { text: [text, had.text].filter(Boolean).join("\n\n"), attached: [...attached, ...had.attached] };
     drafts.keep(session, draft);
     if (this.sessionId === session) this.set({ draft });
   }
 
-  /** Adds the pictures among these files to the draft: that of the chat which is open now, also where another is once they are read. */
+  #draftOf(session) {
+    return this.sessionId === session ? this.draft : drafts.of(session);
+  }
+
+  /** Adds files to the draft: that of the chat which is open now, also where another is once they are read. Those that came first come first. */
   attach = async (files) => {
     const { sessionId: session } = this;
+    const before = this.#attaching;
     const attaching = this.try(async () => {
-      const room = MOST - this.draft.pictures.length;
-      if (files.length > room) throw new Error(`A message may have ${MOST} pictures.`);
-      const { addressesOf } = await import("./pictures.js");
-      const { values, problem } = await addressesOf(files);
-      const here = this.sessionId === session;
-      const pictures = [...(here ? this.draft : drafts.of(session)).pictures, ...values];
-      if (here) this.setDraft({ pictures });
-      else drafts.keep(session, { pictures });
+      const well = await before;
+      const { attachedOf } = await import("./attaching.js");
+      const { values, problem } = await attachedOf(files, this.#draftOf(session).attached);
+      const attached = [...this.#draftOf(session).attached, ...values];
+      if (this.sessionId === session) this.setDraft({ attached });
+      else drafts.keep(session, { attached });
       if (problem) throw problem;
+      return well;
     });
     this.#attaching = attaching;
     await attaching;
     if (this.#attaching === attaching) this.#attaching = null;
   };
 
-  /** Files that were chosen or dropped: sessions are imported, all others are meant as pictures. */
+  /** Files that were chosen or dropped: sessions are imported, all others are attached. */
   take = async (files) => {
     const sessions = files.filter(({ name }) => EXPORTED.test(name));
-    const pictures = files.filter((file) => !sessions.includes(file));
-    if (pictures.length) await this.attach(pictures);
+    const others = files.filter((file) => !sessions.includes(file));
+    if (others.length) await this.attach(others);
     if (!sessions.length) return;
     await this.try(async () => {
       const { importFiles } = await import("./moving.js");
@@ -228,8 +232,9 @@ export class Chat {
   }
 
   /** Takes in what is not needed to show a chat and to write. */
-  complete({ Search, Unread }) {
+  complete({ Search, Unread, unfolded }) {
     const { text } = this.search;
+    this.#unfolded = unfolded;
     this.search = new Search(this.#client, this.#changed);
     this.unread = new Unread(this, this.#changed);
     this.search.set(text);

@@ -52,24 +52,24 @@ function stored(request) {
 }
 
 const draftShelf = new Shelf("draft");
-const pictureShelf = new Shelf("pictures");
+const attachedShelf = new Shelf("attached");
 const optionShelf = new Shelf("options");
 
 /**
- * What is written and not sent, `{text, pictures}`, by session; and by message, what it is to be instead. Pictures have
- * keys of their own: they may be too large to keep, and the text is kept then.
+ * What is written and not sent, `{text, attached}`, by session; and by message, what it is to be instead. What is attached
+ * (`steering` tells how) has keys of its own: it may be too large to keep, and the text is kept then.
  */
 export const drafts = {
-  of: (name) => ({ text: "", pictures: pictureShelf.of(name) ?? [], ...draftShelf.of(name) }),
+  of: (name) => ({ text: "", attached: attachedShelf.of(name) ?? [], ...draftShelf.of(name) }),
   /** Keeps what is given of it. */
-  keep(name, { text, pictures }) {
+  keep(name, { text, attached }) {
     if (text !== undefined) put(draftShelf, name, text && { text });
-    if (pictures) put(pictureShelf, name, pictures.length && pictures);
+    if (attached) put(attachedShelf, name, attached.length && attached);
   },
   /** Drops what was sent: not what another tab has written there since. */
-  drop(name, { text, pictures }) {
+  drop(name, { text, attached }) {
     const kept = drafts.of(name);
-    drafts.keep(name, { text: kept.text === text ? "" : undefined, pictures: `${kept.pictures}` === `${pictures}` ? [] : undefined });
+    drafts.keep(name, { text: kept.text === text ? "" : undefined, attached: `${kept.attached}` === `${attached}` ? [] : undefined });
   },
   /** Whether an event of the storage tells that another tab has dropped a draft, and not one like this. */
   dropped: (name, { text }, { key, oldValue }) =>

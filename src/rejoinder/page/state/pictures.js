@@ -1,18 +1,12 @@
 /** Pictures on their way into a message: read, made small enough, and turned into the `data:` address that is sent. */
 
-import { KINDS } from "./limits.js";
-import { outcome } from "./outcome.js";
-
+export const KINDS = ["image/png", "image/jpeg", "image/webp", "image/gif"];
 /** Pixels of a side, and characters of an address, above which a picture is drawn anew. A body may have 8 MiB. */
 const SIDE = 2048;
 const LENGTH = 1_200_000;
 
-/** `{values, problem}`: the addresses of those that are pictures, and what is wrong with the others. */
-export const addressesOf = async (files) => outcome(await Promise.allSettled(files.map(addressOf)));
-
-/** The address of a picture. Throws an Error that says what is wrong with it. */
-async function addressOf(file) {
-  if (!KINDS.includes(file.type)) throw new Error(`“${file.name}” is no picture that can be sent: PNG, JPEG, WebP and GIF can.`);
+/** The address of a picture of one of the KINDS. Throws an Error that says what is wrong with it. */
+export async function addressOf(file) {
   const bitmap = await createImageBitmap(file).catch(() => {
     throw new Error(`“${file.name}” cannot be read as a picture.`);
   });

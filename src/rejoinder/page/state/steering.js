@@ -117,16 +117,20 @@ export class Steering {
   attempt = (action) => this.#chat.try(action);
 }
 
-/** What is sent for a draft: a text, or parts where there are pictures. */
-export function contentOf({ text, pictures }) {
-  if (!pictures.length) return text;
-  const parts = pictures.map((url) => ({ type: "image_url", image_url: { url } }));
-  return text.trim() ? [{ type: "text", text }, ...parts] : parts;
+/** Whether something attached is a file, which is the very text that is sent for it (see `files`). Else it is the address of a picture. */
+export const isFile = (attached) => attached.startsWith("File: ");
+
+/** What is sent for a draft: a text, with its files behind it, or parts where there are pictures. */
+export function contentOf({ text: written, attached }) {
+  const text = [written, ...attached.filter(isFile)].filter((words) => words.trim()).join("\n\n");
+  const parts = attached.filter((one) => !isFile(one)).map((url) => ({ type: "image_url", image_url: { url } }));
+  if (!parts.length) return text;
+  return text ? [{ type: "text", text }, ...parts] : parts;
 }
 
-/** The draft that a message was sent as. */
+/** The draft that a message was sent as, its files in the text (see `unfolded`). */
 export function draftOf(content) {
-  if (typeof content === "string") return { text: content, pictures: [] };
+  if (typeof content === "string") return { text: content, attached: [] };
   const text = content.filter(({ type }) => type === "text").map((part) => part.text).join("\n");
-  return { text, pictures: content.filter(({ type }) => type === "image_url").map((part) => part.image_url.url) };
+  return { text, attached: content.filter(({ type }) => type === "image_url").map((part) => part.image_url.url) };
 }

@@ -1,9 +1,8 @@
 /**
  * Where one writes. Enter sends, Shift and Enter make a new line; where nothing but fingers writes, Enter makes one. While a
- * reply is written, what is sent waits for its end, or with Ctrl and Enter interrupts it. Pictures come by the button, by pasting, or by dropping them on the page.
+ * reply is written, what is sent waits for its end, or with Ctrl and Enter interrupts it. Files come by the button, by pasting, or by dropping them on the page.
  */
 
-import { KINDS, MOST } from "../state/limits.js";
 import { IconButton } from "./buttons.js";
 import { breaksLine, composes, hovers } from "./composes.js";
 import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
@@ -13,8 +12,8 @@ import { Later } from "./later.js";
 export function Composer({ chat }) {
   const area = useRef();
   const running = chat.conversation?.running;
-  const { text, pictures } = chat.draft;
-  const something = Boolean(text.trim() || pictures.length);
+  const { text, attached } = chat.draft;
+  const something = Boolean(text.trim() || attached.length);
 
   useEffect(() => {
     // On a phone the keyboard would cover half of what one came to read.
@@ -51,8 +50,8 @@ export function Composer({ chat }) {
   return html`
     <div class="composer">
       <div class="field">
-        ${pictures.length > 0 && html`<${Later} name="Attached" chat=${chat} pictures=${pictures} />`}
-        <${Attach} onFiles=${(files) => chat.attach(files)} full=${pictures.length >= MOST} />
+        ${attached.length > 0 && html`<${Later} name="Attached" attached=${attached} onChange=${(attached) => chat.setDraft({ attached })} />`}
+        <${Attach} onFiles=${chat.attach} />
         <textarea ref=${area} rows="1" dir="auto" value=${text} placeholder="Write a message" aria-label="Message"
           onInput=${({ target }) => chat.setDraft({ text: target.value })} onKeyDown=${onKeyDown} onPaste=${onPaste} />
         ${running && html`<${Stop} chat=${chat} running=${running} onClick=${stop} />`}
@@ -68,15 +67,15 @@ function Stop({ chat, running, onClick }) {
   return html`<button type="button" class="round stop" onClick=${onClick} disabled=${stopping} aria-label="Stop" title="Stop (Esc)">${icon("stop")}</button>`;
 }
 
-function Attach({ onFiles, full }) {
+function Attach({ onFiles }) {
   const input = useRef();
   const onChange = ({ target }) => {
     onFiles([...target.files]);
     target.value = "";
   };
   return html`
-    <${IconButton} icon="picture" label="Attach pictures" class="attach" disabled=${full} onClick=${() => input.current.click()} />
-    <input ref=${input} type="file" hidden multiple accept=${KINDS.join(",")} onChange=${onChange} />
+    <${IconButton} icon="attach" label="Attach files" class="attach" onClick=${() => input.current.click()} />
+    <input ref=${input} type="file" hidden multiple onChange=${onChange} />
   `;
 }
 

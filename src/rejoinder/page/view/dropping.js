@@ -21,5 +21,5 @@ export function Dropping({ onFiles }) {
     };
     return listening({ dragover: onDragOver, dragleave: onDragLeave, drop: onDrop });
   }, [onFiles]);
-  return over && html`<div class="dropping">Drop pictures to attach them, or exported chats to import them</div>`;
+  return over && html`<div class="dropping">Drop pictures and files of text to attach them, or exported chats to import them</div>`;
 }

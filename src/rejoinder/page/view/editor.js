@@ -3,15 +3,19 @@
  * something else finds those words again.
  */
 
+import { unfolded } from "../state/files.js";
 import { drafts } from "../state/kept.js";
 import { contentOf, draftOf } from "../state/steering.js";
+import { Attached } from "./attached.js";
 import { breaksLine, composes, hovers } from "./composes.js";
 import { html, useLayoutEffect, useRef, useState } from "./html.js";
 
 export function Editor({ message, steering, onDone }) {
   const area = useRef();
-  const draft = draftOf(message.content);
-  const [text, setText] = useState(drafts.of(message.id).text || draft.text);
+  const [said] = useState(() => unfolded(draftOf(message.content)));
+  const [text, setText] = useState(drafts.of(message.id).text || said.text);
+  const [attached, setAttached] = useState(said.attached);
+  const something = text.trim() || attached.length > 0;
   const write = (text) => {
     setText(text);
     drafts.keep(message.id, { text });
@@ -29,11 +33,11 @@ export function Editor({ message, steering, onDone }) {
     area.current.style.height = `${area.current.scrollHeight}px`;
   }, [text]);
   const send = async () => {
-    if (!text.trim() && !draft.pictures.length) return;
+    if (!something) return;
     onDone(null);
     // On a phone the keyboard would come back.
     if (hovers()) document.querySelector(".composer textarea").focus({ preventScroll: true });
-    if (await steering.edit(message, contentOf({ ...draft, text }))) drafts.keep(message.id, { text: "" });
+    if (await steering.edit(message, contentOf({ text, attached }))) drafts.keep(message.id, { text: "" });
   };
   const onKeyDown = (event) => {
     if (composes(event)) return;
@@ -48,11 +52,12 @@ export function Editor({ message, steering, onDone }) {
   };
   return html`
     <article class="message user editor" data-message=${message.id} aria-label="You">
+      ${attached.length > 0 && html`<${Attached} attached=${attached} onChange=${setAttached} />`}
       <textarea ref=${area} rows="1" dir="auto" aria-label="Edit the message" value=${text} onInput=${({ target }) => write(target.value)} onKeyDown=${onKeyDown} />
       <div class="actions">
         <span class="note">What was answered before is kept beside it.</span>
         <button type="button" onClick=${leave}>Cancel</button>
-        <button type="button" class="primary" onClick=${send} disabled=${!text.trim() && !draft.pictures.length}>Send</button>
+        <button type="button" class="primary" onClick=${send} disabled=${!something}>Send</button>
       </div>
     </article>
   `;

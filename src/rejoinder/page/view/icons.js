@@ -4,6 +4,7 @@ import { html } from "./html.js";
 
 const PATHS = {
   again: "M19 12a7 7 0 1 1-2.1-5M19 4v4h-4",
+  attach: "M20 11l-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 4.8 4.8L9.5 17a1.7 1.7 0 0 1-2.4-2.4L15 6.7",
   check: "M5 12.5l4.5 4.5L19 7",
   close: "M6 6l12 12M18 6L6 18",
   copy: "M9 9h10v11H9zM5 15V4h10",
@@ -14,7 +15,6 @@ const PATHS = {
   left: "M14 6l-6 6 6 6",
   menu: "M4 7h16M4 12h16M4 17h16",
   pencil: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
-  picture: "M4 5h16v14H4zM4 16l5-5 4 4 2-2 5 4M15.5 9.5h.01",
   plus: "M12 5v14M5 12h14",
   right: "M10 6l6 6-6 6",
   sliders: "M4 8h9M17 8h3M4 16h3M11 16h9M15 6v4M9 14v4",

@@ -10,6 +10,7 @@ export { Dropping } from "./dropping.js";
 export { Editor } from "./editor.js";
 export { End } from "./end.js";
 export { Enlarged } from "./enlarged.js";
+export { Folded } from "./folded.js";
 export { Found } from "./found.js";
 export { Help } from "./help.js";
 export { Keys } from "./keys.js";

@@ -1,5 +1,6 @@
 /** What went wrong with something that was asked for here, and what one can do about it. */
 
+import { contentOf, draftOf } from "../state/steering.js";
 import { IconButton } from "./buttons.js";
 import { html } from "./html.js";
 
@@ -27,6 +28,7 @@ export const Notice = ({ chat }) => html`
 /** Which limit a message went past, whose words are back in the field, and by how much. */
 function pastLimit({ notice, draft }) {
   const [error] = notice.body?.errors ?? [];
-  if (error?.loc !== "body.content" || !draft.text) return null;
-  return `${error.message} It has ${new TextEncoder().encode(draft.text).length} now.`;
+  const { text } = draftOf(contentOf(draft));
+  if (error?.loc !== "body.content" || !text) return null;
+  return `${error.message} It has ${new TextEncoder().encode(text).length} now.`;
 }

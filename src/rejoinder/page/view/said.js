@@ -1,4 +1,4 @@
-/** What a person said, as it is, with its pictures; it can be copied and said in other words. */
+/** What a person said, as it is, with its pictures and files; it can be copied and said in other words. */
 
 import { draftOf } from "../state/steering.js";
 import { CopyButton, IconButton, Siblings } from "./buttons.js";
@@ -7,7 +7,7 @@ import { Later } from "./later.js";
 
 /** `note` stands under a message that is on its way, which `onCancel` gives up. */
 export function Said({ message, note, steering, onEdit, onCancel }) {
-  const { text, pictures } = draftOf(message.content);
+  const { text, attached: pictures } = draftOf(message.content);
   return html`
     <article class=${note ? "message user pending" : "message user"} data-message=${message.id} aria-label="You" tabindex="-1">
       ${pictures.length > 0 && html`<div class="pictures">${pictures.map((url) => html`<${Picture} url=${url} />`)}</div>`}
@@ -30,13 +30,12 @@ export const Note = ({ note, onCancel }) =>
 const LONG = 1200;
 const LINES = 14;
 
+export const isLong = (text) => text.length > LONG || text.split("\n", LINES + 1).length > LINES;
+
+/** What may be folded away, a long text and the files behind it, is folded by what comes late. */
 function Words({ text }) {
-  const [all, setAll] = useState(false);
-  const long = text.length > LONG || text.split("\n", LINES + 1).length > LINES;
-  return html`
-    <div class=${long && !all ? "said beginning" : "said"} dir="auto">${text}</div>
-    ${long && html`<button type="button" class="link" aria-expanded=${all} onClick=${() => setAll(!all)}>${all ? "Show less" : "Show all"}</button>`}
-  `;
+  const beginning = html`<div class=${isLong(text) ? "said beginning" : "said"} dir="auto">${text}</div>`;
+  return isLong(text) || text.endsWith("```") ? html`<${Later} name="Folded" text=${text} instead=${beginning} />` : beginning;
 }
 
 /** To fetch a picture from elsewhere would tell its host who reads what. */
