@@ -73,6 +73,17 @@ def test_showing_less_leaves_the_button_under_the_finger(open_chat: Callable[...
     assert height(more) == pytest.approx(before, abs=2)
 
 
+def test_what_is_unfolded_leaves_its_head_under_the_finger(open_chat: Callable[..., Chat], server: Server) -> None:
+    chat = open_chat(server.session("/script reasoning=900 tokens=10"))  # one sees its end
+    thoughts = chat.replies.get_by_text("Its thoughts")
+    before = height(thoughts)
+    for shown in (True, False):
+        thoughts.click()
+        expect(chat.replies.get_by_text("r899")).to_be_visible(visible=shown)
+        chat.page.wait_for_timeout(50)
+        assert height(thoughts) == pytest.approx(before, abs=2)
+
+
 def test_a_window_that_becomes_narrow_shows_the_same_message(open_chat: Callable[..., Chat], server: Server) -> None:
     chat = open_chat(server.session(*[f"question {number}\n{LONG}" for number in range(20)]))
     expect(chat.said).to_have_count(20)

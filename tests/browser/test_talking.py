@@ -431,6 +431,12 @@ def test_on_a_phone_the_list_lies_behind_a_button(chat: Chat) -> None:
     assert chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_the_beginning_can_be_seen_in_a_low_window(chat: Chat) -> None:
+    chat.page.set_viewport_size({"width": 640, "height": 320})
+    above = "title => title.getBoundingClientRect().top - title.parentElement.getBoundingClientRect().top"
+    assert chat.page.get_by_role("heading", name="What shall we talk about?").evaluate(above) > 0
+
+
 def test_the_reference_works_without_any_other_host(chat: Chat) -> None:
     page = chat.page
     page.goto(f"{chat.url}/docs")

@@ -99,7 +99,7 @@ export class Thread extends Component {
   /** Whether what was pressed has changed what is shown: it, or what took its place, is where it was. */
   #keepPressed() {
     const { button, place, top, height } = this.#pressed ?? {};
-    if (!button || (button.isConnected && (!button.ariaExpanded || height === this.scroller.scrollHeight))) return false;
+    if (!button || (button.isConnected && (button.closest(".siblings") || height === this.scroller.scrollHeight))) return false;
     this.#pressed = null;
     const now = button.isConnected ? button : this.#at(place)[1];
     if (now) this.#moveTo(this.scroller.scrollTop + now.getBoundingClientRect().top - top);
@@ -142,7 +142,7 @@ export class Thread extends Component {
 
   /** Before the button does what it does. */
   #clicked = (event) => {
-    const button = event.target.closest("button[aria-expanded], .siblings button");
+    const button = event.target.closest("summary, button[aria-expanded], .siblings button");
     if (button) this.#pressed = { button, place: placeOf(button), top: button.getBoundingClientRect().top, height: this.scroller.scrollHeight };
     if (event.target.closest(".copy")) this.props.steering.attempt(async () => (await import("../text/copy.js")).copyCode(event));
   };
