@@ -58,20 +58,24 @@ def test_files_are_pasted_dropped_mixed_with_pictures_and_removed(chat: Chat, se
         ("paste", "notes.md", "text/markdown", b"# Notes"),
         ("drop", "lamp.png", "image/png", SMALL),
         ("drop", "drawing.svg", "image/svg+xml", b"<svg onload='window.hacked=1'/>"),
+        ("drop", "lamps.jsonl", "", b'{"lamp": 1}\n'),  # no exported chat
         ("drop", "windows.log", "", "zwölf\r\n".encode("utf-16")),
     )
     for number, (way, name, kind, data) in enumerate(files, 1):
         chat.field.evaluate(GIVE, [way, name, kind, base64.b64encode(data).decode()])
         expect(chips).to_have_count(number)
     chat.page.get_by_role("button", name="Remove notes.md").click()
-    expect(chips).to_have_text(["", "drawing.svg", "windows.log"])
+    expect(chips).to_have_text(["", "drawing.svg", "lamps.jsonl", "windows.log"])
     chat.page.get_by_role("button", name="Send").click()  # files say enough
     chat.expect_written()
     text, picture = server.messages(chat.session)[0]["content"]
     drawing = "File: drawing.svg\n```svg\n<svg onload='window.hacked=1'/>\n```"
-    assert text["text"] == f"{drawing}\n\nFile: windows.log\n```log\nzwölf\n```"
+    lamps = 'File: lamps.jsonl\n```jsonl\n{"lamp": 1}\n```'
+    assert text["text"] == f"{drawing}\n\n{lamps}\n\nFile: windows.log\n```log\nzwölf\n```"
     assert picture["type"] == "image_url"
-    expect(chat.said.get_by_role("group")).to_have_text(["drawing.svg 1 line", "windows.log 1 line"])
+    expect(chat.said.get_by_role("group")).to_have_text(
+        ["drawing.svg 1 line", "lamps.jsonl 1 line", "windows.log 1 line"]
+    )
     expect(chat.words).to_have_count(0)
     expect(chat.listed).to_have_text("File: drawing.svg")
 

@@ -274,6 +274,17 @@ def test_a_session_that_nobody_named_shows_how_it_begins(open_chat: Callable[...
     assert server.get(f"/v1/sessions/{sid}")["title"] is None  # no one named it, and neither does the page
 
 
+def test_a_chat_is_called_nothing_until_its_name_is_here(context: BrowserContext, server: Server) -> None:
+    sid = server.session("How do swallows find their way?")
+    context.route(re.compile("/v1/sessions"), lambda _: None)
+    chat = Chat(context.new_page(), server.url)
+    chat.open(sid)
+    heading = chat.page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("")
+    context.unroute_all()  # which lets go of what it holds
+    expect(heading).to_have_text("How do swallows find their way?")
+
+
 def test_where_the_focus_is(chat: Chat) -> None:
     chat.page.get_by_role("button", name="Tell me a story").click()
     expect(chat.field).to_be_focused()

@@ -14,7 +14,6 @@ import { Overview } from "./overview.js";
 import { Sessions } from "./sessions.js";
 import { draftOf, Steering } from "./steering.js";
 
-const EXPORTED = /\.jsonl$/i;
 const SESSION = /^#(ses_[0-9a-f]{32})$/;
 /** Milliseconds after which a tab that nobody sees lets go of its stream. */
 const HIDDEN_REST = 5_000;
@@ -173,15 +172,11 @@ export class Chat {
     if (this.#attaching === attaching) this.#attaching = null;
   };
 
-  /** Files that were chosen or dropped: sessions are imported, all others are attached. */
-  take = async (files) => {
-    const sessions = files.filter(({ name }) => EXPORTED.test(name));
-    const others = files.filter((file) => !sessions.includes(file));
-    if (others.length) await this.attach(others);
-    if (!sessions.length) return;
-    await this.try(async () => {
+  /** Makes sessions of files that were exported, and opens them. */
+  import = (files) =>
+    this.try(async () => {
       const { importFiles } = await import("./moving.js");
-      const problem = await importFiles(sessions, (session) => {
+      const problem = await importFiles(files, (session) => {
         this.deletions.spare(session.id);
         if (session.last_seq) this.sessions.put(session); // else it was there, and is opened
         location.hash = session.id;
@@ -189,7 +184,6 @@ export class Chat {
       });
       if (problem) throw problem;
     });
-  };
 
   /** Opens a session at a message. */
   async open(session, message) {

@@ -32,7 +32,7 @@ export function App({ chat }) {
       ${chat.deletions.last && html`<${Later} name="Deleted" chat=${chat} />`}
       ${chat.over === "options" && html`<${Later} name="Options" chat=${chat} onClose=${close("options")} />`}
       ${chat.over === "help" && html`<${Later} name="Help" onClose=${close("help")} />`}
-      <${Later} name="Dropping" onFiles=${chat.take} />
+      <${Later} name="Dropping" chat=${chat} />
       <${Later} name="Keys" chat=${chat} />
       <${Later} name="Marks" chat=${chat} />
       <${Later} name="Pressed" />
@@ -51,9 +51,9 @@ const Top = ({ chat }) => html`
   </header>
 `;
 
-function heading(chat) {
-  if (!chat.conversation) return "New chat";
-  return chat.missing ? "" : chat.title || "Untitled chat";
+function heading({ conversation, session, title }) {
+  if (!conversation) return "New chat";
+  return title || (session && !session.head ? "Untitled chat" : ""); // until it is known how it begins
 }
 
 const Conversation = ({ chat }) => html`

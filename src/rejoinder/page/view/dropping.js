@@ -1,9 +1,15 @@
-/** Files that are dropped anywhere on the page are meant for the message; without this the browser would leave for them. */
+/**
+ * Files that are dropped anywhere on the page are meant for the message, but for exported chats; without this the browser
+ * would leave for them.
+ */
 
 import { html, useEffect, useState } from "./html.js";
 import { listening } from "./listening.js";
 
-export function Dropping({ onFiles }) {
+/** How the file of a chat begins. */
+const CHAT = '{"rejoinder":';
+
+export function Dropping({ chat }) {
   const [over, setOver] = useState(false);
   useEffect(() => {
     const files = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
@@ -17,9 +23,16 @@ export function Dropping({ onFiles }) {
       setOver(false);
       if (!files(event)) return;
       event.preventDefault();
-      onFiles([...event.dataTransfer.files]);
+      take(chat, [...event.dataTransfer.files]);
     };
     return listening({ dragover: onDragOver, dragleave: onDragLeave, drop: onDrop });
-  }, [onFiles]);
+  }, []);
   return over && html`<div class="dropping">Drop pictures and files of text to attach them, or exported chats to import them</div>`;
+}
+
+async function take(chat, files) {
+  const begins = await Promise.all(files.map((file) => file.slice(0, CHAT.length).text().catch(() => null)));
+  const others = files.filter((_, place) => begins[place] !== CHAT);
+  if (others.length) await chat.attach(others);
+  if (others.length < files.length) await chat.import(files.filter((file) => !others.includes(file)));
 }

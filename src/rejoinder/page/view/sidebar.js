@@ -18,7 +18,7 @@ export function Sidebar({ chat }) {
       ${chat.search.text.trim()
         ? html`<div class="list"><${Later} name="Found" chat=${chat} /></div>`
         : html`<${List} chat=${chat} version=${chat.sessions.version} unread=${chat.unread?.version} open=${chat.sessionId} row=${narrow ? 2.75 : 2.25} />`}
-      <footer><a href="/docs">HTTP interface</a><${Import} onFiles=${chat.take} /></footer>
+      <footer><a href="/docs">HTTP interface</a><${Import} onFiles=${chat.import} /></footer>
     </nav>
   `;
 }
