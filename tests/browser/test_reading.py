@@ -137,6 +137,17 @@ ITEMS = """
 """ + "".join(f"{number}. item {number} with `code` and more words\n" for number in range(3, 39))
 
 
+def test_a_wide_table_is_scrolled_before_its_words_are_broken(chat: Chat) -> None:
+    chat.page.set_viewport_size({"width": 390, "height": 844})
+    cells = ["Quick sort", "n log n", "n log n", "n log n", "not stable", "fast in practice, cache friendly"]
+    chat.say(f"/script echo\n| {' | '.join(cells)} |\n{'|---' * 6}|\n| {' | '.join(cells)} |")
+    chat.expect_written()
+    lines = (
+        "cell => { const range = new Range(); range.selectNodeContents(cell); return range.getClientRects().length; }"
+    )
+    assert [chat.reply.get_by_role("cell").nth(place).evaluate(lines) for place in range(6)] == [1, 1, 1, 1, 1, 2]
+
+
 def test_a_table_that_grows_stays_where_it_was_scrolled_to(chat: Chat) -> None:
     chat.say(f"/script echo pace=0.02\n{GROWING}")
     chat.expect_writing("cell 2 0")

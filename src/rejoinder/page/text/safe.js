@@ -36,6 +36,7 @@ export function safeFragment(html) {
   const fragment = globalThis.DOMPurify.sanitize(html, OPTIONS);
   for (const element of fragment.querySelectorAll("*")) TIDY[element.localName]?.(element);
   for (const element of fragment.querySelectorAll("[class]")) element.className = classOf(element);
+  for (const cell of fragment.querySelectorAll("th, td")) cell.noWrap = cell.textContent.length < 16; // as signs and numbers are
   for (const code of fragment.querySelectorAll("pre")) frame(code);
   for (const table of fragment.querySelectorAll("table")) wrap(table, make("div", { className: "table", tabIndex: 0 }));
   return fragment;

@@ -13,6 +13,7 @@ export { Enlarged } from "./enlarged.js";
 export { Folded } from "./folded.js";
 export { Found } from "./found.js";
 export { Help } from "./help.js";
+export { Import } from "./import.js";
 export { Keys } from "./keys.js";
 export { Marks } from "./marks.js";
 export { Notice } from "./notice.js";

@@ -1,6 +1,6 @@
 /** What stands beside the conversation: the way to a new one, the search, and the list. */
 
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useState } from "./html.js";
 import { icon } from "./icons.js";
 import { Later } from "./later.js";
 import { List } from "./list.js";
@@ -18,7 +18,7 @@ export function Sidebar({ chat }) {
       ${chat.search.text.trim()
         ? html`<div class="list"><${Later} name="Found" chat=${chat} /></div>`
         : html`<${List} chat=${chat} version=${chat.sessions.version} unread=${chat.unread?.version} open=${chat.sessionId} row=${narrow ? 2.75 : 2.25} />`}
-      <footer><a href="/docs">HTTP interface</a><${Import} onFiles=${chat.import} /></footer>
+      <footer><a href="/docs">HTTP interface</a><${Later} name="Import" onFiles=${chat.import} /></footer>
     </nav>
   `;
 }
@@ -27,18 +27,6 @@ function onSearchKey(chat, event) {
   if (event.key !== "Escape" || !chat.search.text) return;
   event.preventDefault(); // it stops no reply
   chat.search.set("");
-}
-
-function Import({ onFiles }) {
-  const input = useRef();
-  const onChange = ({ target }) => {
-    onFiles([...target.files]);
-    target.value = "";
-  };
-  return html`
-    <button type="button" class="link" onClick=${() => input.current.click()}>Import a chat</button>
-    <input ref=${input} type="file" hidden multiple accept=".jsonl" aria-label="Exported chats" onChange=${onChange} />
-  `;
 }
 
 /** Whether the list lies over the conversation instead of beside it. */
