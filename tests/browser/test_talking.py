@@ -247,8 +247,10 @@ def test_sessions_are_listed_renamed_and_deleted(chat: Chat, server: Server) -> 
     name.press("Enter")
     expect(chat.listed).to_have_text(["renamed", "second"])
 
+    chat.field.fill("what was not said in it")
     chat.delete("second")
     expect(chat.listed).to_have_text(["renamed"])
+    chat.wait_until("!JSON.stringify(localStorage).includes('what was not said in it')")
     expect(chat.page.get_by_role("heading", name="What shall we talk about?")).to_be_visible()
     assert [session["title"] for session in server.get("/v1/sessions")["data"]] == ["renamed"]
 

@@ -277,7 +277,10 @@ export class Chat {
   }
 
   #deleted(id, problem) {
-    if (!problem) return this.sessions.tell();
+    if (!problem) {
+      drafts.keep(id, { text: "", attached: [] });
+      return this.sessions.tell();
+    }
     this.sessions.unhide(id);
     this.tell(problem);
   }
