@@ -100,6 +100,16 @@ def test_what_is_no_text_is_refused_and_says_why(chat: Chat) -> None:
     expect(chat.page.get_by_role("list", name="Attachments").get_by_role("listitem")).to_have_text(["fine.txt"])
 
 
+def test_a_file_is_attached_while_the_server_is_away(chat: Chat, server: Server) -> None:
+    expect(chat.page.locator("main > .unseen")).to_be_attached()  # what comes late is here
+    chat.page.route("**/*", lambda route: route.abort())
+    choose(chat, file("one.txt", "one"), file("two.txt", "two"))
+    for name in ("two.txt", "one.txt"):
+        chat.page.get_by_role("button", name=f"Remove {name}").press("Enter")
+        expect(chat.field).to_be_focused()
+    expect(chat.page.get_by_role("list", name="Attachments")).to_have_count(0)
+
+
 def test_files_that_are_refused_with_their_message_are_attached_again(chat: Chat) -> None:
     choose(chat, file("one.log", "line\n" * 40_000), file("two.log", "line\n" * 40_000))
     chips = chat.page.get_by_role("list", name="Attachments").get_by_role("listitem")

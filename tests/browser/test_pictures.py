@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import FilePayload, Route, expect
+from playwright.sync_api import FilePayload, expect
 
 from chat_page import Chat
 from server_process import Server
@@ -42,6 +42,14 @@ GIVE = """(field, [way, name, type, data]) => {
   if (way === "paste") field.dispatchEvent(new ClipboardEvent("paste", { ...fields, clipboardData: transfer }));
   else for (const type of ["dragover", "drop"]) field.dispatchEvent(new DragEvent(type, { ...fields, dataTransfer: transfer }));
 }"""
+
+
+HOLD_THE_FIRST = """() => {
+  const read = createImageBitmap;
+  const released = new Promise((resolve) => (window.release = resolve));
+  window.createImageBitmap = async (file) => (window.createImageBitmap = read, await released, read(file));
+}"""
+"""Of the pictures that are read from now on."""
 
 
 def choose(chat: Chat, data: bytes = SMALL, name: str = "lamp.png", kind: str = "image/png") -> None:
@@ -120,11 +128,7 @@ def test_a_large_picture_is_made_small_enough(chat: Chat, server: Server) -> Non
 
 
 def test_pictures_that_are_still_being_read_go_with_their_message(chat: Chat, server: Server) -> None:
-    chat.page.evaluate("""() => {
-      const read = createImageBitmap;
-      const first = new Promise((resolve) => (window.release = resolve));
-      window.createImageBitmap = async (file) => (window.createImageBitmap = read, await first, read(file));
-    }""")
+    chat.page.evaluate(HOLD_THE_FIRST)
     choose(chat)
     choose(chat)  # is read at once
     chat.say("sent at once")
@@ -138,15 +142,12 @@ def test_pictures_that_are_still_being_read_go_with_their_message(chat: Chat, se
 def test_a_picture_that_is_read_while_one_goes_elsewhere_stays_with_its_chat(chat: Chat, server: Server) -> None:
     first, other = server.session("one"), server.session("two")
     chat.open(first)
-    asked: list[Route] = []
-    # What reads pictures comes late. (Playwright cannot take a built-in function.)
-    chat.page.route("**/page/state/pictures.js", lambda route: asked.append(route))  # noqa: PLW0108
-    with chat.page.expect_request("**/page/state/pictures.js"):
-        choose(chat)
+    chat.page.evaluate(HOLD_THE_FIRST)
+    choose(chat)
     chat.open(other)
     expect(chat.words).to_have_text(["two"])
-    with chat.page.expect_response("**/page/state/pictures.js"):
-        asked[0].continue_()
+    chat.page.evaluate("release()")
+    chat.wait_until("Boolean(Object.keys(localStorage).find((key) => key.includes('attached')))")
     chat.open(first)
     expect(chat.page.get_by_role("img", name="Picture 1")).to_be_visible()
     chat.open(other)

@@ -1,5 +1,6 @@
 /** The views that come by way of `later`, and what they ask for when the server may be away. */
 
+import "../state/attaching.js";
 import "../state/branches.js";
 import "../text/copy.js";
 
