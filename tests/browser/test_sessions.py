@@ -202,6 +202,11 @@ def test_messages_are_found_by_their_words(chat: Chat, server: Server) -> None:
     expect(chat.page.locator(".sought").get_by_text("The lamplighter of Quay Street")).to_be_visible()
     expect(chat.page.locator(".sought")).to_have_count(0)  # marked for a moment
     assert chat.session == long
+    chat.page.get_by_role("searchbox").fill("message")
+    expect(found).to_have_count(30)
+    chat.page.get_by_role("button", name="Find more").click()
+    expect(found).to_have_count(120)
+    expect(chat.page.get_by_role("button", name="Find more")).to_have_count(0)
     chat.page.get_by_role("searchbox").fill("nowhere")
     expect(chat.page.get_by_text("No chat has these words.")).to_be_visible()
     chat.page.get_by_role("searchbox").press("Escape")

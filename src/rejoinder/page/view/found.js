@@ -4,7 +4,7 @@ import { html, useEffect } from "./html.js";
 import { wordsOf } from "./notice.js";
 
 export function Found({ chat }) {
-  const { found, sessions, problem } = chat.search;
+  const { found, sessions, more, problem } = chat.search;
   useEffect(() => {
     chat.sessions.show([...sessions, ...(found ?? []).map(({ session_id: id, session_title: title, message }) => ({ id, title, head: message.id }))]);
   }, [found, sessions]);
@@ -26,6 +26,7 @@ export function Found({ chat }) {
           </a>
         </li>`)}
     </ul>
+    ${more && html`<p class="note"><button type="button" class="link" onClick=${() => chat.search.findMore()}>Find more</button></p>`}
   `;
 }
 
