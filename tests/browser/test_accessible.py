@@ -42,6 +42,8 @@ print("good evening")  # a comment
 > said by someone
 """
 
+A_FILE = "\nFile: lamp.py\n```py\nlamp = 1\n```"
+
 
 @pytest.fixture(scope="module")
 def axe() -> str:
@@ -63,7 +65,7 @@ def serious(page: Page, axe: str) -> list[Any]:
 
 @pytest.mark.parametrize("size", [(1200, 800), (390, 780)], ids=["desktop", "phone"])
 def test_nothing_serious(browser: Browser, server: Server, axe: str, size: tuple[int, int]) -> None:
-    sid = server.session(f"/script reasoning=3 calls=1\n{EVERYTHING}", "/script tokens=9 fail=upstream_error@3")
+    sid = server.session(f"/script reasoning=3 calls=1\n{EVERYTHING}{A_FILE}", "/script tokens=9 fail=upstream_error@3")
     server.again(sid)
     window: Any = {"viewport": {"width": size[0], "height": size[1]}}
     with browser.new_context(reduced_motion="reduce", **window) as context:  # nothing half-way faded

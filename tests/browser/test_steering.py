@@ -153,10 +153,13 @@ def test_a_reply_that_failed_is_asked_for_again_and_not_said_again(chat: Chat, s
 
 
 def test_what_is_sent_meanwhile_waits_for_its_turn(chat: Chat, server: Server) -> None:
+    chat.page.set_viewport_size({"width": 390, "height": 780})
     chat.say(LONG)
     chat.expect_writing("t3")
+    height = chat.page.locator(".composer").evaluate("composer => composer.clientHeight")
     chat.field.fill("next")
-    expect(chat.page.get_by_text("It will be sent when the reply is done")).to_be_visible()
+    expect(chat.page.get_by_text("Sent when the reply is done")).to_be_visible()
+    assert chat.page.locator(".composer").evaluate("composer => composer.clientHeight") == height
     chat.field.press("Enter")
     expect(chat.page.get_by_text("Waiting for its turn")).to_have_count(1)
     chat.say("never mind")

@@ -81,7 +81,7 @@ function Attach({ onFiles }) {
 
 function Hint({ chat, waiting, onInterrupt }) {
   if (!waiting) return html`<p class="hint"><${AboutModel} chat=${chat} /></p>`;
-  return html`<p class="hint">It will be sent when the reply is done, or <button type="button" class="link" onClick=${onInterrupt}>interrupt and send</button></p>`;
+  return html`<p class="hint">Sent when the reply is done, or <button type="button" class="link" onClick=${onInterrupt}>interrupt and send</button></p>`;
 }
 
 function AboutModel({ chat }) {
