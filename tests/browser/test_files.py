@@ -24,6 +24,7 @@ def choose(chat: Chat, *files: FilePayload) -> None:
 
 def test_a_file_is_attached_sent_folded_and_edited(chat: Chat, server: Server) -> None:
     choose(chat, file("lamp.py", CODE, "text/x-python"))
+    expect(chat.field).to_be_focused()  # the question comes next
     chips = chat.page.get_by_role("list", name="Attachments").get_by_role("listitem")
     expect(chips).to_have_text(["lamp.py"])
     chat.page.reload()  # it is a part of the draft
@@ -62,8 +63,10 @@ def test_files_are_pasted_dropped_mixed_with_pictures_and_removed(chat: Chat, se
         ("drop", "windows.log", "", "zwölf\r\n".encode("utf-16")),
     )
     for number, (way, name, kind, data) in enumerate(files, 1):
+        chat.page.get_by_role("searchbox").focus()
         chat.field.evaluate(GIVE, [way, name, kind, base64.b64encode(data).decode()])
         expect(chips).to_have_count(number)
+        expect(chat.field).to_be_focused()
     chat.page.get_by_role("button", name="Remove notes.md").click()
     expect(chips).to_have_text(["", "drawing.svg", "lamps.jsonl", "windows.log"])
     chat.page.get_by_role("button", name="Send").click()  # files say enough

@@ -39,19 +39,23 @@ export function Composer({ chat }) {
     event.preventDefault();
     send(event.ctrlKey || event.metaKey ? "interrupt" : "queue");
   };
+  const attach = (files) => {
+    chat.attach(files);
+    if (hovers()) area.current.focus(); // what there is to say of them comes next
+  };
   const onPaste = (event) => {
     const files = [...event.clipboardData.files];
     const is = (kind) => Boolean(event.clipboardData.getData(kind));
     // What comes from an office program brings a picture of its text along; a file may bring its name.
     if (!files.length || (is("text/plain") && is("text/html"))) return;
     event.preventDefault();
-    chat.attach(files);
+    attach(files);
   };
   return html`
     <div class="composer">
       <div class="field">
         ${attached.length > 0 && html`<${Later} name="Attached" attached=${attached} onChange=${(attached) => chat.setDraft({ attached })} />`}
-        <${Attach} onFiles=${chat.attach} />
+        <${Attach} onFiles=${attach} />
         <textarea ref=${area} rows="1" dir="auto" value=${text} placeholder="Write a message" aria-label="Message"
           onInput=${({ target }) => chat.setDraft({ text: target.value })} onKeyDown=${onKeyDown} onPaste=${onPaste} />
         ${running && html`<${Stop} chat=${chat} running=${running} onClick=${stop} />`}

@@ -21,7 +21,7 @@ function File({ block }) {
   const [open, setOpen] = useState(false);
   return html`
     <details class="file" onToggle=${({ target }) => setOpen(target.open)}>
-      <summary dir="auto">${nameOf(block)} <span class="note">${sizeOf(text)}</span></summary>
+      <summary dir="auto">${nameOf(block)} <small>${sizeOf(text)}</small></summary>
       ${open && html`<${Code} block=${{ token: { lang: language, text } }} />`}
     </details>
   `;
