@@ -88,14 +88,18 @@ def test_what_is_no_text_is_refused_and_says_why(chat: Chat) -> None:
         chat,
         file("page.pdf", b"%PDF-1.7\n\0\1"),
         file("latin.csv", "zwölf;drei".encode("latin-1")),
+        file("late.bin", b"text" * 5000 + b"\0"),
+        file("film.mp4", b"\0" * 300_000),
         file("huge.log", "line\n" * 60_000),
         file("nothing.txt", ""),
         file("fine.txt", "fine"),
     )
     alert = chat.page.get_by_role("alert")
     for wrong in (
-        "“page.pdf” is neither text nor a picture",
-        "“latin.csv” is not written in UTF-8",
+        "“page.pdf” is neither text in UTF-8 nor a picture that can be sent",
+        "“latin.csv” is neither",
+        "“late.bin” is neither",
+        "“film.mp4” is neither",
         "“huge.log” is too large: a file of text may have 250 kB.",
         "“nothing.txt” is empty.",
     ):

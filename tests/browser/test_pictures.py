@@ -197,7 +197,7 @@ def test_what_cannot_be_attached_keeps_none_of_the_others_away(chat: Chat) -> No
     alert = chat.page.get_by_role("alert")
     expect(alert).to_contain_text("“broken.png” cannot be read as a picture.")
     expect(alert).to_contain_text(
-        "“lamp.heic” is neither text nor a picture that can be sent: PNG, JPEG, WebP and GIF can."
+        "“lamp.heic” is neither text in UTF-8 nor a picture that can be sent: PNG, JPEG, WebP and GIF can."
     )
     assert attached(chat) == 1
 

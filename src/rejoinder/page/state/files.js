@@ -5,7 +5,7 @@
 
 /** Bytes. The server takes so many of a whole message: 256 KiB. */
 const LARGEST = 250_000;
-/** Bytes by which a file is known that is no text. */
+/** Bytes by which a file is known for what it is, however large. */
 const BEGINNING = 4096;
 
 /** The block of a file. Throws an Error that says what is wrong with it. */
@@ -21,21 +21,24 @@ export async function fileOf(file) {
 async function textOf(file) {
   const wrong = (what) => new Error(`“${file.name}” ${what}`);
   const read = (part) => part.arrayBuffer().catch(() => Promise.reject(wrong("cannot be read.")));
-  const beginning = decoded(await read(file.slice(0, BEGINNING)), false);
-  if (beginning.includes("\0")) throw wrong("is neither text nor a picture that can be sent: PNG, JPEG, WebP and GIF can.");
-  if (!beginning) throw wrong("is empty.");
-  if (file.size > LARGEST) throw wrong(`is too large: a file of text may have ${LARGEST / 1000} kB.`);
-  try {
-    return decoded(await read(file), true);
-  } catch (problem) {
-    throw problem instanceof TypeError ? wrong("is not written in UTF-8, nor a picture that can be sent: PNG, JPEG, WebP and GIF can.") : problem;
-  }
+  const beginning = textIn(await read(file.slice(0, BEGINNING)), { stream: true });
+  if (beginning === "") throw wrong("is empty.");
+  if (beginning && file.size > LARGEST) throw wrong(`is too large: a file of text may have ${LARGEST / 1000} kB.`);
+  const text = beginning && textIn(await read(file));
+  if (text === null) throw wrong("is neither text in UTF-8 nor a picture that can be sent: PNG, JPEG, WebP and GIF can.");
+  return text;
 }
 
-/** In UTF-8, or as Windows writes it at times: UTF-16 with a mark. `fatal` throws a TypeError where it is neither. */
-function decoded(buffer, fatal) {
+/** The text of bytes in UTF-8, or as Windows writes it at times: UTF-16 with a mark. Null where it is none. With `stream` more may follow. */
+function textIn(buffer, options) {
   const [first, second] = new Uint8Array(buffer);
-  return new TextDecoder(first === 0xff && second === 0xfe ? "utf-16le" : "utf-8", { fatal }).decode(buffer);
+  const encoding = first === 0xff && second === 0xfe ? "utf-16le" : "utf-8";
+  try {
+    const text = new TextDecoder(encoding, { fatal: true }).decode(buffer, options);
+    return text.includes("\0") ? null : text;
+  } catch {
+    return null;
+  }
 }
 
 /** The name of the file of a block. */
