@@ -114,6 +114,7 @@ def test_a_first_message_can_be_edited_while_its_answer_is_written(chat: Chat, s
     expect(chat.reply).to_have_text("shorter")
     chat.say("and on")
     expect(chat.reply).to_have_text("and on")
+    chat.expect_written(2)
     everything = server.get(f"/v1/sessions/{chat.session}/messages?branch=all")["data"]
     assert [message["status"] for message in everything].count("streaming") == 1
 
