@@ -3,9 +3,9 @@
 import { insideOf, nameOf, unfolded } from "../state/files.js";
 import { Code } from "./code.js";
 import { html, useState } from "./html.js";
-import { isLong } from "./said.js";
 
-export function Folded({ text: sent }) {
+/** `isLong` tells of a text whether only its beginning is shown at first. */
+export function Folded({ text: sent, isLong }) {
   const [all, setAll] = useState(false);
   const { text, attached } = unfolded({ text: sent, attached: [] });
   const long = isLong(text);

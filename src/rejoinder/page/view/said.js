@@ -30,12 +30,12 @@ export const Note = ({ note, onCancel }) =>
 const LONG = 1200;
 const LINES = 14;
 
-export const isLong = (text) => text.length > LONG || text.split("\n", LINES + 1).length > LINES;
+const isLong = (text) => text.length > LONG || text.split("\n", LINES + 1).length > LINES;
 
 /** What may be folded away, a long text and the files behind it, is folded by what comes late. */
 function Words({ text }) {
   const beginning = html`<div class=${isLong(text) ? "said beginning" : "said"} dir="auto">${text}</div>`;
-  return isLong(text) || text.endsWith("```") ? html`<${Later} name="Folded" text=${text} instead=${beginning} />` : beginning;
+  return isLong(text) || text.endsWith("```") ? html`<${Later} name="Folded" text=${text} isLong=${isLong} instead=${beginning} />` : beginning;
 }
 
 /** To fetch a picture from elsewhere would tell its host who reads what. */
