@@ -78,7 +78,8 @@ class Server:
         self.recoveries.append(served - held)
         if self._lock is None:
             # A store that many share learns of the death of a worker by its lease, and it is looked for every third of one.
-            await asyncio.sleep(1.5 * LEASE)
+            # The rest is for a busy machine.
+            await asyncio.sleep(2 * LEASE)
 
     async def holding(self) -> float:
         """Waits until the process has opened the store, and is about to recover what it finds there. When that was.
