@@ -19,7 +19,6 @@ from rejoinder.events import Draft, MessageCreated, MessageEnded, SessionCreated
 
 FORKED = ReplyError(code="forked", message="This session was forked while the reply was being written.")
 
-
 AT_ONCE = 2
 """Forks of a process at a time: each holds its branch, and that may hold pictures. Others wait …"""
 
@@ -152,10 +151,9 @@ class Forking:
                 whole = await self._unfinished.as_interrupted(key, message, row, source, FORKED, session.created_at)
             copy = structs.replace(whole, session_id=session.id, siblings=())
             if (said := asked.get(copy.id)) is None:
-                copies.append(_Copy(row, (draft(MessageCreated(message=copy)),)))
+                copies.append(_Copy(row, retold(MessageCreated(message=copy))))
             else:
-                created = MessageCreated(message=begun(copy), models=said.models, params=said.params)
-                drafts = (draft(created), draft(MessageEnded(message=copy)))
+                drafts = retold(MessageCreated(message=copy, models=said.models, params=said.params))
                 copies.append(_Copy(row, drafts, copy.ended_at or copy.created_at))
         return copies
 
@@ -165,6 +163,13 @@ class Forking:
         seqs = [row.created for row, message in pairs if message.role == "assistant"]
         said = [fact(event) for event in await self._history.events_at(key, seqs)]
         return {each.message.id: each for each in said if isinstance(each, MessageCreated)}
+
+
+def retold(whole: MessageCreated) -> tuple[Draft, ...]:
+    """How the log of a new session tells of a message that is whole already: of a reply as it was asked for, and as it ended."""
+    if whole.message.role != "assistant":
+        return (draft(whole),)
+    return draft(structs.replace(whole, message=begun(whole.message))), draft(MessageEnded(message=whole.message))
 
 
 def begun(reply: Message) -> Message:

@@ -85,7 +85,7 @@ class History:
         await self._decisions.header(key)
         rows = [await self.row(key, message_id)]
         # Not as of the header's seq: a reply that ended since may be told by its end alone.
-        return (await self._with_siblings(key, rows, await self._found(key, rows, NEVER), NEVER))[0]
+        return (await self._with_siblings(key, rows, await self.plain(key, rows), NEVER))[0]
 
     async def row(self, key: Key, message_id: str) -> Row:
         # What is no id no store has, and not every store can be asked for it.

@@ -15,7 +15,7 @@ from rejoinder.chat import ids
 from rejoinder.chat.decisions import Decisions, first_version
 from rejoinder.chat.deletions import Deletions
 from rejoinder.chat.export_format import FORMAT, EndLine, MessageLine, Seal, SessionLine
-from rejoinder.chat.forking import begun
+from rejoinder.chat.forking import retold
 from rejoinder.chat.import_checks import check, check_known, check_message, check_time, converted
 from rejoinder.entities import Asides, Header, JsonObject, Key, Message, Session
 from rejoinder.errors import AlreadyExists, IdempotencyMismatch, Invalid
@@ -23,7 +23,6 @@ from rejoinder.events import (
     Draft,
     FileImported,
     MessageCreated,
-    MessageEnded,
     SessionCreated,
     SessionUpdated,
     draft,
@@ -201,18 +200,12 @@ class Reader:
         is_reply = message.role == "assistant"
         self._rows[message.id] = self._row(message, whole=not is_reply)
         self._roles[message.id] = message.role
-        created = MessageCreated(
-            message=begun(message) if is_reply else message,
-            request_hash=line.request_hash,
-            models=line.models,
-            params=line.params,
+        self._drafts += retold(
+            MessageCreated(message=message, request_hash=line.request_hash, models=line.models, params=line.params)
         )
-        self._drafts.append(draft(created))
         if is_reply:
-            self._ended.append(
-                EndedRow(id=message.id, at=len(self._drafts), ended_at=message.ended_at or message.created_at)
-            )
-            self._drafts.append(draft(MessageEnded(message=message)))
+            ended_at = message.ended_at or message.created_at
+            self._ended.append(EndedRow(id=message.id, at=len(self._drafts) - 1, ended_at=ended_at))
 
     def _row(self, message: Message, *, whole: bool) -> NewRow:
         parent = self._rows.get(message.parent_id or "")

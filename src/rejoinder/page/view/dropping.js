@@ -3,7 +3,7 @@
  * would leave for them.
  */
 
-import { hovers } from "./composes.js";
+import { writeOn } from "./field.js";
 import { html, useEffect, useState } from "./html.js";
 import { listening } from "./listening.js";
 
@@ -34,7 +34,9 @@ export function Dropping({ chat }) {
 async function take(chat, files) {
   const begins = await Promise.all(files.map((file) => file.slice(0, CHAT.length).text().catch(() => null)));
   const others = files.filter((_, place) => begins[place] !== CHAT);
-  if (others.length && hovers()) document.querySelector(".composer textarea").focus({ preventScroll: true });
-  if (others.length) await chat.attach(others);
+  if (others.length) {
+    writeOn();
+    await chat.attach(others);
+  }
   if (others.length < files.length) await chat.import(files.filter((file) => !others.includes(file)));
 }

@@ -7,7 +7,8 @@ import { unfolded } from "../state/files.js";
 import { drafts } from "../state/kept.js";
 import { contentOf, draftOf } from "../state/steering.js";
 import { Attached } from "./attached.js";
-import { breaksLine, composes, hovers } from "./composes.js";
+import { breaksLine, composes } from "./composes.js";
+import { writeOn } from "./field.js";
 import { html, useLayoutEffect, useRef, useState } from "./html.js";
 
 export function Editor({ message, steering, onDone }) {
@@ -35,8 +36,7 @@ export function Editor({ message, steering, onDone }) {
   const send = async () => {
     if (!something) return;
     onDone(null);
-    // On a phone the keyboard would come back.
-    if (hovers()) document.querySelector(".composer textarea").focus({ preventScroll: true });
+    writeOn();
     if (await steering.edit(message, contentOf({ text, attached }))) drafts.keep(message.id, { text: "" });
   };
   const onKeyDown = (event) => {

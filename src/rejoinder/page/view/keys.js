@@ -1,6 +1,7 @@
 /** What the keyboard does: one table, which the page obeys and the overlay of help shows. */
 
 import { composes } from "./composes.js";
+import { field } from "./field.js";
 import { useEffect } from "./html.js";
 
 /** `code` is the place of a key with Alt, for where its sign is none of these; `key` is the sign itself. */
@@ -81,7 +82,6 @@ function matches({ shown, code, key }, event) {
 export const MAC = /^(Mac|iP)/.test(navigator.platform);
 
 const isField = ({ localName }) => ["input", "textarea", "select"].includes(localName);
-const field = () => document.querySelector(".composer textarea");
 const elementOf = (id) => document.querySelector(`[data-message="${id}"]`);
 const focused = () => document.activeElement?.closest("[data-message]")?.dataset.message;
 
