@@ -307,8 +307,11 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
-        """The messages of one lane with `low <= depth <= high`, in order of depth."""
+    async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
+        """The messages with `low <= depth <= high` of the branch that ends at message `tip`, in order of depth.
+
+        It costs a step for each lane from the tip up to `low`, whatever the number of messages there.
+        """
 
     @abc.abstractmethod
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:

@@ -413,7 +413,7 @@ async def test_an_append_of_ten_thousand_messages_is_one(url: str) -> None:
         )
         assert len(await log(store)) == 10_001
         assert len(await store.rows(KEY, ids)) == 10_000
-        assert [found.id for found in await store.lane(KEY, ids[0], low=0, high=1 << 40)] == ids
+        assert [found.id for found in await store.branch(KEY, ids[-1], low=0, high=1 << 40)] == ids
         assert len(await store.children(KEY, ids)) == 9_999
         assert [found.message_id for found in await store.search("ann", ["text", "77"], limit=3)] == [
             "msg_7799", "msg_7798", "msg_7797",

@@ -347,7 +347,7 @@ async def whole_of(store: Store, key: Key = KEY) -> list[object]:
         await store.header(key),
         await log(store, key),
         await store.created(key, after=0, before=1 << 40, limit=100),
-        await store.lane(key, "msg_00", low=0, high=100),
+        await store.branch(key, "msg_07", low=0, high=100),
         await store.children(key, [None, "msg_07"]),
         sorted(one.message_id for one in found if one.key == key),
         [one.session.id for one in await store.sessions("ann", after=None, limit=9, words=["title"])],

@@ -1,4 +1,4 @@
-"""The message index: rows by id, children by parent, stretches of a lane, and messages in order of creation.
+"""The message index: rows by id, children by parent, stretches of a branch, and messages in order of creation.
 
 m1 ─ m2 ─ m3 ─ m4        lane m1
       └── b3 ─ b4        lane b3
@@ -6,11 +6,12 @@ r1                       lane r1: another message without a parent
 """
 
 from collections.abc import Iterable
+from random import Random
 
 import pytest
 
 from pens import KEY, NOON, OTHER, Pen, change, create, row, said
-from rejoinder.abc import EndedRow, Row, Store
+from rejoinder.abc import EndedRow, NewRow, Row, Store
 
 
 def ids(rows: Iterable[Row]) -> list[str]:
@@ -73,7 +74,7 @@ async def test_children_come_in_order_of_creation(store: Store, firsts: list[int
     assert ids((await store.children(OTHER, {None}))[None]) == ["m1"]
 
 
-async def test_a_stretch_of_a_lane(store: Store, firsts: list[int]) -> None:
+async def test_a_stretch_of_a_branch(store: Store, firsts: list[int]) -> None:
     for low, high, expected in (
         (0, 99, ["m1", "m2", "m3", "m4"]),
         (1, 2, ["m2", "m3"]),
@@ -82,9 +83,38 @@ async def test_a_stretch_of_a_lane(store: Store, firsts: list[int]) -> None:
         (2, 1, []),
         (-1, 0, ["m1"]),
     ):
-        assert ids(await store.lane(KEY, "m1", low=low, high=high)) == expected
-    assert ids(await store.lane(KEY, "b3", low=0, high=9)) == ["b3", "b4"]
-    assert await store.lane(KEY, "m3", low=0, high=9) == []
+        assert ids(await store.branch(KEY, "m4", low=low, high=high)) == expected
+    every = await store.branch(KEY, "b4", low=0, high=1 << 40)
+    assert ids(every) == ["m1", "m2", "b3", "b4"]
+    assert {row.id: row for row in every} == await store.rows(KEY, ids(every))
+    assert ids(await store.branch(KEY, "b4", low=1, high=2)) == ["m2", "b3"]
+    assert ids(await store.branch(KEY, "m3", low=0, high=9)) == ["m1", "m2", "m3"]
+    assert ids(await store.branch(KEY, "r1", low=0, high=9)) == ["r1"]
+    assert ids(await store.branch(OTHER, "m1", low=0, high=9)) == ["m1"]
+    assert await store.branch(KEY, "nobody", low=0, high=9) == []
+
+
+async def test_a_branch_is_found_through_whatever_lanes(store: Store, pen: Pen) -> None:
+    """Each message under one of those before it: every stretch of every branch is what its parents say."""
+    await pen.made(create(KEY))
+    dice = Random(7)
+    made: list[NewRow] = []
+    for at in range(40):
+        above = dice.choice([None, *made[-6:]])
+        first = above is not None and all(other.parent_id != above.id for other in made)
+        message_id = f"m{at}"
+        depth = above.depth + 1 if above is not None else 0
+        lane = above.lane if above is not None and first else message_id
+        made.append(row(message_id, above.id if above is not None else None, lane=lane, depth=depth, at=at))
+    await pen.made(change(KEY, 1, *[said()] * 40, created=made))
+    known = {one.id: one for one in made}
+    for tip in made:
+        branch = [tip.id]
+        while (parent := known[branch[0]].parent_id) is not None:
+            branch.insert(0, parent)
+        assert ids(await store.branch(KEY, tip.id, low=0, high=99)) == branch
+        low, high = sorted((dice.randrange(-1, 8), dice.randrange(8)))
+        assert ids(await store.branch(KEY, tip.id, low=low, high=high)) == branch[max(low, 0) : high + 1]
 
 
 async def test_messages_in_order_of_creation(store: Store, firsts: list[int]) -> None:

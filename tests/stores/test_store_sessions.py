@@ -33,7 +33,7 @@ async def test_there_is_no_session_before_it_is_created(store: Store) -> None:
     assert await store.events_at(KEY, [1]) == []
     assert await store.rows(KEY, ["msg_1"]) == {}
     assert await store.children(KEY, [None]) == {}
-    assert await store.lane(KEY, "msg_1", low=0, high=9) == []
+    assert await store.branch(KEY, "msg_1", low=0, high=9) == []
     assert await store.created(KEY, after=0, before=9, limit=9) == []
 
 

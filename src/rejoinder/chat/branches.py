@@ -1,7 +1,7 @@
 """Branches: the tree of messages read through the index, without reading the log.
 
-A branch is a path from a first message to a tip. Every message lies in one lane (see `abc.NewRow`), so a branch is a few
-ranges of lanes, and a page of it costs the same wherever it lies.
+A branch is a path from a first message to a tip. Every message lies in one lane (see `abc.NewRow`), so for a store a branch is
+a few ranges of lanes, and a page of it costs the same wherever it lies.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,14 +14,6 @@ from rejoinder.errors import SessionNotFound
 from rejoinder.fold import siblings_of
 
 
-class Stretch(Struct, frozen=True):
-    """Where a branch runs along one lane: from depth `low` to depth `high`, both included."""
-
-    lane: str
-    low: int
-    high: int
-
-
 async def known_rows(store: Store, key: Key, ids: Collection[str]) -> dict[str, Row]:
     """The rows of messages that were there a moment ago. Raises SessionNotFound: only with their session do messages go."""
     rows = await store.rows(key, ids)
@@ -30,33 +22,21 @@ async def known_rows(store: Store, key: Key, ids: Collection[str]) -> dict[str, 
     return rows
 
 
-async def stretches(store: Store, key: Key, tip: Row) -> list[Stretch]:
-    """The branch that ends at `tip`, from its first message on."""
-    found: list[Stretch] = []
-    row: Row | None = tip
-    while row is not None:
-        first = (await known_rows(store, key, [row.lane]))[row.lane]
-        found.append(Stretch(row.lane, first.depth, row.depth))
-        parent = first.parent_id
-        row = (await known_rows(store, key, [parent]))[parent] if parent else None
-    found.reverse()
-    return found
-
-
-async def between(store: Store, key: Key, path: list[Stretch], low: int, high: int) -> list[Row]:
-    """The messages of a branch with `low <= depth <= high`, oldest first. Raises SessionNotFound, as `known_rows` does."""
-    rows: list[Row] = []
-    for stretch in path:
-        if stretch.high >= low and stretch.low <= high:
-            rows += await store.lane(key, stretch.lane, low=max(low, stretch.low), high=min(high, stretch.high))
-    if len(rows) < min(high, path[-1].high) - max(low, 0) + 1:
+async def between(store: Store, key: Key, tip: Row, low: int, high: int) -> list[Row]:
+    """The messages of the branch that ends at `tip` with `low <= depth <= high`, oldest first. Raises SessionNotFound, as
+    `known_rows` does."""
+    low, high = max(low, 0), min(high, tip.depth)
+    if low > high:
+        return []
+    rows = await store.branch(key, tip.id, low=low, high=high)
+    if len(rows) <= high - low:
         raise SessionNotFound(key.session_id)
     return rows
 
 
-def holds(path: list[Stretch], row: Row) -> bool:
-    """Whether a message lies on a branch."""
-    return any(part.lane == row.lane and part.low <= row.depth <= part.high for part in path)
+async def holds(store: Store, key: Key, tip: Row, row: Row) -> bool:
+    """Whether a message lies on the branch that ends at `tip`. Raises SessionNotFound, as `known_rows` does."""
+    return row.id in [found.id for found in await between(store, key, tip, row.depth, row.depth)]
 
 
 class Spot(Struct, frozen=True):

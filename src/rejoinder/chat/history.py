@@ -107,8 +107,7 @@ class History:
 
     async def rows_above(self, key: Key, row: Row, low: int = 0) -> list[Row]:
         """The rows of the branch above a message, from depth `low` on, oldest first."""
-        path = await branches.stretches(self._store, key, row)
-        return await branches.between(self._store, key, path, low, row.depth - 1)
+        return (await branches.between(self._store, key, row, low, row.depth))[:-1]
 
     async def upwards(self, key: Key, row: Row, page: int) -> AsyncIterator[tuple[list[Row], list[Message]]]:
         """The branch above a message, from its end to its beginning in pages of at most so many, oldest first, without `siblings`.
@@ -117,12 +116,7 @@ class History:
         """
         top, size, largest = row, PORTION, 1
         while top.parent_id is not None:
-            if top.id == top.lane:  # the first of its lane: what is above lies in another
-                parent = await self.row(key, top.parent_id)
-                lane, high = parent.lane, parent.depth
-            else:
-                lane, high = top.lane, top.depth - 1
-            rows = await self._store.lane(key, lane, low=max(0, high - page + 1), high=high)
+            rows = await self._store.branch(key, top.parent_id, low=max(0, top.depth - page), high=top.depth - 1)
             if not rows:
                 return  # the session was deleted meanwhile
             top = rows[0]
@@ -179,31 +173,33 @@ class History:
         tip_id = branch or header.session.head
         if tip_id is None:
             return [], False
-        path = await branches.stretches(self._store, key, await self.row(key, tip_id))
-        low, high = 0, await self._newest_depth(key, path, seq)
+        tip = await self.row(key, tip_id)
+        low, high = 0, await self._newest_depth(key, tip, seq)
         if window.after is not None:
-            low = await self._depth(key, path, window.after) + 1
+            low = await self._depth(key, tip, window.after) + 1
         if window.before is not None and window.before != NEWEST:
-            high = min(high, await self._depth(key, path, window.before) - 1)
+            high = min(high, await self._depth(key, tip, window.before) - 1)
         if window.backwards:
             low = max(low, high - window.limit)
         else:
             high = min(high, low + window.limit)
-        return _cut(await branches.between(self._store, key, path, low, high), window)
+        return _cut(await branches.between(self._store, key, tip, low, high), window)
 
-    async def _newest_depth(self, key: Key, path: list[branches.Stretch], seq: int) -> int:
+    async def _newest_depth(self, key: Key, tip: Row, seq: int) -> int:
         """The depth of the last message of a branch that was there at `seq`, -1 for none: a child is younger than its parent."""
-        low, high = -1, path[-1].high
+        if tip.created <= seq:
+            return tip.depth
+        low, high = -1, tip.depth - 1
         probe = high
         while low < high:
-            [row] = await branches.between(self._store, key, path, probe, probe)
+            [row] = await branches.between(self._store, key, tip, probe, probe)
             low, high = (probe, high) if row.created <= seq else (low, probe - 1)
             probe = (low + high + 1) // 2
         return high
 
-    async def _depth(self, key: Key, path: list[branches.Stretch], message_id: str) -> int:
+    async def _depth(self, key: Key, tip: Row, message_id: str) -> int:
         row = await self.row(key, message_id)
-        if not branches.holds(path, row):
+        if not await branches.holds(self._store, key, tip, row):
             raise InvalidCursor(f"Message {message_id} is not on this branch any more.")
         return row.depth
 

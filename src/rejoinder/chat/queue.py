@@ -17,12 +17,12 @@ async def blockers(
     """The open replies that a new one must wait for: at or above `above`, or to the message `answers`."""
     if above is None or not open_replies:
         return []
-    path = await branches.stretches(store, key, above)
     rows = await branches.known_rows(store, key, [reply.id for reply in open_replies])
     return [
         reply
         for reply in open_replies
-        if branches.holds(path, rows[reply.id]) or (answers is not None and rows[reply.id].parent_id == answers)
+        if (answers is not None and rows[reply.id].parent_id == answers)
+        or await branches.holds(store, key, above, rows[reply.id])
     ]
 
 
@@ -53,9 +53,10 @@ async def _waits(store: Store, key: Key, open_replies: Sequence[OpenReply]) -> d
     for place, reply in enumerate(open_replies):
         if reply.status is Status.QUEUED:
             row = rows[reply.id]
-            path = await branches.stretches(store, key, row)
             earlier = [rows[other.id] for other in open_replies[:place]]
             waits[reply.id] = {
-                other.id for other in earlier if branches.holds(path, other) or other.parent_id == row.parent_id
+                other.id
+                for other in earlier
+                if other.parent_id == row.parent_id or await branches.holds(store, key, row, other)
             }
     return waits

@@ -185,8 +185,8 @@ class FilesStore(Store):
     async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
         return await self._read(reads.children, key, tuple(parents))
 
-    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
-        return await self._read(reads.lane, key, lane, low, high)
+    async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
+        return await self._read(reads.branch, key, tip, low, high)
 
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         return await self._read(reads.created, key, after, before, limit, newest)

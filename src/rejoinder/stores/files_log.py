@@ -20,7 +20,7 @@ from rejoinder.errors import Misconfigured
 from rejoinder.stores.files_catalogue import Entry
 from rejoinder.stores.files_disk import ShortFile, last_line_end, read_at, read_lines, remove_file
 from rejoinder.stores.files_lines import FIRST, FORMAT, IndexedLine, read_first, read_header, read_indexed
-from rejoinder.stores.files_rows import Rows
+from rejoinder.stores.rows import Rows
 
 LINE_BYTES, ROW_BYTES = 16, 700
 """What a line and a row take in memory, roughly."""

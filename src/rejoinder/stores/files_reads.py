@@ -267,8 +267,8 @@ def children(state: State, key: Key, parents: Collection[str | None]) -> dict[st
     return state.ask(key, lambda log: log.rows.children(parents)) or {}
 
 
-def lane(state: State, key: Key, lane: str, low: int, high: int) -> list[Row]:
-    return state.ask(key, lambda log: log.rows.lane(lane, low, high)) or []
+def branch(state: State, key: Key, tip: str, low: int, high: int) -> list[Row]:
+    return state.ask(key, lambda log: log.rows.branch(tip, low, high)) or []
 
 
 def created(state: State, key: Key, after: int, before: int, limit: int, newest: bool) -> list[Row]:

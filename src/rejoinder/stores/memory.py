@@ -4,14 +4,14 @@ Headers are kept encoded, so that nothing a caller holds is also what the store 
 It lives as long as the object: closed and entered again it has what it had, as a file would.
 """
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import nlargest, nsmallest
 from itertools import count, islice
 from typing import Self
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from rejoinder.abc import (
     SCANNED,
@@ -29,6 +29,7 @@ from rejoinder.abc import (
 from rejoinder.entities import Header, Key, OpenReply
 from rejoinder.events import Event
 from rejoinder.stores.batch import Place, check_number, lost, settle
+from rejoinder.stores.rows import Rows
 from rejoinder.words import has_all
 
 
@@ -40,9 +41,7 @@ class _Log(Struct):
     open: tuple[OpenReply, ...] = ()
     updated_at: str = ""
     events: list[Event] = []
-    rows: dict[str, Row] = {}
-    children: dict[str | None, list[str]] = {}
-    lanes: dict[str, list[str]] = {}
+    rows: Rows = field(default_factory=Rows)
     texts: dict[str | None, Text] = {}
     ripe: dict[str, str] = {}
     """When the messages ended whose events are all there, by id."""
@@ -130,7 +129,7 @@ class MemoryStore(Store):
         for new in sorted(append.created, key=lambda row: row.at):
             _add_row(log, new, first)
         for ended in append.ended:
-            log.rows[ended.id] = structs.replace(log.rows[ended.id], ended=first + ended.at)
+            log.rows.end(ended.id, first + ended.at)
             log.ripe[ended.id] = ended.ended_at
         for text in append.texts:
             log.texts.pop(text.message_id, None)
@@ -159,7 +158,7 @@ class MemoryStore(Store):
         log = self._logs.get(key)
         if log is None:
             return
-        ends = {row.id: row.ended for row in log.rows.values() if row.id in message_ids and row.ended is not None}
+        ends = {row.id: row.ended for row in log.rows.pick(message_ids).values() if row.ended is not None}
         log.events = [
             event for event in log.events if event.type not in types or event.seq >= ends.get(event.message_id or "", 0)
         ]
@@ -256,25 +255,19 @@ class MemoryStore(Store):
 
     async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
         log = self._logs.get(key)
-        return {row_id: log.rows[row_id] for row_id in ids if row_id in log.rows} if log else {}
+        return log.rows.pick(ids) if log else {}
 
     async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
         log = self._logs.get(key)
-        if log is None:
-            return {}
-        return {
-            parent: [log.rows[child] for child in log.children[parent]] for parent in parents if parent in log.children
-        }
+        return log.rows.children(parents) if log else {}
 
-    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
+    async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
         log = self._logs.get(key)
-        rows = [log.rows[row_id] for row_id in log.lanes.get(lane, ())] if log else []
-        return rows[bisect_left(rows, low, key=_depth) : bisect_right(rows, high, key=_depth)]
+        return log.rows.branch(tip, low, high) if log else []
 
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         log = self._logs.get(key)
-        rows = [row for row in log.rows.values() if after < row.created < before] if log else []
-        return rows[max(0, len(rows) - limit) :] if newest else rows[:limit]
+        return log.rows.created(after, before, limit, newest) if log else []
 
     # reading: what is being written
 
@@ -291,24 +284,20 @@ class MemoryStore(Store):
 
 def _add_row(log: _Log, new: NewRow, first: int) -> None:
     created = first + new.at
-    log.rows[new.id] = Row(
-        id=new.id,
-        parent_id=new.parent_id,
-        lane=new.lane,
-        depth=new.depth,
-        created=created,
-        ended=created if new.ended else None,
+    log.rows.add(
+        Row(
+            id=new.id,
+            parent_id=new.parent_id,
+            lane=new.lane,
+            depth=new.depth,
+            created=created,
+            ended=created if new.ended else None,
+        )
     )
-    log.children.setdefault(new.parent_id, []).append(new.id)
-    insort(log.lanes.setdefault(new.lane, []), new.id, key=lambda row_id: log.rows[row_id].depth)
 
 
 def _seq(event: Event) -> int:
     return event.seq
-
-
-def _depth(row: Row) -> int:
-    return row.depth
 
 
 _decoder = msgspec.json.Decoder(Header)

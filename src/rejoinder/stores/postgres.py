@@ -252,8 +252,8 @@ class PostgresStore(Store):
             found.setdefault(row.parent_id, []).append(row)
         return found
 
-    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
-        return _rows(await self._read("lane", *key, lane, _number(low), _number(high)))
+    async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
+        return _rows(await self._read("branch", *key, tip, _number(low), _number(high)))
 
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         asked = (*key, _number(after), _number(before), limit)

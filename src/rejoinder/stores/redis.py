@@ -270,14 +270,10 @@ class RedisStore(Store):
             found |= {parent: rows for parent, rows in zip(some, await self._ranges(key, *ranges), strict=True) if rows}
         return found
 
-    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
+    async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
         if high < 0:
             return []
-        start = b"l\0" + pack(lane) + b"\0"
-        bounds = (start + f"{digits(depth)}".encode() + b"\0" for depth in (low, high))
-        first, last = bounds
-        [found] = await self._ranges(key, _Range(b"[" + first, b"(" + last + BEHIND, len(first)))
-        return found
+        return _rows(await self._client.read("branch", name_of(key), pack(tip), digits(low), digits(high)))
 
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         first, last = (b"c\0" + digits(seq).encode() + b"\0" for seq in (after, before))
@@ -289,15 +285,7 @@ class RedisStore(Store):
         asked: list[batches.Argument] = []
         for one in ranges:
             asked += (one.low, one.high, one.skip, one.limit, "1" if one.newest else "")
-        answer = await self._client.read("index", name_of(key), *asked)
-        return [
-            [
-                values.row(unpack(message_id)[0], row)
-                for message_id, row in zip(found[::2], found[1::2], strict=True)
-                if row
-            ]
-            for found in answer
-        ]
+        return [_rows(found) for found in await self._client.read("index", name_of(key), *asked)]
 
     # health
 
@@ -321,6 +309,13 @@ def _pieces(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1_000))
+
+
+def _rows(found: Sequence[bytes]) -> list[Row]:
+    """Of ids and rows in turn; one that has gone meanwhile is left out."""
+    return [
+        values.row(unpack(message_id)[0], row) for message_id, row in zip(found[::2], found[1::2], strict=True) if row
+    ]
 
 
 def _headers(kept: Sequence[bytes | None]) -> list[Header]:

@@ -228,8 +228,8 @@ class SqliteStore(Store):
     async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
         return await self._few(len(parents), reads.children, key, tuple(parents))
 
-    async def lane(self, key: Key, lane: str, *, low: int, high: int) -> list[Row]:
-        return await self._few(high - low, reads.lane, key, lane, low, high)
+    async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
+        return await self._few(high - low, reads.branch, key, tip, low, high)
 
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
         return await self._threads.read(reads.created, key, after, before, limit, newest)

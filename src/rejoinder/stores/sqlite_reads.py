@@ -110,8 +110,8 @@ def children(connection: sqlite3.Connection, key: Key, parents: Collection[str |
     return found
 
 
-def lane(connection: sqlite3.Connection, key: Key, lane: str, low: int, high: int) -> list[Row]:
-    return _rows(connection, "lane", _of(key, lane=lane, low=low, high=high))
+def branch(connection: sqlite3.Connection, key: Key, tip: str, low: int, high: int) -> list[Row]:
+    return _rows(connection, "branch", _of(key, tip=tip, low=low, high=high))
 
 
 def created(connection: sqlite3.Connection, key: Key, after: int, before: int, limit: int, newest: bool) -> list[Row]:

@@ -100,11 +100,23 @@ FROM messages
 WHERE $4 AND session = (SELECT n FROM sessions WHERE owner = $1 AND id = $2) AND parent_id IS NULL
 ORDER BY created
 
--- name: lane
-SELECT id, parent_id, lane, depth, created, ended
-FROM messages
-WHERE session = (SELECT n FROM sessions WHERE owner = $1 AND id = $2) AND lane = $3 AND depth BETWEEN $4 AND $5
-ORDER BY depth
+-- name: branch
+WITH RECURSIVE stretches (session, lane, high, low, above) AS (
+    SELECT tip.session, tip.lane, tip.depth, first.depth, first.parent_id
+    FROM messages AS tip JOIN messages AS first ON first.session = tip.session AND first.id = tip.lane
+    WHERE tip.session = (SELECT n FROM sessions WHERE owner = $1 AND id = $2) AND tip.id = $3
+    UNION ALL
+    SELECT parent.session, parent.lane, parent.depth, first.depth, first.parent_id
+    FROM stretches
+        JOIN messages AS parent ON parent.session = stretches.session AND parent.id = stretches.above
+        JOIN messages AS first ON first.session = parent.session AND first.id = parent.lane
+    WHERE stretches.low > $4
+)
+SELECT m.id, m.parent_id, m.lane, m.depth, m.created, m.ended
+FROM stretches JOIN messages AS m
+    ON m.session = stretches.session AND m.lane = stretches.lane
+        AND m.depth BETWEEN $4 AND least($5, stretches.high)
+ORDER BY m.depth
 
 -- name: created
 SELECT id, parent_id, lane, depth, created, ended

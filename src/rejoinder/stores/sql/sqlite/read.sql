@@ -142,12 +142,23 @@ FROM json_each(:parents) AS parent
         AND m.parent_id IS parent.value
 ORDER BY m.created
 
--- name: lane
-SELECT id, parent_id, lane, depth, created, ended
-FROM messages
-WHERE session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id) AND lane = :lane
-    AND depth BETWEEN :low AND :high
-ORDER BY depth
+-- name: branch
+WITH RECURSIVE stretches (session, lane, high, low, above) AS (
+    SELECT tip.session, tip.lane, tip.depth, first.depth, first.parent_id
+    FROM messages AS tip CROSS JOIN messages AS first ON first.session = tip.session AND first.id = tip.lane
+    WHERE tip.session = (SELECT n FROM sessions WHERE owner = :owner AND id = :id) AND tip.id = :tip
+    UNION ALL
+    SELECT parent.session, parent.lane, parent.depth, first.depth, first.parent_id
+    FROM stretches
+        CROSS JOIN messages AS parent ON parent.session = stretches.session AND parent.id = stretches.above
+        CROSS JOIN messages AS first ON first.session = parent.session AND first.id = parent.lane
+    WHERE stretches.low > :low
+)
+SELECT m.id, m.parent_id, m.lane, m.depth, m.created, m.ended
+FROM stretches CROSS JOIN messages AS m
+    ON m.session = stretches.session AND m.lane = stretches.lane
+        AND m.depth BETWEEN :low AND min(:high, stretches.high)
+ORDER BY m.depth
 
 -- name: created
 SELECT id, parent_id, lane, depth, created, ended

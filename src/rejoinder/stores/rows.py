@@ -2,7 +2,7 @@
 
 from array import array
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import structs
 
@@ -22,6 +22,9 @@ class Rows:
 
     def __contains__(self, row_id: object) -> bool:
         return row_id in self._rows
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
 
     def add(self, row: Row) -> None:
         """Rows come in order of creation."""
@@ -44,12 +47,20 @@ class Rows:
             if parent in self._children
         }
 
-    def lane(self, lane: str, low: int, high: int) -> list[Row]:
+    def branch(self, tip: str, low: int, high: int) -> list[Row]:
+        stretches: list[list[Row]] = []
+        row = self._rows.get(tip)
+        while row is not None:
+            stretches.append(self._stretch(row.lane, low, min(high, row.depth)))
+            first = self._rows.get(row.lane)
+            above = first.parent_id if first is not None and first.depth > low else None
+            row = self._rows.get(above) if above is not None else None
+        return [row for stretch in reversed(stretches) for row in stretch]
+
+    def _stretch(self, lane: str, low: int, high: int) -> list[Row]:
         ids = self._lanes.get(lane, [])
-        return [
-            self._rows[row_id]
-            for row_id in ids[bisect_left(ids, low, key=self._depth) : bisect_right(ids, high, key=self._depth)]
-        ]
+        begin, end = bisect_left(ids, low, key=self._depth), bisect_right(ids, high, key=self._depth)
+        return [self._rows[row_id] for row_id in ids[begin:end]]
 
     def created(self, after: int, before: int, limit: int, newest: bool) -> list[Row]:
         begin, end = bisect_right(self._created, after), bisect_left(self._created, before)
