@@ -4,6 +4,7 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
 
 OWN_SERVER = {"start_server", "start_process"}
 """Fixtures of tests that need a server with settings of their own, which a server by URL cannot have."""
@@ -27,6 +28,9 @@ def pytest_configure() -> None:
             del os.environ[name]
     # The tests start hundreds of processes: each would else compile the package anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not _in_ci():  # where hypothesis has a profile of its own, without a limit too
+        settings.register_profile("unhurried", deadline=None)  # a busy machine is no fault of what is tested
+        settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

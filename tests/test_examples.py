@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -68,8 +67,10 @@ def here(text: str, server: ServerProcess) -> str:
 
 
 def shell(command: str) -> list[str]:
-    if not shutil.which("curl"):
-        pytest.skip("no curl: install your system's package `curl`")
+    try:
+        tools.curl()
+    except tools.ToolMissing as missing:
+        pytest.skip(str(missing))
     return ["bash", "-euo", "pipefail", "-c", command]
 
 

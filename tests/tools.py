@@ -1,6 +1,6 @@
 """The programs that the tests drive: where they are, and how they get here.
 
-The functions `chromium`, `node`, `node_packages` and `nginx` only look, and raise ToolMissing with what to do. `python
+The functions `chromium`, `node`, `node_packages`, `nginx` and `curl` only look, and raise ToolMissing with what to do. `python
 tests/tools.py`, which `./dev test` runs first, also brings what is missing, in whatever way the machine allows.
 """
 
@@ -67,6 +67,14 @@ def nginx() -> Path:
     return Path(path)
 
 
+@cache
+def curl() -> Path:
+    path = shutil.which("curl")
+    if path is None or not _says_version(path):
+        raise ToolMissing("no curl that starts: install your system's package `curl`")
+    return Path(path)
+
+
 def _says_version(path: Path | str, question: str = "--version") -> str:
     """What a program says of its version; empty where it does not start."""
     try:
@@ -111,6 +119,10 @@ def install_debian_nginx() -> None:
     if Path("/run/systemd/system").exists() and not _in_ci():
         raise ToolMissing("installing nginx would also start it as a service")
     _install_debian("nginx-light")
+
+
+def install_debian_curl() -> None:
+    _install_debian("curl")
 
 
 def install_node_packages() -> None:
@@ -177,6 +189,7 @@ TOOLS = (
     Tool("Node", node),
     Tool("packages for Node", node_packages, (install_node_packages,)),
     Tool("nginx", nginx, (install_debian_nginx,)),
+    Tool("curl", curl, (install_debian_curl,)),
 )
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from typer.main import get_command
@@ -232,8 +233,8 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
         assert process.stdout is not None
         found = re.search(r"http://127.0.0.1:(\d+)", process.stdout.readline())
         assert found is not None and int(found[1]) > 2
-        listed = subprocess.run(["curl", "-s", f"{found[0]}/v1/models"], capture_output=True, check=True, text=True)
-        assert json.loads(listed.stdout)["data"][0]["id"] == "scripted:slow"
+        with urlopen(f"{found[0]}/v1/models") as listed:
+            assert json.load(listed)["data"][0]["id"] == "scripted:slow"
         process.send_signal(signal.SIGTERM)
         process.wait(20)
     assert not list(tmp_path.glob("*.db")), "the store was the one of the file"

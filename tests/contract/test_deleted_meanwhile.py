@@ -11,7 +11,7 @@ from rejoinder.stores.memory import MemoryStore
 from serving import serving
 from wire import Api, script
 
-READS = ("header", "rows", "children", "lane", "events", "events_at", "created")
+READS = ("header", "rows", "children", "branch", "events", "events_at", "created")
 
 STUCK = script("tokens=9 stall@3")
 

@@ -351,9 +351,14 @@ def test_a_model_that_was_loading_dies_with_its_parent_too(never_loads: Callable
 
 
 def test_the_end_of_its_pipe_ends_it_on_every_system() -> None:
-    order = {"gguf": str(find_model().gguf), "threads": 1, "slots": 1, "context": 64, "name": "m", "key": "k"}
+    files = find_model()
+    order = {"gguf": str(files.gguf), "threads": 1, "slots": 1, "context": 64, "name": "m", "key": "k"}
     with subprocess.Popen(
-        [sys.executable, "-P", str(MAIN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-P", str(MAIN)],
+        env=files.environment(os.environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     ) as child:
         assert child.stdin and child.stdout
         child.stdin.write(json.dumps(order | {"parent": os.getpid()}).encode() + b"\n")
