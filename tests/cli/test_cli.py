@@ -197,12 +197,14 @@ def test_an_address_that_others_reach_wants_host_names(tmp_path: Path, host: str
     assert len(lines) == warned and all("WARNING" in line and "0.0.0.0" in line for line in lines)
 
 
-def test_a_variable_that_is_no_setting_is_told_at_the_start(tmp_path: Path) -> None:
+def test_what_of_the_settings_changes_nothing_is_told_at_the_start(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("REJOINDER_MAX_STREAM=5\nREJOINDER_DRAIN=0\n")
     environment = {"REJOINDER_LEESE": "a secret", "REJOINDER_URL": "http://127.0.0.1:1", "REJOINDER_QQQ": "1"}
     environment |= dict.fromkeys(
         ("REJOINDER_SERVICE_HOST", "REJOINDER_SERVICE_PORT_HTTP", "REJOINDER_PORT_80_TCP_ADDR"), "x"
     )
+    environment["REJOINDER_PREFILL"] = "gpt-4o, scripted:echo, scripted:parrot"
+    environment["REJOINDER_CONTEXT_WINDOWS"] = "opneai:gpt-4o=9000,scripted=9000"
     line = f"exec {sys.executable} -m rejoinder serve --port 0 --store memory: --model scripted >/dev/null 2>log"
     with subprocess.Popen(["bash", "-c", line], cwd=tmp_path, env=os.environ | environment) as process:
         try:
@@ -214,6 +216,11 @@ def test_a_variable_that_is_no_setting_is_told_at_the_start(tmp_path: Path) -> N
         "REJOINDER_LEESE is no setting and changes nothing: is REJOINDER_LEASE meant?",
         "REJOINDER_MAX_STREAM is no setting and changes nothing: is REJOINDER_MAX_STREAMS meant?",
         "REJOINDER_QQQ is no setting and changes nothing",
+    ]
+    assert re.findall(r"WARNING rejoinder.api.app: (REJOINDER_.*) is no model here and changes nothing: ", told) == [
+        "REJOINDER_PREFILL names 'gpt-4o', which",
+        "REJOINDER_PREFILL names 'scripted:parrot', which",
+        "REJOINDER_CONTEXT_WINDOWS names 'opneai:gpt-4o', which",
     ]
     assert "a secret" not in told
 

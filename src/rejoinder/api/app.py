@@ -1,5 +1,6 @@
 """The app: settings in, an ASGI application out. The only file of the API that knows every adapter."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -23,6 +24,8 @@ from rejoinder.llm import open_provider
 from rejoinder.settings import Settings
 from rejoinder.signals import open_signals
 from rejoinder.stores import open_store
+
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> ASGIApp:
@@ -89,6 +92,14 @@ async def _open_models(stack: AsyncExitStack, settings: Settings) -> Models:
             f"REJOINDER_TITLE_MODEL: there is no model {quoted(settings.title_model)} here. Its provider is one of those of "
             "REJOINDER_MODEL (further models follow there after commas) or REJOINDER_UPSTREAMS."
         )
+    for setting, named in (("PREFILL", settings.prefill), ("CONTEXT_WINDOWS", settings.context_windows)):
+        for name in named:
+            if not models.has(name):
+                log.warning(
+                    "REJOINDER_%s names %s, which is no model here and changes nothing: one is PROVIDER:NAME, or PROVIDER for all of them, "
+                    "with a provider of REJOINDER_MODEL or REJOINDER_UPSTREAMS",
+                    *(setting, quoted(name)),
+                )
     return models
 
 

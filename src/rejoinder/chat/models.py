@@ -65,10 +65,17 @@ class Models:
             return False
         return True
 
+    def has(self, said: str) -> bool:
+        """Whether a setting that names a model, or a provider for all of its models, can mean any here. Says nothing of whether the
+        upstream has it."""
+        prefix, colon, own = said.partition(":")
+        provider = self._providers.get(prefix)
+        return provider is not None and (not colon or provider.accepts(own))
+
     def prefills(self, name: str) -> bool:
         """Whether a reply that broke off can go on with this model: by the settings, or since its provider says so."""
         provider, own = self.resolve(name)
-        return bool(self._prefilling.intersection(_names(name, provider, own))) or provider.prefills(own)
+        return bool(self._prefilling.intersection(_names(provider, own))) or provider.prefills(own)
 
     def window(self, name: str) -> int | None:
         """Tokens that a model takes, prompt and reply together: by the settings, by what it said when it was asked too much, or
@@ -77,7 +84,7 @@ class Models:
             provider, own = self.resolve(name)
         except Invalid:
             return None
-        for known in _names(name, provider, own):
+        for known in _names(provider, own):
             if known in self._windows:
                 return self._windows[known]
         return self._learned.get(name) or provider.window(own)
@@ -120,6 +127,6 @@ async def _listed(prefix: str, provider: Provider) -> list[str]:
         return []
 
 
-def _names(name: str, provider: Provider, own: str) -> tuple[str, ...]:
-    """By which a setting may mean a model, the narrowest first."""
-    return name, f"{provider.name}:{own}", provider.name
+def _names(provider: Provider, own: str) -> tuple[str, str]:
+    """By which a setting may mean a model, the narrower first."""
+    return f"{provider.name}:{own}", provider.name
