@@ -217,12 +217,27 @@ def test_what_is_always_sent_is_required(api: Api, sid: str, schema: Json) -> No
     ):
         assert set(schemas[name]["required"]) == said.keys()
         assert schemas[name]["properties"].keys() - said.keys() == at_times
+        assert not [field for field in schemas[name]["properties"].values() if "default" in field]
+
+
+def test_the_schema_is_one_that_generators_of_clients_read(schema: Json) -> None:
+    """What Python's takes for no schema is `items: false`, by which a list tells that it is a tuple."""
+    assert schema["components"]["schemas"]["SearchHit"]["properties"]["matches"]["items"] == {
+        "type": "array",
+        "items": {"type": "integer"},
+        "minItems": 2,
+        "maxItems": 2,
+    }
 
 
 def test_every_answer_that_any_request_may_get_is_listed(schema: Json) -> None:
     for path, method, operation in operations(schema):
-        wanted = {"405", "500"} if path in ("/healthz", "/readyz") else {"403", "405", "500"}
+        wanted = {"405", "431", "500"} if path in ("/healthz", "/readyz") else {"403", "405", "431", "500"}
         assert wanted <= operation["responses"].keys(), (method, path)
+        refuses = "requestBody" in operation or {"limit", "q"} & {
+            each["name"] for each in operation.get("parameters", ())
+        }
+        assert bool(refuses) is ("422" in operation["responses"]), (method, path)
         for status, name in (("405", "Allow"), ("409", "x-should-retry"), ("503", "Retry-After")):
             assert status not in operation["responses"] or name in operation["responses"][status]["headers"]
 
@@ -264,7 +279,12 @@ def documented(schema: Json, path: str, method: str, status: int) -> Json:
 
 
 def conforms(schema: Json, documented: Json, media_type: str, said: Any) -> None:
-    wanted = {**documented["content"][media_type]["schema"], "components": schema["components"]}
+    """Every field is told, too: clients that are generated know no other."""
+    schemas = {
+        name: {**found, "additionalProperties": False} if "properties" in found else found
+        for name, found in schema["components"]["schemas"].items()
+    }
+    wanted = {**documented["content"][media_type]["schema"], "components": {"schemas": schemas}}
     jsonschema_rs.Draft202012Validator(wanted).validate(said)
 
 

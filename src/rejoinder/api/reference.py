@@ -10,9 +10,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from rejoinder.api.edge import OPEN_PATHS
-from rejoinder.api.responses import DOCUMENTED, Problem, problems
+from rejoinder.api.responses import DOCUMENTED, problems
 from rejoinder.chat.search import LONGEST
-from rejoinder.entities import JsonObject, Message, ToolCall
+from rejoinder.entities import JsonObject
 from rejoinder.settings import Settings
 
 
@@ -38,16 +38,18 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
 
 
-AT_TIMES = {Problem.__name__: "errors", ToolCall.__name__: "extra_content", Message.__name__: "reasoning_details"}
-"""Fields that are there where there is something to tell."""
-
-
 def _answered() -> dict[str, Any]:
-    """The values that are answered, of which nearly every field is always there."""
+    """The values that are answered. All but what may be unset is always there, so that no default is of any use to who reads them."""
     _, schemas = msgspec.json.schema_components(DOCUMENTED, ref_template="#/components/schemas/{name}")
-    for name, schema in schemas.items():
-        if "properties" in schema:
-            schema["required"] = [field for field in schema["properties"] if field != AT_TIMES.get(name)]
+    for schema in schemas.values():
+        fields = schema.get("properties", {})
+        always = {*schema.get("required", ()), *(name for name, field in fields.items() if "default" in field)}
+        if fields:
+            schema["required"] = [name for name in fields if name in always]
+        for field in fields.values():
+            field.pop("default", None)
+    pair = schemas["SearchHit"]["properties"]["matches"]["items"]
+    pair["items"] = pair.pop("prefixItems")[0]  # there are generators of clients that read no tuples
     return dict(schemas)
 
 
@@ -83,7 +85,7 @@ def _limit(schema: JsonObject, **bounds: int) -> None:
 
 def _add_problems(operation: JsonObject, *, at_the_edge: bool) -> None:
     told = operation["responses"]
-    for status, answer in problems(*((403,) if at_the_edge else ()), 405, 500).items():
+    if "application/json" in told.get("422", {}).get("content", {}):
+        del told["422"]  # FastAPI's own: where the route names none, nothing but texts is asked for
+    for status, answer in problems(*((403,) if at_the_edge else ()), 405, 431, 500).items():
         told.setdefault(str(status), answer)
-    if "422" in told:  # FastAPI's own, where the route names none
-        told["422"] = problems(422)[422]

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -44,15 +45,25 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
     data: list[Model]
 
 
+class WrongPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in a request, and what is wrong there."""
+
+    loc: str
+    message: str
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An error (RFC 9457). `code` is stable; `errors` name the places of a 422."""
+    """An error (RFC 9457). `code` is stable. `errors` are the places of a 422, `reply_id` and `events` the running reply of a
+    `session_busy` and its stream."""
 
     type: str
     title: str
     status: int
     detail: str
     code: str
-    errors: list[dict[str, str]] = []
+    errors: list[WrongPlace] | UnsetType = UNSET
+    reply_id: str | UnsetType = UNSET
+    events: str | UnsetType = UNSET
 
 
 class JsonResponse(Response):
