@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,15 +78,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def fronted(behind: Api, folder: Path) -> Iterator[Api]:
-    """nginx with the example as it stands, but for the two ports."""
+def fronted(behind: Api, folder: Path, *others: int) -> Iterator[Api]:
+    """nginx with the example as it stands, but for the two ports, and further servers on the `others`, which it asks first."""
     try:
         program = nginx()
     except ToolMissing as missing:
         pytest.skip(str(missing))
     port = free_port()
     example = EXAMPLE.read_text()
-    example = replaced(example, "server 127.0.0.1:8000;", f"server {behind.url.removeprefix('http://')};")
+    addresses = (*(f"127.0.0.1:{other}" for other in others), behind.url.removeprefix("http://"))
+    servers = "".join(f"server {address};" for address in addresses)
+    example = replaced(example, "server 127.0.0.1:8000;", servers)
     example = replaced(example, "listen 80;", f"listen 127.0.0.1:{port};")
     (folder / "rejoinder.conf").write_text(example)
     user = "user root;" if os.geteuid() == 0 else ""
@@ -220,6 +223,27 @@ def test_a_server_that_is_gone_is_a_502_and_a_broken_line(tmp_path: Path) -> Non
             server.uvicorn.should_exit = True
             stream.broken()
         eventually(lambda: api.get("//healthz").status_code == 502)
+
+
+def test_of_several_processes_one_that_is_gone_is_not_noticed(tmp_path: Path) -> None:
+    """A browser that gets a 502 for a stream gives it up for good."""
+    with serving(hosts=NAME) as server, fronted(server.api, tmp_path, free_port()) as api:
+        assert api.get(f"/sessions/{server.api.session()}").status_code == 200
+
+
+def test_a_message_that_may_have_arrived_is_not_sent_to_another_process(tmp_path: Path) -> None:
+    with (
+        serving(hosts=NAME) as server,
+        socket.create_server(("127.0.0.1", 0)) as dying,
+        fronted(server.api, tmp_path, dying.getsockname()[1]) as api,
+        ThreadPoolExecutor(1) as client,
+    ):
+        sent = client.submit(api.post, "/sessions", json={})
+        line, _ = dying.accept()
+        line.recv(1 << 16)
+        line.close()
+        assert sent.result().status_code == 502
+        assert server.api.get("/sessions").json()["data"] == []
 
 
 def test_what_the_service_says_arrives_unchanged(front: Front) -> None:
