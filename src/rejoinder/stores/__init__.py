@@ -20,11 +20,7 @@ def open_store(url: str, *, make: bool = True) -> Store:
         case "memory":
             from rejoinder.stores.memory import MemoryStore
 
-            if rest.strip("/"):
-                raise Misconfigured("The store in memory has no name: write memory: and nothing behind it.")
-            if not make:
-                raise Misconfigured("There is no store at memory: but that of a process, which no other one can reach.")
-            return MemoryStore()
+            return MemoryStore.from_url(url, make=make)
         case "sqlite":
             from rejoinder.stores.sqlite import SqliteStore
 

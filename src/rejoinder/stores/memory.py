@@ -27,6 +27,7 @@ from rejoinder.abc import (
     Text,
 )
 from rejoinder.entities import Header, Key, OpenReply
+from rejoinder.errors import Misconfigured
 from rejoinder.events import Event
 from rejoinder.stores.batch import Place, check_number, lost, settle
 from rejoinder.stores.rows import Rows
@@ -66,6 +67,15 @@ class MemoryStore(Store):
         self._logs: dict[Key, _Log] = {}
         self._leases: dict[int, _Held] = {}
         self._epochs = count(1)
+
+    @classmethod
+    def from_url(cls, url: str, *, make: bool = True) -> Self:
+        """`memory:`. Raises Misconfigured for anything behind it, and for a store that is to be there already."""
+        if url.partition(":")[2].strip("/"):
+            raise Misconfigured("The store in memory has no name: write memory: and nothing behind it.")
+        if not make:
+            raise Misconfigured("There is no store at memory: but that of a process, which no other one can reach.")
+        return cls()
 
     async def __aenter__(self) -> Self:
         self._leases.clear()
