@@ -41,7 +41,7 @@ def serve(settings: Settings) -> None:
     if not settings.hosts and not _is_loopback(settings.host):
         log.warning(
             "it listens on %s and answers to the host names %s alone: name in REJOINDER_HOSTS those under which it is reached",
-            settings.host or "every address",
+            settings.host,
             ", ".join(settings.known_hosts()),
         )
     open_many_files(settings.max_streams)

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     )
 
     # where it listens and what it is made of
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     store: str = Field(
         "sqlite:///rejoinder.db",
@@ -315,7 +315,7 @@ class Settings(BaseSettings):
     def known_hosts(self) -> tuple[str, ...]:
         """Under which names it answers, as a Host header has them: without a port, and IPv6 in brackets."""
         own = f"[{self.host}]" if ":" in self.host else self.host
-        return tuple(dict.fromkeys((*LOOPBACK, *filter(None, [own]), *self.hosts)))
+        return tuple(dict.fromkeys((*LOOPBACK, own, *self.hosts)))
 
     def extra_names(self) -> frozenset[str]:
         """What `extra_params` names, whichever upstream takes it."""

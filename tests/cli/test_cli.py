@@ -83,6 +83,7 @@ def test_what_keeps_the_service_from_starting_is_one_sentence(
     [
         ("CONTEXT_WINDOWS", "foo", "'foo' is not MODEL=TOKENS, such as "),
         ("CONTEXT_WINDOWS", "local=9,m=0", "'m=0' is not MODEL=TOKENS"),
+        ("HOST", "", "String should have at least 1 character"),
         ("PORT", "tcp://10.0.0.1:8000", "'tcp://10.0.0.1:8000' is no port. Kubernetes sets it "),
         *(
             ("ORIGINS", f"https://fine.example,{origin}", f"{origin!r} is no origin: ")
