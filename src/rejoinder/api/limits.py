@@ -12,7 +12,7 @@ from rejoinder.api.schemas import (
     UserMessageBody,
 )
 from rejoinder.entities import JsonObject, Message
-from rejoinder.errors import Invalid, invalid
+from rejoinder.errors import invalid, wrong
 from rejoinder.settings import Settings
 
 
@@ -72,8 +72,7 @@ def check_imported(message: Message, settings: Settings) -> None:
 def page_size(limit: int, settings: Settings) -> int:
     """The limit of a page, or Invalid."""
     if not 1 <= limit <= settings.max_page:
-        said = f"A page has 1 to {settings.max_page} items."
-        raise Invalid("The page size is out of range.", [{"loc": "query.limit", "message": said}])
+        raise wrong("query.limit", f"A page has 1 to {settings.max_page} items.")
     return limit
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from rejoinder.abc import Found, Store
 from rejoinder.entities import Key, Message, Role, Status
-from rejoinder.errors import Invalid
+from rejoinder.errors import wrong
 from rejoinder.events import MessageCreated, MessageEnded, fact
 from rejoinder.words import before_marks, behind_marks, places_of, plain_text, words_of
 
@@ -58,9 +58,9 @@ def asked_words(q: str) -> list[str]:
     """The words of a question. Raises Invalid where it is too long, or has none."""
     q = q.strip()
     if not 1 <= len(q) <= LONGEST:
-        raise _invalid(f"A search has 1 to {LONGEST} characters.")
+        raise wrong("query.q", f"A search has 1 to {LONGEST} characters.")
     if not (words := words_of(q)):
-        raise _invalid("A search needs a word: letters or digits.")
+        raise wrong("query.q", "A search needs a word: letters or digits.")
     return words
 
 
@@ -131,7 +131,3 @@ def snippet_of(text: str, words: Sequence[str]) -> tuple[str, list[tuple[int, in
     inside = itertools.takewhile(lambda place: place[0] < end, itertools.chain([first], places))
     matches = [(begin - start + shift, min(stop, end) - start + shift) for begin, stop in inside if stop > begin]
     return f"{'…' * shift}{shown}{'…' if end < len(text) else ''}", matches
-
-
-def _invalid(message: str) -> Invalid:
-    return Invalid("This cannot be searched for.", [{"loc": "query.q", "message": message}])
