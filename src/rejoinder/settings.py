@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     )
     signals: str = Field(
         "",
-        description="What wakes readers on other workers: `redis://host:port`; empty, the store chooses (a store in Redis the "
-        "same Redis, one in Postgres the same database, a store of one process nothing but that process).",
+        description="What wakes readers on other workers: `redis://host:port` or `postgresql://host/database`; empty, the store chooses (a "
+        "store in Redis the same Redis, one in Postgres the same database, a store of one process nothing but that process).",
     )
     model: str = Field(
         "",
