@@ -63,11 +63,17 @@ def figures(api: Api) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
-def test_figures_count_what_was_done(start_server: StartServer) -> None:
+def test_figures_count_what_was_done_and_the_log_names_what_failed(
+    start_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
     api = start_server().api
     sid = api.session()
     api.send_whole(sid, script("tokens=4"))
-    api.send_whole(sid, script("tokens=9 fail=upstream_auth@1"))
+    caplog.set_level("INFO")
+    failed = api.send_whole(sid, script("tokens=9 fail=upstream_auth@1"))["reply"]["id"]
+    assert [record.getMessage() for record in caplog.records if failed in record.getMessage()] == [
+        f"reply {failed}: upstream_auth, and it has failed"
+    ]
     live = api.send_async(sid, slow())["reply"]["id"]
     with api.follow(sid, live) as stream:
         stream.until("message.delta")

@@ -112,6 +112,7 @@ class Generation:
                 await self._telling
             return self._halted
         except (ProviderError, Invalid) as fault:
+            log.info("reply %s: %s, and it has failed", self.reply.id, fault.code)
             return failed(fault.code, fault.detail)
         except NotFound:
             return stopped()  # the session was deleted meanwhile, and nobody will see how it ends
