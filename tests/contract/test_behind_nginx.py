@@ -263,6 +263,8 @@ def test_a_body_that_the_service_takes_is_not_refused_before(front: Front) -> No
         answer = front.api.post(f"/sessions/{sid}/messages", content=b'{"content":"hi"}'.ljust(size), headers=headers)
         assert answer.status_code == status
     check_problem(answer, 413, "payload_too_large")
+    file = front.api.post("/import", content=b" " * (9 << 20) + b"\n", headers={"content-type": "application/jsonl"})
+    check_problem(file, 422, "invalid_request")
 
 
 def test_the_page_of_the_service_may_change_things_through_it(front: Front) -> None:
