@@ -1,4 +1,4 @@
-"""A fresh place in each kind of store, for tests that run the whole service on every one of them."""
+"""A fresh place in each kind of store, for all tests that every one of them has to pass: by itself, and under the whole service."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -3,14 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from openers import Opener, opener_of
 from pens import Pen
 from rejoinder.abc import Store
-from store_table import STORES, Opener
+from store_urls import STORE_URLS
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=STORE_URLS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    return STORES[request.param](tmp_path)
+    return opener_of(request.param, tmp_path)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from msgspec import structs
 
+from openers import Opener
 from pens import KEY, NOON, OTHER, Pen, at_seq, change, create, delta, header, log, reply, row, said, texts
 from rejoinder.abc import ABSENT, Append, Appended, EndedRow, Refused, Store, Text
 from rejoinder.entities import Key
@@ -12,7 +13,6 @@ from rejoinder.errors import LeaseLost
 from rejoinder.events import Draft, Event
 from rejoinder.stores import staging
 from rejoinder.stores.memory import MemoryStore
-from store_table import Opener
 
 # --- what an append does -----------------------------------------------------------------------------------------
 

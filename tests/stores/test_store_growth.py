@@ -6,10 +6,10 @@ from itertools import count
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from openers import Opener
 from pens import KEY, OTHER, Pen, change, create, delta, log, row, said
 from rejoinder.abc import Append, EndedRow, Store
 from rejoinder.entities import Key
-from store_table import Opener
 
 DELTAS = ("message.delta", "message.reset")
 

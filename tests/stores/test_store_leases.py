@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from openers import Opener
 from pens import KEY, Pen, change, create, delta, reply, texts
 from rejoinder.abc import Lease, Store
 from rejoinder.errors import LeaseLost
-from store_table import Opener
 
 
 async def holds(store: Store, lease: Lease) -> bool:

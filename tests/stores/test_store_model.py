@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from openers import Opener
 from pens import NOON, Pen, at_seq, header, row, said
 from rejoinder.abc import Append, EndedRow, Store
 from rejoinder.chat.latest import Latest
 from rejoinder.entities import Key
 from store_model import Model, check, reason
-from store_table import Opener
 
 Step = Callable[[Pen, Model, str], Any]
 

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from openers import Opener
 from pens import KEY, OTHER, Pen, change, create, log, said
 from rejoinder.abc import Append, Found, Refused, SessionCursor, Store, Text
 from rejoinder.entities import Key
 from rejoinder.stores import sqlite_search
 from rejoinder.words import has_all, words_of
-from store_table import Opener
 
 
 def minute(number: int) -> str:
