@@ -262,8 +262,8 @@ def test_the_headers_of_requests_and_answers_are_told(api: Api, sid: str, schema
         assert list(documented(schema, path, "post", 201)["headers"]) == ["Location"]
 
 
-def test_the_limits_of_the_settings_are_told(start_server: StartServer) -> None:
-    api = start_server(max_page=7, max_title=5, max_metadata=3, max_text=9).api
+def test_what_the_settings_allow_is_told(start_server: StartServer) -> None:
+    api = start_server(max_page=7, max_title=5, max_metadata=3, max_text=9, extra_params="openai:store,provider").api
     schema = api.get("//openapi.json").json()
     listing = {each["name"]: each["schema"] for each in schema["paths"]["/v1/sessions"]["get"]["parameters"]}
     assert {"type": "integer", "minimum": 1, "maximum": 7} in listing["limit"]["anyOf"]
@@ -277,6 +277,8 @@ def test_the_limits_of_the_settings_are_told(start_server: StartServer) -> None:
     fields = schema["components"]["schemas"]["SessionChangeBody"]["properties"]
     assert (fields["metadata"]["maxProperties"], fields["system_prompt"]["anyOf"][0]["maxLength"]) == (3, 9)
     assert "default" not in fields["head"]
+    params = schema["components"]["schemas"]["Params"]
+    assert {"store", "provider", "seed"} <= params["properties"].keys() and params["additionalProperties"] is False
 
 
 def documented(schema: Json, path: str, method: str, status: int) -> Json:

@@ -54,6 +54,9 @@ def _answered() -> dict[str, Any]:
 
 
 def _limit_bodies(schemas: dict[str, Any], settings: Settings) -> None:
+    params = schemas["Params"]
+    params["properties"] = {name: {} for name in sorted(settings.extra_names())} | params["properties"]
+    params["additionalProperties"] = False
     bodies = [schema for name, schema in schemas.items() if name.endswith("Body")]
     for body in (*bodies, schemas["TextPart"]):
         for name, field in body["properties"].items():
