@@ -169,7 +169,10 @@ class Settings(BaseSettings):
     )
     heartbeat: float = Field(15, gt=0, le=15, description="Seconds of silence on a stream before a heartbeat.")
     drain: float = Field(5, ge=0, description="Seconds that live replies may run on after SIGTERM.")
-    lease: float = Field(15, gt=0, description="Seconds after which a worker that fell silent is taken to be dead.")
+    # A lease shorter than a renewal takes is lost at once, and again; databases know no time as far ahead as a number may be.
+    lease: float = Field(
+        15, ge=0.1, le=86_400, description="Seconds after which a worker that fell silent is taken to be dead."
+    )
     store_patience: float = Field(5, gt=0, description="Seconds that a request waits for a store that does not answer.")
     read_timeout: float = Field(
         60, gt=0, description="Seconds for which the body of a request may be silent before it is given up."

@@ -113,6 +113,8 @@ def test_what_keeps_the_service_from_starting_is_one_sentence(
         ("UPSTREAM_KEYS", "groq=gsk", "there is a key for 'groq', which REJOINDER_UPSTREAMS "),
         ("UPSTREAM_KEYS", "gsk-1", "each is NAME=KEY, the names as in REJOINDER_UPSTREAMS, "),
         ("LEASE", "inf", "Input should be a finite number"),
+        ("LEASE", "0.001", "Input should be greater than or equal to 0.1"),
+        ("LEASE", "1e21", "Input should be less than or equal to 86400"),
         ("KEEP_DELTAS", "-inf", "Input should be a finite number"),
         ("DRAIN", "nan", "Input should be a finite number"),
     ],
