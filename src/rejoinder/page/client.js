@@ -17,11 +17,18 @@ const SILENCE = 45_000;
 /** Milliseconds that a connection must live to count as a good one, even if nothing happened on it. */
 const HELD = 5_000;
 const LONGEST_WAIT = 10_000;
+/** Milliseconds that a timer can hold: one that is set to more goes off at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+/** Bytes in a millisecond of a slow line (128 kbit/s): nothing comes back before all is there that is sent. */
+const SLOW = 16;
 
-/** An id that a client may choose, `ses` for a session and `msg` for a message: a UUIDv7, so that ids sort by time. */
+let latest = 0;
+
+/** An id that a client may choose, `ses` for a session and `msg` for a message: a UUIDv7, so that ids sort in the order in which they are made. */
 export function newId(prefix) {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
-  new DataView(bytes.buffer).setBigUint64(0, (BigInt(Date.now()) << 16n) | 0x7000n | BigInt((bytes[6] & 15) << 8 | bytes[7]));
+  latest = Math.max(Date.now(), latest + 1); // also of two in one millisecond, and where the clock is put back
+  new DataView(bytes.buffer).setBigUint64(0, (BigInt(latest) << 16n) | 0x7000n | BigInt((bytes[6] & 15) << 8 | bytes[7]));
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
   return `${prefix}_${Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
@@ -38,12 +45,13 @@ export class Problem extends Error {
   }
 }
 
-/** Text is missing or came twice: what an `offset` proves. */
+/** Text is missing or came twice, as an `offset` or a seq proves: fetch the history afresh. */
 export class BrokenStream extends Error {}
 
 export class Client {
   /** `base` is where the server is, without /v1; `headers` go with every request; `fetch` is for environments that bring their own. */
   constructor(base = "", { headers = {}, fetch = (...request) => globalThis.fetch(...request) } = {}) {
+    if (!/^(https?:|\/|$)/i.test(base)) throw new TypeError(`An address begins with http:// or https://, and "${base}" does not.`);
     Object.assign(this, { base: String(base).replace(/\/+$/, ""), headers, fetch });
   }
 
@@ -73,7 +81,7 @@ export class Client {
   /**
    * Yields the events of a session behind the seq `after`, for ever, or of one `reply` to its end. Reconnects by itself.
    * `onState` hears "open", and "waiting" (with the error) while the line is down. Aborting `signal` ends it quietly.
-   * Throws a Problem for a clear no, and BrokenStream where an offset does not agree: then fetch the history afresh.
+   * Throws a Problem for a clear no, and BrokenStream where what comes does not follow what was told: then fetch the history afresh.
    */
   follow(session, { reply, after, signal, onState } = {}) {
     const of = reply ? `/messages/${reply}` : "";
@@ -90,14 +98,15 @@ export class Client {
     return this.request("POST", `/v1/sessions/${session}/messages/${reply}/stop`, options);
   }
 
-  /** Any JSON request, made again (up to `tries` times) while the server cannot be reached: all of them may come twice. */
+  /**
+   * Any JSON request, made again (up to `tries` times) while the server cannot be reached. So that this makes nothing twice, a
+   * POST without an `id` in its body gets an Idempotency-Key.
+   */
   async request(method, path, { body, headers, signal, tries = Infinity, onRetry } = {}) {
-    const text = JSON.stringify(body);
+    const key = method === "POST" && body?.id === undefined ? { "idempotency-key": newId("key") } : {};
     for (let failures = 1; ; failures++) {
       try {
-        const limit = AbortSignal.timeout(SILENCE);
-        const response = await this.#fetch(method, path, text, { ...headers }, either(signal, limit));
-        return response.status === 204 ? null : await response.json();
+        return await this.#answer(method, path, JSON.stringify(body), { ...key, ...headers }, signal);
       } catch (error) {
         if (signal?.aborted || failures >= tries || (error instanceof Problem && !error.passing)) throw error;
         onRetry?.(error);
@@ -106,37 +115,55 @@ export class Client {
     }
   }
 
+  async #answer(method, path, body, headers, signal) {
+    const line = new Line(signal, body);
+    try {
+      const response = await this.#fetch(method, path, body, headers, line.signal);
+      if (response.status === 204) return null;
+      let json = "";
+      for await (const piece of pieces(response.body, line)) json += piece;
+      return JSON.parse(json);
+    } finally {
+      line.close();
+    }
+  }
+
   async #fetch(method, path, body, headers, signal) {
     const json = body === undefined ? {} : { "content-type": "application/json" };
     const all = { accept: "application/json", ...json, ...this.headers, ...headers };
-    const response = await this.fetch(this.base + path, { method, headers: all, body, signal });
+    // Of a POST that is redirected browsers may make a GET, and its answer would be taken for that of the POST.
+    const redirect = method === "GET" ? "follow" : "manual";
+    const response = await this.fetch(this.base + path, { method, headers: all, body, signal, redirect });
     if (response.ok) return response;
+    if (response.status < 400) throw new Error(`${method} ${path} was redirected, and what it sends would be lost: is the address right?`);
     const problem = new Problem(response.status, await response.json().catch(() => ({})));
-    throw Object.assign(problem, { retryAfter: delayOf(response.headers.get("retry-after")) });
+    throw Object.assign(problem, { retryAfter: delayOf(response.headers) });
   }
 
   /** One stream over all the connections that it takes. A `post` makes the first one; from its first event on, GETs do. */
   async *#read(path, { post, after, once, signal, onState }) {
-    const proof = new Proof();
+    const [proof, begin] = [new Proof(), after];
     for (let failures = 0, least = 0; ; ) {
-      const line = new AbortController();
-      const cut = () => line.abort(new Error("The line fell silent."));
-      let watchdog = setTimeout(cut, SILENCE);
+      const line = new Line(signal, post);
       const opened = Date.now();
       let problem = new Error("The line broke.");
       try {
         const headers = { accept: "text/event-stream", ...(after === undefined ? {} : { "last-event-id": `${after}` }) };
-        const response = await this.#fetch(post ? "POST" : "GET", path, post, headers, either(signal, line.signal));
-        if (response.status === 204) return;
+        const response = await this.#fetch(post ? "POST" : "GET", path, post, headers, line.signal);
+        if (response.status === 204 && once && !post) {
+          if (after === begin) return;
+          throw new BrokenStream("The reply has ended, and its end was not told.");
+        }
+        if (!response.headers.get("content-type")?.startsWith("text/event-stream")) throw new Error("What answers is no stream of events.");
         onState?.("open");
-        const alive = () => (clearTimeout(watchdog), (watchdog = setTimeout(cut, SILENCE)));
-        for await (const frame of frames(response.body, alive)) {
-          if (frame.retry) least = Number(frame.retry);
+        for await (const frame of frames(response.body, line)) {
           if (!frame.data) continue;
           // Where a browser may not see the header, the same POST asks again: its id attaches it to the same turn.
-          if (post && response.headers.get("location")) [path, post] = [response.headers.get("location"), undefined];
+          const location = response.headers.get("location");
+          if (post && location) [path, post] = [location.slice(location.indexOf("/v1/")), undefined]; // before it proxies write where they are
           const data = JSON.parse(frame.data);
           const event = { type: frame.event, seq: data.seq, data };
+          if (frame.id && event.seq <= after) throw new BrokenStream(`Event ${event.seq} came behind event ${after}.`);
           proof.check(event);
           failures = 0;
           if (frame.id) after = event.seq; // the overview has no cursor
@@ -145,13 +172,15 @@ export class Client {
         }
       } catch (error) {
         if (signal?.aborted) return;
+        // The store has lost what was told, as a database may that takes over from another.
+        if (error.code === "invalid_cursor") throw new BrokenStream(error.message);
         if (error instanceof BrokenStream || (error instanceof Problem && !error.passing)) throw error;
         problem = error;
       } finally {
-        clearTimeout(watchdog);
-        line.abort();
+        line.close();
       }
       if (Date.now() - opened > HELD) failures = 0;
+      least = line.asked ?? least;
       onState?.("waiting", problem);
       await pause(Math.max(least, backOff(++failures, problem.retryAfter)), signal).catch(() => {});
       if (signal?.aborted) return;
@@ -159,20 +188,52 @@ export class Client {
   }
 }
 
-/** The frames of a stream as objects of their fields. A comment or a heartbeat is no field, but shows that the line lives. */
-async function* frames(body, alive) {
+/** One connection, which is cut when nothing comes by it for too long. */
+class Line {
+  #cut = new AbortController();
+  #watchdog;
+  asked; // milliseconds that the server wants a reader to wait before it comes back
+
+  /** `body` is what is sent. */
+  constructor(signal, body = "") {
+    this.signal = either(signal, this.#cut.signal);
+    this.alive(body.length / SLOW);
+  }
+
+  alive(more = 0) {
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => this.#cut.abort(new Error("The line fell silent.")), SILENCE + more);
+  }
+
+  close() {
+    clearTimeout(this.#watchdog);
+    this.#cut.abort();
+  }
+}
+
+/** The text of a body, as it comes. */
+async function* pieces(body, line) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let [rest, frame] = ["", {}];
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    alive();
-    const lines = (rest + value).split("\n");
+    line.alive();
+    yield value;
+  }
+}
+
+/** The frames of a stream as objects of their fields. A comment or a heartbeat is no field, but shows that the line lives. */
+async function* frames(body, line) {
+  let [rest, frame] = ["", {}];
+  for await (const piece of pieces(body, line)) {
+    const lines = piece.split("\n");
+    lines[0] = rest + lines[0];
     rest = lines.pop();
-    for (const line of lines) {
-      const [, name, text] = /^([^:\r]*):? ?(.*?)\r?$/s.exec(line);
-      if (name) frame[name] = text;
-      else if (!line.startsWith(":")) [, frame] = [yield frame, {}];
+    for (const text of lines) {
+      const [, name, value] = /^([^:\r]*):? ?(.*?)\r?$/s.exec(text);
+      if (name === "retry" && /^\d+$/.test(value)) line.asked = Number(value); // where it must not wait for the end of its frame
+      if (name) frame[name] = value;
+      else if (!text.startsWith(":")) [, frame] = [yield frame, {}];
     }
   }
 }
@@ -197,8 +258,12 @@ class Proof {
 
 const either = (...signals) => AbortSignal.any(signals.filter(Boolean));
 
-/** Milliseconds that a `Retry-After` asks for: it holds seconds, or a date. */
-const delayOf = (asked) => Math.max(0, 1000 * asked || Date.parse(asked) - Date.now() || 0);
+/** Milliseconds that `Retry-After` asks for: it holds seconds, or a date, by the clock of the server where that may be seen. */
+function delayOf(headers) {
+  const asked = headers.get("retry-after");
+  const now = Date.parse(headers.get("date")) || Date.now();
+  return Math.max(0, 1000 * asked || Date.parse(asked) - now || 0);
+}
 
 /** Twice as long each time, and drawn at random, so that readers of a server that restarts do not come all at once. */
 const backOff = (failures, asked = 0) =>
@@ -207,7 +272,7 @@ const backOff = (failures, asked = 0) =>
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const end = () => (clearTimeout(timer), signal?.removeEventListener("abort", end), signal?.aborted ? reject(signal.reason) : resolve());
-    const timer = setTimeout(end, milliseconds);
+    const timer = setTimeout(end, Math.min(milliseconds, LONGEST_TIMER));
     signal?.addEventListener("abort", end);
   });
 }
