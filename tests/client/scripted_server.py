@@ -28,6 +28,10 @@ class ScriptedServer:
         self.url = ""
         self._scenes = list(scenes)
 
+    def play(self, *scenes: Scene) -> None:
+        """Further scenes, of those who had to know the address."""
+        self._scenes += scenes
+
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         body = b""
         while (part := await receive()).get("more_body"):

@@ -5,12 +5,14 @@ import time
 from contextlib import aclosing
 from typing import Any
 
+import httpx2
 import msgspec
 import pytest
 
 from rejoinder import errors
 from rejoinder.api.schemas import ToolResultsBody, UserMessageBody
 from rejoinder.client import Client, ConnectionLost, MessageFields, Received, Told, UnexpectedAnswer, reading
+from rejoinder.client.answers import error_of
 from rejoinder.entities import Message, Session, Status
 from rejoinder.events import (
     Event,
@@ -125,6 +127,15 @@ async def test_a_stream_that_ends_before_the_reply_is_resumed_behind_the_last_ev
         assert asks(server) == [POST, ("GET", LOCATION, str(1 + cut))]
 
 
+@pytest.mark.parametrize("before", ["", "/under", "{url}", "{url}/under"])
+async def test_it_reads_on_where_the_reply_is_whatever_proxies_write_before_it(before: str) -> None:
+    async with playing() as server, Client(f"{server.url}/under") as client:
+        location = before.format(url=server.url) + LOCATION
+        server.play(broken(*FRAMES[:3], location=location), stream(*FRAMES[3:]))
+        assert_whole([received async for received in client.send(SID, "Hello?", ASKED.id)])
+        assert [asked.path for asked in server.asked] == [f"/under{POST[1]}", f"/under{LOCATION}"]
+
+
 async def test_a_frame_that_was_cut_is_read_anew() -> None:
     whole = b"".join(FRAMES[:4])
     async with playing(broken(whole[:-1], location=LOCATION), stream(*FRAMES[3:])) as server:
@@ -149,8 +160,31 @@ async def test_an_answer_that_says_later_is_waited_out_as_long_as_it_asks() -> N
 
 
 async def test_a_proxy_that_has_no_server_behind_it_is_waited_out() -> None:
-    async with playing(answer(502), answer(504), stream(*FRAMES, location=LOCATION)) as server:
+    async with playing(answer(502), answer(504), answer(522), stream(*FRAMES, location=LOCATION)) as server:
         assert_whole(await sent(server))
+
+
+async def test_a_message_that_was_too_slow_on_its_way_is_sent_again() -> None:
+    slow = answer(408, {"code": "request_timeout", "detail": "The body did not come."})
+    async with playing(slow, stream(*FRAMES, location=LOCATION)) as server:
+        assert_whole(await sent(server))
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("7", 7),
+        ("Sat, 28 Nov 2026 01:00:07 GMT", 7),
+        ("Sat, 28 Nov 2026 00:00:00 GMT", 0),
+        ("Sat, 28 Nov 2026 01:00:07 -0000", 0),  # a time without a zone
+        ("soon", 0),
+        ("9" * 5000, 0),
+    ],
+)
+async def test_a_wait_may_be_asked_for_as_a_date_by_the_clock_of_the_server(asked: str, seconds: int) -> None:
+    headers = {"retry-after": asked, "date": "Sat, 28 Nov 2026 01:00:00 GMT"}
+    error = error_of(httpx2.Response(429, headers=headers, request=httpx2.Request("GET", "http://x")))
+    assert isinstance(error, errors.Unavailable) and error.retry_after == seconds
 
 
 async def test_the_wait_is_what_the_stream_asks_for() -> None:
@@ -350,6 +384,7 @@ async def test_refusals_carry_what_the_server_tells_with_them() -> None:
         answer(200, {"some": "thing"}),
         answer(404, {"error": "not ours"}),
         answer(301, headers={"location": "/elsewhere"}),
+        answer(204),
         stream(b"<html>", kind="text/html"),
         stream(*FRAMES),  # without Location
         stream(b'event: message.delta\ndata: {"seq":2}\nid: 2\n\n', location=LOCATION),
@@ -364,9 +399,26 @@ async def test_what_is_no_rejoinder_is_said_at_once(scene: Any) -> None:
 
 
 async def test_a_call_that_is_answered_by_something_else_is_said_at_once() -> None:
-    async with playing(answer(200, {"some": "thing"})) as server, Client(server.url) as client:
-        with pytest.raises(UnexpectedAnswer):
-            await client.session(SID)
+    scenes = [answer(200, {"some": "thing"}), stream(b"<html>", kind="text/html"), answer(204)]
+    async with playing(*scenes) as server, Client(server.url) as client:
+        for _ in range(2):
+            with pytest.raises(UnexpectedAnswer):
+                await client.session(SID)
+        with pytest.raises(UnexpectedAnswer, match="nothing follows"):  # a session never ends
+            await anext(client.follow_session(SID))
+
+
+async def test_an_answer_that_was_cut_or_garbled_on_its_way_is_asked_for_again() -> None:
+    half = stream(b'{"id": "ses', kind="application/json")  # to which a proxy made a clean end
+    garbled = answer(200, session_json(), {"content-encoding": "gzip"})
+    async with playing(half, garbled, answer(200, session_json())) as server, Client(server.url) as client:
+        assert (await client.session(SID)).id == SID
+
+
+async def test_an_address_without_its_scheme_is_told_at_once() -> None:
+    for wrong in ("localhost:8000", "127.0.0.1:8000", "", "ftp://x"):
+        with pytest.raises(ValueError, match="http"):
+            Client(wrong)
 
 
 async def test_leaving_closes_the_connection() -> None:
@@ -425,7 +477,7 @@ async def test_a_session_is_made_once_though_the_answer_was_lost() -> None:
 
 
 async def test_a_change_says_only_what_is_to_change() -> None:
-    bearer = {"authorization": "Bearer key"}
+    bearer = {"authorization": "Bearer key\n"}  # as it was read from a file
     answers = (answer(200, session_json()), answer(200, session_json()))
     async with playing(*answers) as server, Client(server.url, headers=bearer) as client:
         await client.rename(SID, None)

@@ -18,9 +18,10 @@ them. What the server refuses is raised as the error of `rejoinder.errors` that 
 """
 
 from rejoinder.client.answers import UnexpectedAnswer
-from rejoinder.client.client import Client, MessageFields, Model, SessionFields, ToolResult, Turn, new_id
+from rejoinder.client.client import Client, new_id
 from rejoinder.client.overview import Told
 from rejoinder.client.reading import ConnectionLost, Received
+from rejoinder.client.shapes import MessageFields, Model, SessionFields, ToolResult, Turn
 
 __all__ = [
     "Client",

@@ -1,5 +1,8 @@
 """What a server answers instead of what was asked, as the errors of the core: the way back from `api/problems.py`."""
 
+import math
+from email.utils import parsedate_to_datetime
+
 import httpx2
 import msgspec
 
@@ -26,8 +29,8 @@ BY_CODE: dict[str, type[RejoinderError]] = {
     )
 }
 
-LATER = (429, 502, 503, 504)
-"""Statuses that pass by themselves. Proxies send them too, with a body of their own."""
+LATER = (408, 429, 502, 503, 504, *range(520, 531))
+"""Statuses that pass by themselves. Proxies send them too, with a body of their own; those from 520 on are Cloudflare's."""
 
 PROBLEM = ("type", "title", "status", "detail", "code", "errors")
 
@@ -78,7 +81,17 @@ def _problem(response: httpx2.Response) -> JsonObject:
 
 
 def _unavailable(error: Unavailable, response: httpx2.Response) -> Unavailable:
-    said = response.headers.get("retry-after", "")
-    # It may also be a date. Then our own waits do.
-    error.retry_after = int(said) if said.isascii() and said.isdecimal() else 0
+    error.retry_after = _delay(response.headers)
     return error
+
+
+def _delay(headers: httpx2.Headers) -> int:
+    """Seconds that `Retry-After` asks for. It may be a date, by the clock that `Date` tells; without one our own waits do."""
+    said = headers.get("retry-after", "")
+    try:
+        if said.isascii() and said.isdecimal():
+            return int(said)
+        wait = parsedate_to_datetime(said) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError):  # no date, or only one of them has a zone
+        return 0
+    return max(0, math.ceil(wait.total_seconds()))

@@ -1,75 +1,25 @@
 """The calls of the client. Each may come twice, so each is made again while the server cannot answer."""
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, BinaryIO, Literal, Self, TypedDict, TypeVar, Unpack
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, BinaryIO, Self, Unpack
 
 import httpx2
-import msgspec
 from msgspec import Struct
 
 from rejoinder.client import moving
-from rejoinder.client.answers import UnexpectedAnswer, checked
+from rejoinder.client.asking import Asking
 from rejoinder.client.overview import OverviewReading, Told
-from rejoinder.client.reading import Cut, OnWait, Patience, Reading, Reads, Received
+from rejoinder.client.reading import OnWait, Patience, Reading, Received
+from rejoinder.client.shapes import MessageFields, Model, SessionFields, Turn
 from rejoinder.entities import JsonObject, Message, Session
-from rejoinder.errors import NotFound, Unavailable
+from rejoinder.errors import NotFound
 from rejoinder.fold import History
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 CONNECT = 10.0
 """Seconds to reach the server. Then it is as good as down, and the wait before the next attempt begins."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-class SessionFields(TypedDict, total=False):
-    """What a session can be given. None takes a value away."""
-
-    title: str | None
-    system_prompt: str | None
-    model: str | list[str] | None
-    params: JsonObject
-    metadata: dict[str, str]
-
-
-class ToolResult(TypedDict):
-    """What a tool gave back, for the call of this id in the reply that asked for it."""
-
-    tool_call_id: str
-    content: str
-
-
-class MessageFields(TypedDict, total=False):
-    """What goes with a message. Without `parent_id` it follows the session's head; an older one makes a branch,
-    None one at the root. `model` and `params` are for this turn alone. `if_busy` is what happens while a reply runs above:
-    raise SessionBusy (the default), wait for its end, or end it. With the role "tool" come `results`, one for each call
-    of the reply above, and no content."""
-
-    role: Literal["user", "tool"]
-    results: list[ToolResult]
-    parent_id: str | None
-    model: str | list[str] | None
-    params: JsonObject
-    if_busy: Literal["reject", "queue", "interrupt"]
-    metadata: dict[str, str]
-
-
-class Turn(Struct, frozen=True, kw_only=True):
-    """A message and the reply to it, as they were when the server took them."""
-
-    message: Message
-    reply: Message
-
-
-class Model(Struct, frozen=True, kw_only=True):
-    id: str
-    default: bool
-    prefill: bool
-    """Whether it goes on from a reply that broke off."""
 
 
 class Client:
@@ -89,16 +39,20 @@ class Client:
         patience: float = 300.0,
         on_wait: OnWait | None = None,
     ) -> None:
+        if httpx2.URL(base_url).scheme not in ("http", "https"):
+            raise ValueError(f"An address begins with http:// or https://, and {base_url!r} does not.")
         self._patience, self._on_wait = patience, on_wait
         self._http = httpx2.AsyncClient(
             base_url=base_url,
-            headers=headers,
+            # As browsers send them: a key that was read from a file may end with its line.
+            headers={name: value.strip() for name, value in (headers or {}).items()},
             timeout=httpx2.Timeout(silence, connect=CONNECT, pool=None),
             # Every stream holds a connection: with a limit, the next call would wait for some reply to end.
             limits=httpx2.Limits(max_connections=None),
             # Whatever proxy the environment names, it is not between us and our own machine.
             trust_env=httpx2.URL(base_url).host not in LOOPBACK,
         )
+        self._asking = Asking(self._http, self._new_patience)
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -111,16 +65,16 @@ class Client:
 
     async def create_session(self, session_id: str | None = None, **fields: Unpack[SessionFields]) -> Session:
         """Makes a session. The same id and fields again return the one that is there."""
-        return await self._call(Session, "POST", "/v1/sessions", {"id": session_id or new_id("ses"), **fields})
+        return await self._asking.call(Session, "POST", "/v1/sessions", {"id": session_id or new_id("ses"), **fields})
 
     async def session(self, session_id: str) -> Session:
-        return await self._call(Session, "GET", _path(session_id))
+        return await self._asking.call(Session, "GET", _path(session_id))
 
     async def sessions(self, *, page: int | None = None) -> AsyncGenerator[Session, None]:
         """All sessions, newest activity first, fetched `page` at a time, or as many as the server chooses."""
         query = _page_of(page)
         while True:
-            found = await self._call(_SessionPage, "GET", "/v1/sessions", query=query)
+            found = await self._asking.call(_SessionPage, "GET", "/v1/sessions", query=query)
             for session in found.data:
                 yield session
             if not found.has_more:
@@ -129,27 +83,27 @@ class Client:
 
     async def change_session(self, session_id: str, **fields: Unpack[SessionFields]) -> Session:
         """Changes what is given and nothing else. `params` and `metadata` are replaced whole."""
-        return await self._call(Session, "PATCH", _path(session_id), {**fields})
+        return await self._asking.call(Session, "PATCH", _path(session_id), {**fields})
 
     async def rename(self, session_id: str, title: str | None) -> Session:
         return await self.change_session(session_id, title=title)
 
     async def set_head(self, session_id: str, message_id: str) -> Session:
         """Chooses the message at which the branch ends that the session shows by default."""
-        return await self._call(Session, "PATCH", _path(session_id), {"head": message_id})
+        return await self._asking.call(Session, "PATCH", _path(session_id), {"head": message_id})
 
     async def delete(self, session_id: str) -> None:
         """Deletes a session for good; its running replies are stopped first. Raises SessionNotFound."""
         patience = self._new_patience()
         try:
-            await self._answer("DELETE", _path(session_id), patience=patience)
+            await self._asking.call(object, "DELETE", _path(session_id), patience=patience)
         except NotFound:
             if not patience.tried:  # else an attempt before this one did it, and its answer was lost
                 raise
 
     async def models(self) -> list[Model]:
         """The models that a session may name."""
-        return (await self._call(_ModelList, "GET", "/v1/models")).data
+        return (await self._asking.call(_ModelList, "GET", "/v1/models")).data
 
     # messages
 
@@ -164,7 +118,7 @@ class Client:
         query = _page_of(page) | ({"branch": tip} if tip else {})
         messages: dict[str, Message] = {}
         while True:
-            found = await self._call(_Page, "GET", f"{_path(session_id)}/messages", query=query)
+            found = await self._asking.call(_Page, "GET", f"{_path(session_id)}/messages", query=query)
             messages.update((message.id, message) for message in found.data)
             if not found.has_more:
                 break
@@ -174,7 +128,7 @@ class Client:
 
     async def message(self, session_id: str, message_id: str) -> Message:
         """One message as it is now."""
-        return await self._call(Message, "GET", _path(session_id, message_id))
+        return await self._asking.call(Message, "GET", _path(session_id, message_id))
 
     def send(
         self,
@@ -192,7 +146,7 @@ class Client:
         should hold the generator in `contextlib.aclosing`, which lets go of the connection; the reply goes on.
         """
         body = _message(message_id, content, fields)
-        return self._read(Reading(f"{_path(session_id)}/messages", self._new_patience(), body=body))
+        return self._asking.read(Reading(f"{_path(session_id)}/messages", self._new_patience(), body=body))
 
     async def start(
         self,
@@ -203,7 +157,7 @@ class Client:
     ) -> Turn:
         """Sends a message, but returns as soon as the server has taken it. `follow_reply` reads the reply."""
         body = _message(message_id, content, fields)
-        return await self._call(Turn, "POST", f"{_path(session_id)}/messages", body, {"prefer": "respond-async"})
+        return await self._asking.call(Turn, "POST", f"{_path(session_id)}/messages", body, {"prefer": "respond-async"})
 
     def follow_reply(
         self, session_id: str, reply_id: str, *, after: int | None = None
@@ -212,22 +166,22 @@ class Client:
 
         Yields nothing where the reply had ended by then.
         """
-        return self._read(Reading(f"{_path(session_id, reply_id)}/events", self._new_patience(), cursor=after))
+        return self._asking.read(Reading(f"{_path(session_id, reply_id)}/events", self._new_patience(), cursor=after))
 
     def follow_session(self, session_id: str, *, after: int = 0) -> AsyncGenerator[Received, None]:
         """Every event of a session behind the seq `after`, then those to come, for ever: until it is deleted, which
         raises SessionNotFound."""
         path = f"{_path(session_id)}/events"
-        return self._read(Reading(path, self._new_patience(), cursor=after, one_reply=False))
+        return self._asking.read(Reading(path, self._new_patience(), cursor=after, one_reply=False))
 
     def overview(self) -> AsyncGenerator[Told, None]:
         """What happens in all sessions, for ever, but for the text of replies on its way: first a `Snapshot` of those that are
         writing, and another one wherever something may have been missed."""
-        return self._read(OverviewReading(self._new_patience()))
+        return self._asking.read(OverviewReading(self._new_patience()))
 
     async def stop(self, session_id: str, reply_id: str) -> Message:
         """Ends a reply and returns it once it has ended. To leave off reading is not to stop: the reply goes on."""
-        return await self._call(Message, "POST", f"{_path(session_id, reply_id)}/stop")
+        return await self._asking.call(Message, "POST", f"{_path(session_id, reply_id)}/stop")
 
     # moving
 
@@ -239,8 +193,7 @@ class Client:
         """Makes a session out of such a file. Raises AlreadyExists, and Invalid for a file that is not whole or not right."""
         # So that an import whose answer was lost is found and not refused.
         key = {"idempotency-key": uuid.uuid4().hex}
-        answer = await moving.put(self._http, "/v1/import", file, key, self._new_patience())
-        return _decoded(Session, answer)
+        return await moving.put(self._http, "/v1/import", file, key, self._new_patience())
 
     # all the rest
 
@@ -265,68 +218,7 @@ class Client:
         sent = {name.lower(): value for name, value in (headers or {}).items()}
         if method.upper() == "POST" and "id" not in (body or {}):
             sent.setdefault("idempotency-key", uuid.uuid4().hex)
-        answer = await self._answer(method.upper(), path, body, sent, None if query is None else dict(query))
-        decoded: Any = _decoded(object, answer) if answer.content else None
-        return decoded
-
-    # how it is done
-
-    async def _read(self, reading: Reads[R]) -> AsyncGenerator[R, None]:
-        """Asks, reads, and asks again behind the last event, until the reply has ended."""
-        while True:
-            trouble: Exception = Cut("The stream ended before the reply did.")
-            try:
-                async with self._stream(reading) as response:
-                    if response.status_code == 204:
-                        reading.check_over()
-                        return
-                    async with aclosing(reading.events(response)) as events:
-                        async for received in events:
-                            yield received
-                            if reading.ends_with(received):
-                                return
-            except (httpx2.TransportError, Unavailable) as failure:
-                trouble = failure
-            await reading.patience.wait(trouble)
-
-    @asynccontextmanager
-    async def _stream(self, reading: Reads[R]) -> AsyncIterator[httpx2.Response]:
-        method, path, content, headers = reading.request()
-        async with self._http.stream(method, path, content=content, headers=headers) as response:
-            if response.is_error:
-                await response.aread()
-            yield checked(response)
-
-    async def _call(
-        self,
-        kind: type[T],
-        method: str,
-        path: str,
-        body: JsonObject | None = None,
-        headers: Mapping[str, str] | None = None,
-        query: JsonObject | None = None,
-    ) -> T:
-        return _decoded(kind, await self._answer(method, path, body, headers, query))
-
-    async def _answer(
-        self,
-        method: str,
-        path: str,
-        body: JsonObject | None = None,
-        headers: Mapping[str, str] | None = None,
-        query: JsonObject | None = None,
-        *,
-        patience: Patience | None = None,
-    ) -> httpx2.Response:
-        """Makes a call, and makes it again while the server cannot answer: each of them may safely come twice."""
-        patience = patience or self._new_patience()
-        content = None if body is None else msgspec.json.encode(body)
-        sent = {"accept": "application/json", "content-type": "application/json", **(headers or {})}
-        while True:
-            try:
-                return checked(await self._http.request(method, path, content=content, params=query, headers=sent))
-            except (httpx2.TransportError, Unavailable) as failure:
-                await patience.wait(failure)
+        return await self._asking.call(object, method.upper(), path, body, sent, None if query is None else dict(query))
 
     def _new_patience(self) -> Patience:
         return Patience(self._patience, self._on_wait)
@@ -350,14 +242,6 @@ def _page_of(items: int | None) -> JsonObject:
 def _path(session_id: str, message_id: str | None = None) -> str:
     path = f"/v1/sessions/{session_id}"
     return path if message_id is None else f"{path}/messages/{message_id}"
-
-
-def _decoded(kind: type[T], response: httpx2.Response) -> T:
-    try:
-        return msgspec.json.decode(response.content, type=kind)
-    except msgspec.DecodeError as error:
-        asked = f"{response.request.method} {response.request.url.path}"
-        raise UnexpectedAnswer(f"{asked} was answered by something else: {error}") from error
 
 
 class _Page(Struct):

@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from rejoinder.client.answers import UnexpectedAnswer, checked
+from rejoinder.client.asking import TROUBLE, decoded
 from rejoinder.client.reading import Cut, Patience
-from rejoinder.errors import Unavailable
+from rejoinder.entities import Session
 
 MEDIA_TYPE = "application/jsonl"
 
@@ -33,7 +34,7 @@ async def fetch(http: httpx2.AsyncClient, path: str, file: BinaryIO, patience: P
                 async for piece in response.aiter_bytes():
                     file.write(piece)
             check_whole(file)
-        except (httpx2.TransportError, Unavailable) as failure:
+        except TROUBLE as failure:
             await patience.wait(failure)
         else:
             return
@@ -41,13 +42,13 @@ async def fetch(http: httpx2.AsyncClient, path: str, file: BinaryIO, patience: P
 
 async def put(
     http: httpx2.AsyncClient, path: str, file: BinaryIO, headers: dict[str, str], patience: Patience
-) -> httpx2.Response:
-    """Sends a file; the answer. Raises what the server refuses, and ConnectionLost."""
+) -> Session:
+    """Sends a file; the session that it makes. Raises what the server refuses, and ConnectionLost."""
     sent = {"accept": "application/json", "content-type": MEDIA_TYPE, **headers}
     while True:
         try:
-            return checked(await http.post(path, content=_pieces(file), headers=sent))
-        except (httpx2.TransportError, Unavailable) as failure:
+            return decoded(Session, checked(await http.post(path, content=_pieces(file), headers=sent)))
+        except TROUBLE as failure:
             await patience.wait(failure)
 
 

@@ -197,7 +197,7 @@ class Reading:
             for frame in frames:
                 received = self._take(frame)
                 if not self._seen and self._body is not None:
-                    self._path, self._body = response.headers["location"], None
+                    self._path, self._body = _below(response.headers["location"]), None
                 self._seen = True
                 if received:
                     yield received
@@ -206,9 +206,9 @@ class Reading:
         return self._one_reply and isinstance(received.fact, MessageEnded)
 
     def check_over(self) -> None:
-        """Raises UnexpectedAnswer where the server says that nothing follows and the reply's end was not seen."""
-        if self._seen:
-            raise UnexpectedAnswer("The server says that the reply has ended, but never told its end.")
+        """Raises UnexpectedAnswer where the server says that nothing follows, and that is not of a reply which had ended by then."""
+        if self._seen or self._body is not None or not self._one_reply:
+            raise UnexpectedAnswer("The server says that nothing follows, and never told of an end.")
 
     def _take(self, frame: Frame) -> Received | None:
         """The event of a frame, proved; None for a type of a later version."""
@@ -227,6 +227,11 @@ class Reading:
         self._proof.check(fact)
         draft = events.draft(fact)
         return Received(fact, Event(seq, draft.type, draft.message_id, draft.data))
+
+
+def _below(location: str) -> str:
+    """The path of ours in it: proxies may write before it where they are."""
+    return location[max(location.find("/v1/"), 0) :]
 
 
 def check_stream(response: httpx2.Response) -> None:
