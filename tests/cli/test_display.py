@@ -1,5 +1,7 @@
 """What is shown of a reply, and what is never let through to a terminal."""
 
+import asyncio
+import signal
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -45,6 +47,36 @@ async def test_an_attempt_that_broke_off_is_told_and_the_reply_begins_anew(capsy
     out, err = await shown(capsys, MessageCreated(message=BEGUN), delta("Once"), reset, delta("Twice"), ended("Twice"))
     assert out == "OnceTwice\n"
     assert err == "[that attempt broke off (upstream_incomplete); the reply begins anew]\n"
+
+
+async def test_text_that_only_the_end_tells_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who comes back late finds the pieces gone from the log, and the whole at the end."""
+    end = ended("Once upon a time")
+    assert await shown(capsys, MessageCreated(message=BEGUN), delta("Once"), end) == ("Once upon a time\n", "")
+    assert await shown(capsys, MessageCreated(message=BEGUN), end) == ("Once upon a time\n", "")
+    reset = MessageReset(message_id="msg_1", attempt=2, reason="x")
+    assert (await shown(capsys, MessageCreated(message=BEGUN), delta("Twice"), reset, end))[
+        0
+    ] == "TwiceOnce upon a time\n"
+    watching = Watching(Client(), "ses_1", Display(on_terminal=False), "msg_1")
+    await watching.watch(received(delta(" upon"), end), "Once")
+    assert capsys.readouterr().out == "Once upon a time\n"
+
+
+async def test_who_leaves_before_the_server_has_answered_is_told_what_is_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def nothing() -> AsyncGenerator[Received, None]:
+        await asyncio.Event().wait()
+        yield  # type: ignore[misc]  # never
+
+    watching = asyncio.create_task(Watching(Client(), "ses_1", Display(on_terminal=False)).watch(nothing()))
+    await asyncio.sleep(0)
+    for _ in range(2):
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0.01)
+    await watching
+    assert capsys.readouterr().err == "[left: whether the message has arrived is not known; /history shows it then]\n"
 
 
 async def test_a_reply_that_was_cut_at_its_limit_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,9 @@ from rejoinder.entities import Message
 from rejoinder.errors import RejoinderError
 from rejoinder.events import MessageCreated, MessageDelta, MessageEnded, MessageReset
 
+LEFT = "[left: the reply goes on without you, and /history shows it]"
+LEFT_EARLY = "[left: whether the message has arrived is not known; /history shows it then]"
+
 
 class Watching:
     """`reply_id` is that of a reply that had begun before; else it is told by the first events."""
@@ -23,6 +26,8 @@ class Watching:
         if reply_id is not None:
             self._known.set()
         self._thinks = False
+        self._shown = 0
+        """Code points of its text that are on the screen."""
 
     async def watch(self, events: AsyncGenerator[Received, None], so_far: str = "") -> None:
         """Shows what there is of the reply, then the events to their end. Raises RejoinderError where the server refuses
@@ -31,7 +36,7 @@ class Watching:
         self._stopping: asyncio.Task[None] | None = None
         try:
             with _on_ctrl_c(self._interrupt):
-                self._display.text(so_far)  # in here: whoever sees it may want to stop it
+                self._text(so_far)  # in here: whoever sees it may want to stop it
                 await asyncio.wait({self._reading})
         finally:
             # Whatever has been asked for has been answered by the end of the reply.
@@ -40,7 +45,7 @@ class Watching:
                 task.cancel()
             await asyncio.wait(tasks)
         if self._reading.cancelled():
-            self._display.note("[left: the reply goes on without you, and /history shows it]")
+            self._display.note(LEFT if self._known.is_set() else LEFT_EARLY)
         else:
             self._reading.result()
 
@@ -74,16 +79,23 @@ class Watching:
                 self._reply_id = reply.id
                 self._known.set()
             case MessageDelta(part="content", text=text):
-                self._display.text(text)
+                self._text(text)
             case MessageDelta(part="reasoning") if not self._thinks:
                 self._thinks = True
                 self._display.note("[thinking]")
             case MessageReset(reason=reason):
+                self._shown = 0
                 self._display.note(f"[that attempt broke off ({reason}); the reply begins anew]")
             case MessageEnded(message=reply):
+                if isinstance(reply.content, str):  # who comes back late finds its last pieces gone, and the whole here
+                    self._text(reply.content[self._shown :])
                 self._display.end(reply)
             case _:
                 pass
+
+    def _text(self, text: str) -> None:
+        self._display.text(text)
+        self._shown += len(text)
 
 
 @contextmanager
