@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": CORE | {"abc", "fold", "chat", "api", "logs", "settings"},
     "server": {"api", "errors", "logs", "settings"},
     "testing": {"testing", "llm"} | CORE | {"abc"},
-    "cli": CORE | {"cli", "client"},
+    "cli": CORE | {"cli", "client", "settings"},
 }
 """The first part of a module's path below the package, and the first parts it may name."""
 

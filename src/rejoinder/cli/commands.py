@@ -1,22 +1,16 @@
-"""The commands: what each takes, and which part of the house does it. What goes wrong is one sentence and an exit code."""
+"""The commands: what each takes, and which part of the house does it."""
 
 import contextlib
 import importlib
-import io
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import rejoinder
-from rejoinder.errors import Misconfigured, RejoinderError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rejoinder.settings import Settings
+from rejoinder.cli.streams import fail
+from rejoinder.errors import Misconfigured
 
 app = typer.Typer(
     name="rejoinder",
@@ -51,46 +45,6 @@ Model = Annotated[
 ]
 
 
-def main() -> None:
-    """The entry point. Exits with 1 where something is wrong that the user can mend, and says what."""
-    _open_what_is_closed()
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot say or show is no reason to fail
-            stream.reconfigure(errors="replace")
-    try:
-        _run()
-    except RejoinderError as error:
-        _fail(error.detail)
-    except BrokenPipeError:  # who reads has enough
-        _write_no_more()
-        sys.exit(1)
-    except OSError as error:
-        _write_no_more()
-        named = f" ({error.filename})" if error.filename else ""
-        _fail(f"The system refuses it: {error.strerror or error}{named}.")
-
-
-def _run() -> None:
-    try:
-        app()
-    finally:
-        sys.stdout.flush()  # while it can still be told that this fails
-
-
-def _open_what_is_closed() -> None:
-    """Standard streams that were closed (`<&-`) are open again, so that no other file takes their numbers: reading finds the end
-    at once, writing is an error, and what would be said of errors is lost."""
-    for name, way, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, way), mode, encoding="utf-8"))
-
-
-def _write_no_more() -> None:
-    """What has not been written yet goes nowhere: else Python would try it once more at its end."""
-    with contextlib.suppress(OSError, ValueError):  # a stream without a file, or one that is closed
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 @app.callback(invoke_without_command=True)
 def about(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
     if version:
@@ -118,7 +72,9 @@ def serve(
     model: Model = None,
 ) -> None:
     """Run the service, with the chat page, until it is told to stop. Every other setting is in the environment or `.env`."""
-    settings = _settings(host=host, port=port, store=store, model=model)
+    from rejoinder.cli.environment import settings_with
+
+    settings = settings_with(host=host, port=port, store=store, model=model)
     if any(name.partition(":")[0] == "local" for name in settings.models()):
         _see_to_the_model()
     from rejoinder.server import CannotListen
@@ -127,7 +83,7 @@ def serve(
     try:
         run(settings)
     except CannotListen as why:
-        _fail(why.detail, 3)
+        fail(why.detail, 3)
 
 
 @app.command()
@@ -164,14 +120,13 @@ def ask(
 ) -> None:
     """Prompt the model directly, without a server."""
     from rejoinder.cli.display import Display
+    from rejoinder.cli.environment import settings_of_environment
     from rejoinder.llm.ask import ask as ask_model
 
     text = _read_prompt() if prompt in (None, "-") else _as_text(str(prompt))
     if not text.strip():
-        _fail("There is no prompt: give one, or pipe it in.")
-    from rejoinder.settings import Settings
-
-    settings = _checked(Settings.from_environment)
+        fail("There is no prompt: give one, or pipe it in.")
+    settings = settings_of_environment()
     display = Display(on_terminal=sys.stdout.isatty())
     try:
         if not stream:
@@ -282,9 +237,10 @@ def migrate() -> None:
     """
     import asyncio
 
+    from rejoinder.cli.environment import settings_with
     from rejoinder.stores import open_store
 
-    url = _settings().store
+    url = settings_with().store
 
     async def bring_up_to_date() -> None:
         async with open_store(url):
@@ -306,33 +262,6 @@ def get_model() -> None:
         print(f"The local model is here now: {find_model().gguf.name}")
 
 
-def _settings(**given: str | int | None) -> "Settings":
-    """The service's settings, with what was given here before the environment. Raises Misconfigured for a value that is none."""
-    from rejoinder.settings import Settings
-
-    return _checked(lambda: Settings(**{name: value for name, value in given.items() if value is not None}))  # type: ignore[arg-type]  # checked by it
-
-
-def _checked(read: "Callable[[], Settings]") -> "Settings":
-    from pydantic import ValidationError
-
-    try:
-        return read()
-    except ValidationError as invalid:
-        told = "; ".join(
-            f"{_variable(str(error['loc'][0]))}: {error['msg'].removeprefix('Value error, ')}"
-            for error in invalid.errors()
-        )
-        raise Misconfigured(f"A setting is not as it should be. {told}.") from invalid
-    except (OSError, UnicodeDecodeError) as unreadable:
-        raise Misconfigured(f"The file .env cannot be read: {unreadable}") from unreadable
-
-
-def _variable(name: str) -> str:
-    """What a setting is called in the environment. Some are told by that name already."""
-    return name if name.isupper() else f"REJOINDER_{name.upper()}"
-
-
 def _see_to_the_model() -> None:
     """Offers to install the local model where it is not there. Raises Misconfigured where it stays away."""
     from rejoinder.llm.model_files import find_model
@@ -351,8 +280,3 @@ def _install_model() -> None:
 
     install_model()
     importlib.invalidate_caches()  # else this process may go on by what it saw before
-
-
-def _fail(sentence: str, exit_code: int = 1) -> None:
-    print(f"rejoinder: {sentence}", file=sys.stderr)
-    sys.exit(exit_code)
