@@ -388,14 +388,27 @@ def test_messages_that_are_piped_in_are_answered_in_turn(run: Run, server: Serve
 
 
 def test_a_session_is_gone_on_with_and_listed(run: Run, server: ServerProcess) -> None:
-    sid = server.api.session(title="A talk")
+    sid = server.api.session(title="A talk 世界")
     run("chat", "--url", server.api.url, "--session", sid, stdin="one\n")
     done = run("chat", "--url", server.api.url, "--session", sid, stdin="two\n/sessions\n")
     assert done.stdout.startswith("> one\none\ntwo\n")
     assert f"{sid}  " in done.stdout and "A talk" in done.stdout
-    listed = run("sessions", "--url", server.api.url, "--json").stdout
-    assert json.loads(listed)["id"] == sid
+    listed = json.loads(run("sessions", "--url", server.api.url, "--json", PYTHONIOENCODING="latin-1").stdout)
+    assert (listed["id"], listed["title"]) == (sid, "A talk 世界")  # JSON is UTF-8, whatever the terminal shows
     assert run("chat", "--url", server.api.url, "--session", "ses_" + "0" * 32, stdin="x\n").returncode == 1
+
+
+def test_an_argument_that_is_no_text_is_one_sentence(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, said in (
+        ("--session", "There is no session a\ufffd."),
+        ("--model", "There is no model 'a\ufffd'"),
+    ):
+        monkeypatch.setattr("sys.argv", ["rejoinder", "chat", "--url", server.api.url, option, "a\udcff"])
+        with pytest.raises(SystemExit):
+            main()
+        assert said in capsys.readouterr().err
 
 
 def test_times_are_those_of_the_place_where_they_are_read(run: Run, server: ServerProcess) -> None:

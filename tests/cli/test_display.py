@@ -117,6 +117,7 @@ def test_a_pipe_gets_the_words_to_the_letter(capsys: pytest.CaptureFixture[str])
 def test_an_address_may_lack_its_scheme() -> None:
     assert checked_url("localhost:8000") == "http://localhost:8000"
     assert checked_url("https://chat.example/") == "https://chat.example/"
-    for wrong in ("", "ftp://x", "http://", "http://x:99999", "http://x:one", "x:0"):
+    assert checked_url("http://x:1\r\n") == "http://x:1"  # as from a file of variables
+    for wrong in ("http://☃.x", "http://a\udcff", "", "ftp://x", "http://", "http://x:99999", "http://x:one", "x:0"):
         with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
             checked_url(wrong)

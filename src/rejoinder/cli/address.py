@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
+import httpx2
+
 from rejoinder.client import Client, ConnectionLost, UnexpectedAnswer
 from rejoinder.errors import NotFound, Unavailable, causes
 
@@ -14,12 +16,17 @@ PATIENCE = 3.0
 
 def checked_url(value: str) -> str:
     """The URL that is meant: `localhost:8000` will do. Raises ValueError for what cannot be one."""
-    url = value if "://" in value else f"http://{value}"
+    url = value.strip()
+    url = url if "://" in url else f"http://{url}"
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("a URL is wanted, such as http://127.0.0.1:8000")
     if parts.port == 0:  # asking for the port raises ValueError where it is none
         raise ValueError("no server is at port 0")
+    try:
+        httpx2.URL(url)
+    except httpx2.InvalidURL as wrong:
+        raise ValueError(f"this is no URL: {wrong}") from wrong
     return url
 
 

@@ -32,6 +32,11 @@ def _url(value: str) -> str:
         raise typer.BadParameter(str(wrong)) from wrong
 
 
+def _as_text(argument: str | None) -> str | None:
+    """An argument whose bytes may be no text, which Python hides in it."""
+    return argument and argument.encode(errors="surrogateescape").decode(errors="replace")
+
+
 Url = Annotated[
     str, typer.Option("--url", metavar="URL", envvar="REJOINDER_URL", callback=_url, help="The running server.")
 ]
@@ -39,6 +44,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
+        callback=_as_text,
         help="`openai:NAME`, `local`, `scripted:SCRIPT`, or `UPSTREAM:NAME` of one in REJOINDER_UPSTREAMS. Else REJOINDER_MODEL, else "
         "`openai` where OPENAI_API_KEY or OPENAI_BASE_URL is set, else the first of these, else `local`.",
     ),
@@ -90,11 +96,13 @@ def serve(
 def chat(
     url: Url = URL,
     session: Annotated[
-        str | None, typer.Option(metavar="ID", help="A session to go on with; `rejoinder sessions` lists them.")
+        str | None,
+        typer.Option(metavar="ID", callback=_as_text, help="A session to go on with; `rejoinder sessions` lists them."),
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Begin a new session, as without `--session`.")] = False,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The model of a new session. Else the server's default.")
+        str | None,
+        typer.Option(metavar="NAME", callback=_as_text, help="The model of a new session. Else the server's default."),
     ] = None,
 ) -> None:
     """Talk to a running server. Survives its restarts: a reply that it was writing is read on where it broke.
@@ -112,10 +120,13 @@ def chat(
 @app.command()
 def ask(
     prompt: Annotated[
-        str | None, typer.Argument(metavar="PROMPT", help="The prompt; `-` or nothing reads it from standard input.")
+        str | None,
+        typer.Argument(
+            metavar="PROMPT", callback=_as_text, help="The prompt; `-` or nothing reads it from standard input."
+        ),
     ] = None,
     model: Model = None,
-    system: Annotated[str | None, typer.Option(metavar="TEXT", help="A system prompt.")] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", callback=_as_text, help="A system prompt.")] = None,
     stream: Annotated[bool, typer.Option(help="Print the reply as it comes, or only when it is whole.")] = True,
 ) -> None:
     """Prompt the model directly, without a server."""
@@ -123,7 +134,7 @@ def ask(
     from rejoinder.cli.environment import settings_of_environment
     from rejoinder.llm.ask import ask as ask_model
 
-    text = _read_prompt() if prompt in (None, "-") else _as_text(str(prompt))
+    text = _read_prompt() if prompt in (None, "-") else str(prompt)
     if not text.strip():
         fail("There is no prompt: give one, or pipe it in.")
     settings = settings_of_environment()
@@ -146,11 +157,6 @@ def _read_prompt() -> str:
     if sys.stdin.isatty():
         print("Type the prompt; Ctrl-D ends it.", file=sys.stderr)
     return sys.stdin.read()
-
-
-def _as_text(argument: str) -> str:
-    """An argument whose bytes may be no text, which Python hides in it."""
-    return argument.encode(errors="surrogateescape").decode(errors="replace")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`rejoinder sessions`: the newest sessions of a server, for people or for scripts."""
 
 import asyncio
+import sys
 from contextlib import aclosing
 from datetime import datetime
 
@@ -20,7 +21,10 @@ def list_sessions(url: str, limit: int, *, as_json: bool) -> None:
             return await newest(client, limit)
 
     for session in asyncio.run(ask()):
-        print(msgspec.json.encode(session).decode() if as_json else line(session))
+        if as_json:
+            sys.stdout.buffer.write(msgspec.json.encode(session) + b"\n")  # in UTF-8, whatever the terminal shows
+        else:
+            print(line(session))
 
 
 def line(session: Session) -> str:
