@@ -58,6 +58,11 @@ def test_a_stream_without_a_sign_of_life_is_given_up_and_heartbeats_are_one(play
     assert played["beating"]["seen"] == [2, 3] and len(played["beating"]["times"]) == 1
 
 
+def test_the_longest_reply_is_read_in_packets_without_holding_up_the_page(played: dict[str, Any]) -> None:
+    assert played["long"]["seen"] == [2]
+    assert played["long"]["took"] < 4000  # 4 MiB; it is a tenth of that, and was more than twice as long
+
+
 def test_it_comes_back_no_sooner_than_it_is_asked_to(played: dict[str, Any]) -> None:
     assert waited(played["seconds"]) == 7000
     assert waited(played["dated"]) == 7000  # by the clock of the server

@@ -156,6 +156,13 @@ for (const location of [of, `http://chat.example${of}`, `/under${of}`]) {
   done.located.push((await reading([body([created(2)], { cut: true, location }), body([ended(3)])], turn)).urls[1]);
 }
 
+const long = new TextEncoder().encode(frame(2, "message.ended", { message: { id: "m", content: "x".repeat(4 << 20) } }));
+let sent = 0;
+const packets = new ReadableStream({ pull: (to) => to.enqueue(long.subarray(sent, (sent += 1400))) });
+const start = performance.now();
+done.long = { seen: await passing(read(playing(async () => new Response(packets, { headers: { "content-type": "text/event-stream" } }))[0].follow("s", { reply: "m" }))) };
+done.long.took = performance.now() - start;
+
 const ids = Array.from({ length: 50 }, () => newId("msg"));
 now -= 60_000;
 ids.push(newId("msg"));
