@@ -3,11 +3,17 @@
 import json
 import re
 import sys
+import threading
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import rejoinder
 import tools
 from rejoinder.llm.scripted_answer import full_text
 from serving import ServerProcess
@@ -20,13 +26,21 @@ PAGE = (Path(__file__).parent.parent / "docs/clients.md").read_text(encoding="ut
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 STORAGE = """
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-const file = (key) => `${key}.json`;
-globalThis.localStorage = {
-  getItem: (key) => (existsSync(file(key)) ? readFileSync(file(key), "utf8") : null),
-  setItem: (key, value) => writeFileSync(file(key), value),
-  removeItem: (key) => rmSync(file(key), { force: true }),
-};
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+mkdirSync("unsent", { recursive: true });
+globalThis.localStorage = Object.create({
+  getItem(key) {
+    return this[key] ?? null;
+  },
+  setItem(key, value) {
+    writeFileSync(`unsent/${key}`, (this[key] = value));
+  },
+  removeItem(key) {
+    delete this[key];
+    rmSync(`unsent/${key}`, { force: true });
+  },
+});
+for (const key of readdirSync("unsent")) localStorage[key] = readFileSync(`unsent/${key}`, "utf8");
 """
 """What a browser keeps over a reload, for Node."""
 
@@ -115,12 +129,50 @@ def test_a_reload_before_it_is_known_whether_the_message_arrived(
     start: Start, folder: Path, page: MakePage, arrived: bool
 ) -> None:
     server = start("scripted:echo")
-    sid, mid, command = server.api.session(), message_id(), page(folder, server)
-    unsent = [sid, "Good evening", mid] if page is python else {"session": sid, "content": "Good evening", "id": mid}
-    (folder / "unsent.json").write_text(json.dumps(unsent))
+    sid, command = server.api.session(), page(folder, server)
+    ids = sorted(message_id() for _ in range(2))
+    for mid, content in zip(ids, ("Good evening", "And good night"), strict=True):
+        leave_unsent(folder, page, mid, sid, content)
     if arrived:
-        server.api.send_whole(sid, "Good evening", id=mid)
+        server.api.send_whole(sid, "Good evening", id=ids[0], if_busy="queue")
     with Running([*command, sid], folder) as running:
-        assert last_shown(running.rest())["content"] == "Good evening"
-    assert [message["role"] for message in server.api.history(sid)["data"]] == ["user", "assistant"]
-    assert not (folder / "unsent.json").exists()
+        assert last_shown(running.rest())["content"] == "And good night"
+    said = server.api.history(sid)["data"]
+    assert [message["content"] for message in said] == ["Good evening"] * 2 + ["And good night"] * 2
+    assert not list((folder / "unsent").iterdir())
+
+
+def leave_unsent(folder: Path, page: MakePage, mid: str, sid: str, content: str) -> None:
+    """A message as the page keeps it until the server has taken it."""
+    (folder / "unsent").mkdir(exist_ok=True)
+    unsent = [sid, content] if page is python else {"id": mid, "session": sid, "content": content}
+    (folder / "unsent" / mid).write_text(json.dumps(unsent))
+
+
+class Gateway(SimpleHTTPRequestHandler):
+    """Something in between that lets nobody send, with words of its own. The page's files it has kept."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/page/"):
+            super().do_GET()
+        else:
+            self.send_error(503)
+
+    def do_POST(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.node
+def test_a_message_that_something_in_between_refuses_is_kept(folder: Path) -> None:
+    files = partial(Gateway, directory=str(Path(rejoinder.__file__).parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), files) as gateway:
+        threading.Thread(target=gateway.serve_forever, daemon=True).start()
+        server: Any = SimpleNamespace(api=SimpleNamespace(url=f"http://127.0.0.1:{gateway.server_port}"))
+        with Running([*javascript(folder, server), f"ses_{1:032x}", "Good evening"], folder) as running:
+            assert running.failed() != 0
+        gateway.shutdown()
+    [kept] = (folder / "unsent").iterdir()
+    assert "Good evening" in kept.read_text()

@@ -100,6 +100,10 @@ class Running:
         assert written, self._complaints.read_text()
         return written
 
+    def failed(self) -> int:
+        """Its exit code, where it ends by itself."""
+        return self._process.wait(10)
+
     def rest(self) -> bytes:
         """What it writes until it ends, which it must by itself and well."""
         assert self._process.stdout is not None
