@@ -17,7 +17,8 @@ import pytest
 from typer.main import get_command
 
 import rejoinder
-from rejoinder.cli import app, main
+from rejoinder.cli import main
+from rejoinder.cli.commands import app
 from rejoinder.settings import OF_CLIENTS
 from screen import COMMAND, Screen
 from serving import ServerProcess
@@ -30,7 +31,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def test_the_version_and_the_help_come_without_what_is_heavy(run: Run) -> None:
     assert run("--version").stdout.strip() == rejoinder.__version__
     program = (
-        "import sys\nfrom rejoinder.cli import app\n"
+        "import sys\nfrom rejoinder.cli.commands import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         "print({'openai', 'fastapi', 'uvicorn', 'xllamacpp'} & set(sys.modules))"
     )

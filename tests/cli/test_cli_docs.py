@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from rejoinder.cli import app
+from rejoinder.cli.commands import app
 from rejoinder.cli.terminal import HELP
 
 PAGE = Path(__file__).parents[2] / "docs/cli.md"

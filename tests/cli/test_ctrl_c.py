@@ -4,16 +4,31 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+from rejoinder.cli import main
 from rejoinder.testing.upstream import ScriptedUpstream
 from screen import COMMAND, Screen
 from serving import ServerProcess
 
 LONG = "/script tokens=5000 pace=0.02"
+
+
+def test_while_a_command_is_being_loaded_it_leaves_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pressed(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "rejoinder.cli.entry", Pressed("rejoinder.cli.entry"))
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 130
 
 
 async def test_while_asking_it_closes_the_upstream(tmp_path: Path) -> None:

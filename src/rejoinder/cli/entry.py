@@ -1,4 +1,4 @@
-"""The entry point. What goes wrong is one sentence and an exit code."""
+"""How a command runs: what goes wrong is one sentence and an exit code."""
 
 import io
 import sys
@@ -8,8 +8,8 @@ from rejoinder.cli.streams import fail, open_what_is_closed, write_no_more
 from rejoinder.errors import RejoinderError
 
 
-def main() -> None:
-    """The entry point. Exits with 1 where something is wrong that the user can mend, and says what."""
+def run() -> None:
+    """The command that was typed. Exits with 1 where something is wrong that the user can mend, and says what."""
     open_what_is_closed()
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot say or show is no reason to fail
