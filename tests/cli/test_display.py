@@ -1,6 +1,7 @@
 """What is shown of a reply, and what is never let through to a terminal."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncGenerator
 
@@ -10,8 +11,9 @@ from msgspec import structs
 from rejoinder import events
 from rejoinder.cli.address import checked_url
 from rejoinder.cli.display import Display, harmless
+from rejoinder.cli.terminal import Terminal
 from rejoinder.cli.watching import Watching
-from rejoinder.client import Client, Received
+from rejoinder.client import Client, ConnectionLost, Received
 from rejoinder.entities import FunctionCall, Message, Part, Status, ToolCall
 from rejoinder.events import Event, Fact, MessageCreated, MessageDelta, MessageEnded, MessageReset
 
@@ -76,7 +78,29 @@ async def test_who_leaves_before_the_server_has_answered_is_told_what_is_known(
         signal.raise_signal(signal.SIGINT)
         await asyncio.sleep(0.01)
     await watching
-    assert capsys.readouterr().err == "[left: whether the message has arrived is not known; /history shows it then]\n"
+    assert (
+        capsys.readouterr().err
+        == "[left: whether the message has arrived is not known; the same words again are the same message]\n"
+    )
+
+
+async def test_words_that_are_typed_again_where_nobody_answered_are_the_same_message(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ids: list[str] = []
+
+    async def take_and_hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ids.append(re.findall(r"msg_[0-9a-f]{32}", (await reader.readuntil(b"}")).decode())[0])
+        writer.close()
+
+    async with await asyncio.start_server(take_and_hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Client(f"http://127.0.0.1:{port}", patience=0) as client:
+            terminal = Terminal("", "ses_1", None)
+            for words in ("hello", "hello", "and on"):
+                with pytest.raises(ConnectionLost):
+                    await terminal.send(client, words)
+    assert ids[0] == ids[1] != ids[2]
 
 
 async def test_a_reply_that_was_cut_at_its_limit_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,14 +7,14 @@ import asyncio
 import re
 import sys
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from rejoinder.cli.address import reached
 from rejoinder.cli.display import Display
 from rejoinder.cli.listing import line, newest
 from rejoinder.cli.watching import Watching
-from rejoinder.client import Client, Received, SessionFields
+from rejoinder.client import Client, Received, SessionFields, new_id
 from rejoinder.entities import Message
 from rejoinder.errors import Invalid, RejoinderError
 
@@ -42,6 +42,8 @@ class Terminal:
         self._model = model
         self._interactive = sys.stdin.isatty() and sys.stdout.isatty()
         self._untitled = False
+        self._unanswered: dict[str, str] = {}
+        """The last words, by which id they were sent, while nothing has come of them."""
         self._display = Display(on_terminal=self._interactive)
 
     def run(self) -> None:
@@ -82,6 +84,7 @@ class Terminal:
         fields: SessionFields = {} if self._model is None else {"model": self._model}
         self._session_id = self._do(client.create_session(**fields)).id
         self._untitled = True
+        self._unanswered = {}
 
     def _talk(self, client: Client) -> None:
         """Until the user leaves. In a terminal, what goes wrong is told, and the talk goes on."""
@@ -133,15 +136,24 @@ class Terminal:
             case _ if re.fullmatch("/[a-z]+", said):
                 self._display.note(f"There is no {said}.\n{HELP}")
             case _:
-                self._do(self._send(client, said))
+                self._do(self.send(client, said))
         return True
 
-    async def _send(self, client: Client, said: str) -> None:
+    async def send(self, client: Client, said: str) -> None:
+        """Sends a message and shows the reply. The same words again where nobody has answered are a retry."""
         if self._untitled:
             with suppress(Invalid):  # a server may be set to take shorter ones alone, and the message matters more
                 await client.rename(self._session_id, _beginning(said))
             self._untitled = False
-        await self._watch(client, client.send(self._session_id, said))
+        message_id = self._unanswered.get(said) or new_id("msg")
+        self._unanswered = {said: message_id}
+        await self._watch(client, self._answers(client.send(self._session_id, said, message_id)))
+
+    async def _answers(self, events: AsyncGenerator[Received, None]) -> AsyncGenerator[Received, None]:
+        async with aclosing(events) as received:
+            async for each in received:
+                self._unanswered = {}
+                yield each
 
     # what is shown
 

@@ -12,7 +12,7 @@ from rejoinder.errors import RejoinderError
 from rejoinder.events import MessageCreated, MessageDelta, MessageEnded, MessageReset
 
 LEFT = "[left: the reply goes on without you, and /history shows it]"
-LEFT_EARLY = "[left: whether the message has arrived is not known; /history shows it then]"
+LEFT_EARLY = "[left: whether the message has arrived is not known; the same words again are the same message]"
 
 
 class Watching:
