@@ -9,12 +9,13 @@ import pytest
 from msgspec import structs
 
 from rejoinder import events
-from rejoinder.cli.address import checked_url
+from rejoinder.cli.address import checked_url, reached
 from rejoinder.cli.display import Display, harmless
 from rejoinder.cli.terminal import Terminal
 from rejoinder.cli.watching import Watching
 from rejoinder.client import Client, ConnectionLost, Received
 from rejoinder.entities import FunctionCall, Message, Part, Status, ToolCall
+from rejoinder.errors import RejoinderError
 from rejoinder.events import Event, Fact, MessageCreated, MessageDelta, MessageEnded, MessageReset
 
 NOW = "2026-01-01T00:00:00.000Z"
@@ -136,6 +137,21 @@ def test_a_pipe_gets_the_words_to_the_letter(capsys: pytest.CaptureFixture[str])
     display.text("in the middle\x1b[2J\r\n ")
     display.note("[note]")
     assert capsys.readouterr() == ("in the middle\x1b[2J\r\n ", "[note]\n")
+
+
+async def test_a_password_in_an_address_is_told_by_no_error() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        there = f"me:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for address in (there, "me:secret@127.0.0.1:9"):
+            with pytest.raises(RejoinderError) as told:
+                async with reached(f"http://{address}", patience=0) as client:
+                    await client.request("GET", "/v1/sessions")
+            assert "http://127.0.0.1" in told.value.detail and "secret" not in told.value.detail
 
 
 def test_an_address_may_lack_its_scheme() -> None:

@@ -168,7 +168,7 @@ now -= 60_000;
 ids.push(newId("msg"));
 done.ids = { sorted: `${ids.toSorted()}` === `${ids}`, different: new Set(ids).size, form: ids.every((id) => /^msg_[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$/.test(id)) };
 
-done.addresses = ["localhost:8000", "127.0.0.1:8000", "ftp://a", "http://a", "HTTPS://a/b", "", "/under"].filter((base) => {
+done.addresses = ["localhost:8000", "127.0.0.1:8000", "ftp://a", "http://me:secret@a", "http://a", "HTTPS://a/b", "", "/under"].filter((base) => {
   try {
     return new Client(base);
   } catch (error) {

@@ -31,18 +31,21 @@ def checked_url(value: str) -> str:
 
 
 @asynccontextmanager
-async def reached(url: str) -> AsyncIterator[Client]:
+async def reached(url: str, patience: float = PATIENCE) -> AsyncIterator[Client]:
     """A client of the server there. Raises Unavailable, soon and with what to do, where none answers, and UnexpectedAnswer
     where it is none of ours that does."""
+    shown = httpx2.URL(url).copy_with(userinfo=b"")  # what is said may be kept in a log
     try:
-        async with Client(url, patience=PATIENCE) as client:
+        async with Client(url, patience=patience) as client:
             yield client
     except (UnexpectedAnswer, NotFound) as wrong:
         if wrong.code not in (UnexpectedAnswer.code, NotFound.code):  # then what was asked for is not there
             raise
-        raise UnexpectedAnswer(f"{wrong.detail} Is {url} a Rejoinder server, given without /v1?") from wrong
+        raise UnexpectedAnswer(f"{wrong.detail} Is {shown} a Rejoinder server, given without /v1?") from wrong
     except ConnectionLost as lost:
         why = str(lost.__cause__) or type(lost.__cause__).__name__
         if any(isinstance(cause, ssl.SSLError) for cause in causes(lost)):  # something answers there
-            raise Unavailable(f"No secure connection to {url} ({why}). Is it https:// that is spoken there?") from lost
-        raise Unavailable(f"No server answers at {url} ({why}). `rejoinder serve` starts one.") from lost
+            raise Unavailable(
+                f"No secure connection to {shown} ({why}). Is it https:// that is spoken there?"
+            ) from lost
+        raise Unavailable(f"No server answers at {shown} ({why}). `rejoinder serve` starts one.") from lost

@@ -51,7 +51,8 @@ def checked(response: httpx2.Response) -> httpx2.Response:
 def error_of(response: httpx2.Response) -> RejoinderError:
     problem = _problem(response)
     code = problem.get("code")
-    said = f"{response.request.method} {response.request.url} was answered by {response.status_code}."
+    asked = response.request.url.copy_with(userinfo=b"")  # a password is told by no error
+    said = f"{response.request.method} {asked} was answered by {response.status_code}."
     if code is None:
         return _unavailable(Unavailable(said), response) if response.status_code in LATER else UnexpectedAnswer(said)
     fallback = Unavailable if response.status_code in LATER else RejoinderError

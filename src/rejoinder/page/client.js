@@ -51,7 +51,7 @@ export class BrokenStream extends Error {}
 export class Client {
   /** `base` is where the server is, without /v1; `headers` go with every request; `fetch` is for environments that bring their own. */
   constructor(base = "", { headers = {}, fetch = (...request) => globalThis.fetch(...request) } = {}) {
-    if (!/^(https?:|\/|$)/i.test(base)) throw new TypeError(`An address begins with http:// or https://, and "${base}" does not.`);
+    if (!/^(https?:\/\/[^/@]+(\/|$)|\/|$)/i.test(base)) throw new TypeError("An address is http://… or https://…; a name and a password go into `headers`.");
     Object.assign(this, { base: String(base).replace(/\/+$/, ""), headers, fetch });
   }
 
