@@ -3,7 +3,8 @@
 import asyncio
 import re
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from msgspec import structs
@@ -139,19 +140,38 @@ def test_a_pipe_gets_the_words_to_the_letter(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("in the middle\x1b[2J\r\n ", "[note]\n")
 
 
-async def test_a_password_in_an_address_is_told_by_no_error() -> None:
+@asynccontextmanager
+async def answering(status: str) -> AsyncIterator[str]:
+    """The address of what answers with this alone."""
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        there = f"me:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        for address in (there, "me:secret@127.0.0.1:9"):
-            with pytest.raises(RejoinderError) as told:
-                async with reached(f"http://{address}", patience=0) as client:
-                    await client.request("GET", "/v1/sessions")
-            assert "http://127.0.0.1" in told.value.detail and "secret" not in told.value.detail
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def told_of(address: str) -> str:
+    with pytest.raises(RejoinderError) as told:
+        async with reached(address, patience=0) as client:
+            await client.request("GET", "/v1/sessions")
+    return told.value.detail
+
+
+async def test_a_password_in_an_address_is_told_by_no_error() -> None:
+    async with answering("404 Not Found") as there:
+        for address in (there, "127.0.0.1:9"):
+            told = await told_of(f"http://me:secret@{address}")
+            assert f"http://{address}" in told and "secret" not in told
+
+
+async def test_a_server_that_cannot_answer_just_now_need_not_be_started() -> None:
+    async with answering("503 Service Unavailable") as there:
+        url = f"http://{there}"
+        told = await told_of(url)
+    assert told == f"{url} cannot answer just now: GET {url}/v1/sessions was answered by 503."
 
 
 def test_an_address_may_lack_its_scheme() -> None:

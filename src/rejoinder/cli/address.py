@@ -43,9 +43,14 @@ async def reached(url: str, patience: float = PATIENCE) -> AsyncIterator[Client]
             raise
         raise UnexpectedAnswer(f"{wrong.detail} Is {shown} a Rejoinder server, given without /v1?") from wrong
     except ConnectionLost as lost:
-        why = str(lost.__cause__) or type(lost.__cause__).__name__
-        if any(isinstance(cause, ssl.SSLError) for cause in causes(lost)):  # something answers there
-            raise Unavailable(
-                f"No secure connection to {shown} ({why}). Is it https:// that is spoken there?"
-            ) from lost
-        raise Unavailable(f"No server answers at {shown} ({why}). `rejoinder serve` starts one.") from lost
+        raise Unavailable(_why_not(str(shown), lost)) from lost
+
+
+def _why_not(url: str, lost: ConnectionLost) -> str:
+    cause = lost.__cause__
+    why = str(cause) or type(cause).__name__
+    if isinstance(cause, Unavailable):
+        return f"{url} cannot answer just now: {why}"
+    if any(isinstance(each, ssl.SSLError) for each in causes(lost)):  # something answers there
+        return f"No secure connection to {url} ({why}). Is it https:// that is spoken there?"
+    return f"No server answers at {url} ({why}). `rejoinder serve` starts one."
