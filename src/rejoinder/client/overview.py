@@ -3,8 +3,8 @@
 There is no cursor: each connection begins with a snapshot, and a snapshot says that what was told before may have gaps.
 """
 
-import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TypeAlias
 
 import httpx2
@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from rejoinder import events
 from rejoinder.client.answers import UnexpectedAnswer
-from rejoinder.client.reading import HELD, Patience, check_stream
-from rejoinder.client.sse import Frame, SseParser
+from rejoinder.client.reading import Patience, frames
+from rejoinder.client.sse import Frame
 from rejoinder.events import Fact, SessionDeleted, Snapshot
 
 OverviewFact: TypeAlias = Snapshot | SessionDeleted | Fact
@@ -42,14 +42,8 @@ class OverviewReading:
 
     async def events(self, response: httpx2.Response) -> AsyncGenerator[Told, None]:
         """What one connection brings. Raises httpx2.TransportError where it breaks off."""
-        check_stream(response)
-        parser, opened = SseParser(), time.monotonic()
-        async for chunk in response.aiter_bytes():
-            frames = parser.feed(chunk)
-            self.patience.least = self.patience.least if parser.retry is None else parser.retry
-            if frames or time.monotonic() - opened > HELD:
-                self.patience.relieve()
-            for frame in frames:
+        async with aclosing(frames(response, self.patience)) as found:
+            async for frame in found:
                 told = _told(frame)
                 if told:
                     yield told

@@ -7,6 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Protocol, TypeAlias, TypeVar
 
 import httpx2
@@ -185,19 +186,11 @@ class Reading:
 
     async def events(self, response: httpx2.Response) -> AsyncGenerator[Received, None]:
         """What one connection brings. Raises BrokenLog, and httpx2.TransportError where it breaks off."""
-        check_stream(response)
-        if self._body is not None and "location" not in response.headers:
-            raise UnexpectedAnswer("The server took the message and did not say where its reply is (Location).")
-        parser, opened = SseParser(), time.monotonic()
-        async for chunk in response.aiter_bytes():
-            frames = parser.feed(chunk)
-            self.patience.least = self.patience.least if parser.retry is None else parser.retry
-            if frames or time.monotonic() - opened > HELD:
-                self.patience.relieve()
-            for frame in frames:
+        async with aclosing(frames(response, self.patience)) as found:
+            async for frame in found:
                 received = self._take(frame)
-                if not self._seen and self._body is not None:
-                    self._path, self._body = _below(response.headers["location"]), None
+                if self._body is not None:
+                    self._path, self._body = _reply_of(response), None
                 self._seen = True
                 if received:
                     yield received
@@ -229,13 +222,24 @@ class Reading:
         return Received(fact, Event(seq, draft.type, draft.message_id, draft.data))
 
 
-def _below(location: str) -> str:
-    """The path of ours in it: proxies may write before it where they are."""
-    return location[max(location.find("/v1/"), 0) :]
-
-
-def check_stream(response: httpx2.Response) -> None:
-    """Raises UnexpectedAnswer where the answer is no stream of events."""
+async def frames(response: httpx2.Response, patience: Patience) -> AsyncGenerator[Frame, None]:
+    """The frames of one connection, which relieve the patience. Raises UnexpectedAnswer where the answer is no stream of events."""
     kind = response.headers.get("content-type", "")
     if not kind.startswith("text/event-stream"):
         raise UnexpectedAnswer(f"A stream of events was asked for, and the server sends {kind or 'nothing'}.")
+    parser, opened = SseParser(), time.monotonic()
+    async for chunk in response.aiter_bytes():
+        whole = parser.feed(chunk)
+        patience.least = patience.least if parser.retry is None else parser.retry
+        if whole or time.monotonic() - opened > HELD:
+            patience.relieve()
+        for frame in whole:
+            yield frame
+
+
+def _reply_of(response: httpx2.Response) -> str:
+    """The path of a reply's events, of which proxies may write where they are before it."""
+    location = response.headers.get("location", "")
+    if "/v1/" not in location:
+        raise UnexpectedAnswer("The server took the message and did not say where its reply is (Location).")
+    return location[location.index("/v1/") :]
