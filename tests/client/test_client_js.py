@@ -95,6 +95,11 @@ def test_it_reads_on_where_the_reply_is_whatever_proxies_write_before_it(played:
     assert set(played["located"]) == {"/v1/sessions/s/messages/m/events"}
 
 
+def test_a_chat_is_gone_where_the_server_says_so_and_no_proxy_in_its_place(played: dict[str, Any]) -> None:
+    assert played["phases"] == ["missing", "failed"]
+    assert played["deleted"] == ["gone", "gone", "The server answered with 404."]
+
+
 def test_ids_sort_in_the_order_in_which_they_are_made(played: dict[str, Any]) -> None:
     """So what waits to be sent is sent in its order after a reload, whatever the clock did."""
     assert played["ids"] == {"sorted": True, "different": 51, "form": True}

@@ -150,6 +150,29 @@ done.overAndNeverTold = await reading([body([created(2)], { cut: true }), nothin
 done.nothingSent = await reading([nothing, body([created(2), ended(3)])], turn);
 done.nothingFollows = await reading([nothing, body([created(2)])], session);
 
+globalThis.document = { hidden: false };
+const { Conversation } = await import("../../src/rejoinder/page/state/conversation.js");
+const phaseAt = async (answer) => {
+  const conversation = new Conversation(playing(answer, answer)[0], "s", () => {});
+  await passing(conversation.open());
+  return conversation.phase;
+};
+const gone = json({ code: "session_not_found" }, { status: 404 });
+const proxy = async () => new Response("default backend - 404", { status: 404 });
+done.phases = [await phaseAt(gone), await phaseAt(proxy)];
+
+globalThis.addEventListener = () => {};
+const { Deletions } = await import("../../src/rejoinder/page/state/deletions.js");
+const deletedAt = (answer) =>
+  passing(
+    new Promise((deleted) => {
+      const deletions = new Deletions(playing(answer)[0], () => {}, (_, problem) => deleted(problem ? problem.message : "gone"));
+      deletions.add({ id: "s" });
+      deletions.settle();
+    }),
+  );
+done.deleted = [await deletedAt(nothing), await deletedAt(gone), await deletedAt(proxy)];
+
 const of = "/v1/sessions/s/messages/m/events";
 done.located = [];
 for (const location of [of, `http://chat.example${of}`, `/under${of}`]) {

@@ -45,7 +45,7 @@ export class Conversation {
         await this.#follow();
       } catch (problem) {
         if (this.#leave.signal.aborted) return;
-        if (problem instanceof Problem && problem.status === 404) return this.#set({ phase: "missing", history: null, line: "open" });
+        if (problem.code === "session_not_found") return this.#set({ phase: "missing", history: null, line: "open" });
         if (problem instanceof Problem) return this.#set({ phase: "failed", problem, line: "open" });
         // An offset that does not agree, or an event of a message that is not here: what is fetched afresh is right.
         console.warn("The history is fetched again:", problem);

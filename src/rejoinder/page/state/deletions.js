@@ -69,8 +69,8 @@ export class Deletions {
       doomed.drop(id);
       this.#deleted(id, null);
     } catch (problem) {
-      if (problem.status && !problem.passing) doomed.drop(id);
-      this.#deleted(id, problem.status === 404 ? null : problem);
+      if (problem.code && !problem.passing) doomed.drop(id);
+      this.#deleted(id, problem.code === "session_not_found" ? null : problem);
     } finally {
       this.#timers.delete(id);
     }
