@@ -366,6 +366,12 @@ async def test_a_path_that_is_not_there_is_named() -> None:
         assert str(refused.value) == f"GET {server.url}/v1/v1/sessions/{SID} was answered by 404."
 
 
+async def test_where_a_redirect_points_to_is_told() -> None:
+    async with playing(answer(308, headers={"location": "https://chat.example/v1"})) as server:
+        with pytest.raises(UnexpectedAnswer, match=r"was answered by 308, which points to https://chat\.example/v1\."):
+            await sent(server)
+
+
 async def test_refusals_carry_what_the_server_tells_with_them() -> None:
     busy = answer(409, {"code": "session_busy", "detail": "Busy.", "status": 409, "reply_id": REPLY.id, "events": "/e"})
     wrong = answer(422, {"code": "invalid_request", "detail": "No.", "errors": [{"loc": "body", "message": "m"}]})

@@ -105,5 +105,6 @@ def test_ids_sort_in_the_order_in_which_they_are_made(played: dict[str, Any]) ->
     assert played["ids"] == {"sorted": True, "different": 51, "form": True}
 
 
-def test_an_address_without_its_scheme_is_told_at_once(played: dict[str, Any]) -> None:
+def test_an_address_or_a_header_that_can_never_be_is_told_at_once(played: dict[str, Any]) -> None:
+    assert played["header"] == "TypeError"
     assert played["addresses"] == ["http://a", "HTTPS://a/b", "", "/under"]

@@ -219,4 +219,10 @@ done.redirected = [
 server.closeAllConnections();
 server.close();
 
+try {
+  new Client("http://a", { headers: { authorization: "Bearer “key”" } });
+} catch (error) {
+  done.header = error.constructor.name;
+}
+
 console.log(JSON.stringify(done));

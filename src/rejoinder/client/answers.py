@@ -52,7 +52,8 @@ def error_of(response: httpx2.Response) -> RejoinderError:
     problem = _problem(response)
     code = problem.get("code")
     asked = response.request.url.copy_with(userinfo=b"")  # a password is told by no error
-    said = f"{response.request.method} {asked} was answered by {response.status_code}."
+    to = f", which points to {response.headers['location']}" if response.has_redirect_location else ""
+    said = f"{response.request.method} {asked} was answered by {response.status_code}{to}."
     if code is None:
         return _unavailable(Unavailable(said), response) if response.status_code in LATER else UnexpectedAnswer(said)
     fallback = Unavailable if response.status_code in LATER else RejoinderError

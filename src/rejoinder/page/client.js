@@ -52,6 +52,7 @@ export class Client {
   /** `base` is where the server is, without /v1; `headers` go with every request; `fetch` is for environments that bring their own. */
   constructor(base = "", { headers = {}, fetch = (...request) => globalThis.fetch(...request) } = {}) {
     if (!/^(https?:\/\/[^/@]+(\/|$)|\/|$)/i.test(base)) throw new TypeError("An address is http://… or https://…; a name and a password go into `headers`.");
+    new Headers(headers); // throws where one can never be sent
     Object.assign(this, { base: String(base).replace(/\/+$/, ""), headers, fetch });
   }
 
