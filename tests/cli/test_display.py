@@ -12,6 +12,7 @@ from msgspec import structs
 from rejoinder import events
 from rejoinder.cli.address import checked_url, reached
 from rejoinder.cli.display import Display, harmless
+from rejoinder.cli.streams import fail
 from rejoinder.cli.terminal import Terminal
 from rejoinder.cli.watching import Watching
 from rejoinder.client import Client, ConnectionLost, Received
@@ -124,6 +125,12 @@ async def test_a_reply_that_only_calls_tools_says_so(capsys: pytest.CaptureFixtu
 
 def test_no_text_commands_the_terminal() -> None:
     assert harmless("a\x1b]0;title\x07b\x9b2J\r\nc\td\x7f") == "a�]0;title�b�2J\nc\td�"
+
+
+def test_no_error_of_a_server_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        fail("There is no session \x1b[2J.")
+    assert capsys.readouterr().err == "rejoinder: There is no session �[2J.\n"
 
 
 def test_on_a_terminal_notes_have_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:

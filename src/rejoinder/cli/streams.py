@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 
+from rejoinder.cli.display import harmless
+
 
 def open_what_is_closed() -> None:
     """Standard streams that were closed (`<&-`) are open again, so that no other file takes their numbers: reading finds the end
@@ -20,5 +22,5 @@ def write_no_more() -> None:
 
 
 def fail(sentence: str, exit_code: int = 1) -> None:
-    print(f"rejoinder: {sentence}", file=sys.stderr)
+    print(f"rejoinder: {harmless(sentence)}", file=sys.stderr)  # it may be a server's
     sys.exit(exit_code)
