@@ -161,7 +161,7 @@ export class Client {
           if (!frame.data) continue;
           // Where a browser may not see the header, the same POST asks again: its id attaches it to the same turn.
           const location = response.headers.get("location");
-          if (post && location) [path, post] = [location.slice(location.indexOf("/v1/")), undefined]; // before it proxies write where they are
+          if (post && location) [path, post] = [location.slice(location.indexOf("/v1/")), undefined]; // proxies may write before it where they are
           const data = JSON.parse(frame.data);
           const event = { type: frame.event, seq: data.seq, data };
           if (frame.id && event.seq <= after) throw new BrokenStream(`Event ${event.seq} came behind event ${after}.`);
