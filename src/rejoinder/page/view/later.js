@@ -11,13 +11,14 @@ let coming = null;
 
 /** Fetches them. Returns them by name, or null: what fails is tried again when one of them is to be shown. */
 export async function fetchViews() {
-  coming ??= Promise.all([import("./late_views.js"), stylesheet("../style/dialog.css")]);
-  try {
-    [views] = await coming;
-  } catch (problem) {
+  // Whoever asked again before all of them have ended would be given what is about to fail.
+  coming ??= Promise.allSettled([import("./late_views.js"), stylesheet("../style/late.css"), stylesheet("../style/dialog.css")]);
+  const parts = await coming;
+  const failed = parts.find(({ status }) => status === "rejected");
+  if (failed) {
     coming = null;
-    console.warn("A part of the page is not here yet:", problem);
-  }
+    console.warn("A part of the page is not here yet:", failed.reason);
+  } else views = parts[0].value;
   return views;
 }
 
@@ -28,7 +29,9 @@ export function Later({ name, instead = null, ...properties }) {
   useEffect(() => {
     let over = Boolean(here);
     const look = async () => {
-      const got = over ? null : await fetchViews();
+      const joins = properties.onClose && coming; // what was begun before this was asked for may be about to fail
+      let got = over ? null : await fetchViews();
+      if (joins && !got && !over) got = await fetchViews();
       if (got) draw(got);
       else if (properties.onClose) properties.onClose();
       else if (!over) setTimeout(look, AGAIN); // nobody could ask for it again
