@@ -6,6 +6,14 @@ import { icon } from "./icons.js";
 export const IconButton = ({ icon: name, label, class: classes = "", ...rest }) =>
   html`<button type="button" class=${`quiet ${classes}`} aria-label=${label} title=${label} ...${rest}>${icon(name)}</button>`;
 
+const chooser = Object.assign(document.createElement("input"), { type: "file", multiple: true, hidden: true });
+
+/** Lets one choose files. Safari tells of them only where the field is a part of the page. */
+export function chooseFiles(onFiles, accept = "") {
+  document.body.append(chooser);
+  Object.assign(chooser, { accept, value: "", onchange: () => onFiles([...chooser.files]) }).click();
+}
+
 /** `attempt` does what may fail, and tells of it then. */
 export function CopyButton({ text, attempt }) {
   const [copied, setCopied] = useState(false);

@@ -3,7 +3,7 @@
  * reply is written, what is sent waits for its end, or with Ctrl and Enter interrupts it. Files come by the button, by pasting, or by dropping them on the page.
  */
 
-import { IconButton } from "./buttons.js";
+import { chooseFiles, IconButton } from "./buttons.js";
 import { breaksLine, composes, hovers } from "./composes.js";
 import { html, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { icon } from "./icons.js";
@@ -55,7 +55,7 @@ export function Composer({ chat }) {
     <div class="composer">
       <div class="field">
         ${attached.length > 0 && html`<${Later} name="Attached" attached=${attached} onChange=${(attached) => chat.setDraft({ attached })} />`}
-        <${Attach} onFiles=${attach} />
+        <${IconButton} icon="attach" label="Attach files" class="attach" onClick=${() => chooseFiles(attach)} />
         <textarea ref=${area} rows="1" dir="auto" value=${text} placeholder="Write a message" aria-label="Message"
           onInput=${({ target }) => chat.setDraft({ text: target.value })} onKeyDown=${onKeyDown} onPaste=${onPaste} />
         ${running && html`<${Stop} chat=${chat} running=${running} onClick=${stop} />`}
@@ -69,18 +69,6 @@ export function Composer({ chat }) {
 function Stop({ chat, running, onClick }) {
   const stopping = chat.conversation.history.stopping.includes(running.id);
   return html`<button type="button" class="round stop" onClick=${onClick} disabled=${stopping} aria-label="Stop" title="Stop (Esc)">${icon("stop")}</button>`;
-}
-
-function Attach({ onFiles }) {
-  const input = useRef();
-  const onChange = ({ target }) => {
-    onFiles([...target.files]);
-    target.value = "";
-  };
-  return html`
-    <${IconButton} icon="attach" label="Attach files" class="attach" onClick=${() => input.current.click()} />
-    <input ref=${input} type="file" hidden multiple onChange=${onChange} />
-  `;
 }
 
 function Hint({ chat, waiting, onInterrupt }) {
