@@ -444,6 +444,25 @@ def test_on_a_phone_the_list_lies_behind_a_button(chat: Chat) -> None:
     assert chat.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_back_closes_the_list_before_it_leaves_the_chat(chat: Chat, server: Server) -> None:
+    chat.page.set_viewport_size({"width": 390, "height": 780})
+    for text in ("one", "two"):
+        chat.open(server.session(text))
+        expect(chat.words).to_have_text(text)
+    for close in (chat.page.go_back, lambda: chat.page.keyboard.press("Escape")):
+        chat.page.get_by_role("button", name="Chats").click()
+        expect(chat.listed).to_have_count(2)
+        close()
+        expect(chat.listed).to_have_count(0)
+        expect(chat.words).to_have_text("two")
+    chat.page.get_by_role("button", name="Chats").click()
+    chat.page.get_by_role("navigation", name="Chats").get_by_role("link", name="New chat").click()
+    expect(chat.said).to_have_count(0)
+    for text in ("two", "one"):  # the list was no place on the way
+        chat.page.go_back()
+        expect(chat.words).to_have_text(text)
+
+
 def test_the_beginning_can_be_seen_in_a_low_window(chat: Chat) -> None:
     chat.page.set_viewport_size({"width": 640, "height": 320})
     above = "title => title.getBoundingClientRect().top - title.parentElement.getBoundingClientRect().top"

@@ -32,6 +32,7 @@ export function App({ chat }) {
       ${chat.deletions.last && html`<${Later} name="Deleted" chat=${chat} />`}
       ${chat.over === "options" && html`<${Later} name="Options" chat=${chat} onClose=${close("options")} />`}
       ${chat.over === "help" && html`<${Later} name="Help" onClose=${close("help")} />`}
+      <${Later} name="Back" open=${narrow && chat.menu} onBack=${() => chat.setMenu(false)} />
       <${Later} name="Dropping" chat=${chat} />
       <${Later} name="Keys" chat=${chat} />
       <${Later} name="Marks" chat=${chat} />

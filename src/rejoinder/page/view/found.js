@@ -31,7 +31,7 @@ export function Found({ chat }) {
 }
 
 /** Whether a click opens a link in this tab. */
-const here = ({ ctrlKey, metaKey, shiftKey }) => !(ctrlKey || metaKey || shiftKey);
+export const here = ({ ctrlKey, metaKey, shiftKey }) => !(ctrlKey || metaKey || shiftKey);
 
 /** The snippet with its words marked. The places count code points. */
 function marked(snippet, matches) {

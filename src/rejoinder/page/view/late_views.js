@@ -6,6 +6,7 @@ import "../text/copy.js";
 
 export { Announcer } from "./announcer.js";
 export { Attached } from "./attached.js";
+export { Back } from "./back.js";
 export { Deleted } from "./deleted.js";
 export { Dropping } from "./dropping.js";
 export { Editor } from "./editor.js";
