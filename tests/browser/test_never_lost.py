@@ -127,6 +127,26 @@ def test_a_draft_outlives_what_another_tab_sends(chat: Chat, open_chat: Callable
         expect(chat.field).to_have_value("")
 
 
+def test_a_tab_keeps_its_own_draft_and_a_new_one_begins_with_the_newest(
+    chat: Chat, open_chat: Callable[..., Chat], server: Server
+) -> None:
+    sid = server.session("hello")
+    chat.open(sid)
+    chat.field.fill("said in the first tab")
+    other = open_chat(sid)
+    expect(other.field).to_have_value("said in the first tab")
+    other.field.fill("said in the other")
+    chat.page.reload()
+    expect(chat.field).to_have_value("said in the first tab")
+    third = open_chat(sid)
+    expect(third.field).to_have_value("said in the other")
+    third.field.press("Enter")
+    third.expect_written(2)
+    chat.wait_until("JSON.stringify(localStorage).includes('said in the first tab')")  # is the newest now
+    other.page.reload()
+    expect(other.field).to_have_value("said in the first tab")  # its own was sent
+
+
 def test_the_words_of_an_edit_outlive_a_look_at_another_chat(chat: Chat, server: Server) -> None:
     chat.open(server.session("as it is"))
     expect(chat.words).to_have_text("as it is")

@@ -58,9 +58,7 @@ export class Chat {
     addEventListener("online", () => this.#wake());
     addEventListener("offline", () => this.#changed());
     addEventListener("focus", () => this.conversation?.wake());
-    addEventListener("storage", (event) => {
-      if (drafts.dropped(this.sessionId, this.draft, event)) drafts.keep(this.sessionId, this.draft);
-    });
+    addEventListener("storage", drafts.dropped);
     let hidden;
     document.addEventListener("visibilitychange", () => {
       clearTimeout(hidden);

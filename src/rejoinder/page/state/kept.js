@@ -3,83 +3,117 @@
  * key of its own, so that two tabs never write over each other. Where storage is refused or full, memory stands in.
  */
 
-/** Of one kind of thing, by name; of a chat that has no session yet under "new". */
+/** Of one kind of thing, by name; of a chat that has no session yet under "new". `where` says whose: the browser's, or the tab's. */
 class Shelf {
   #prefix;
+  #where;
   #memory = new Map();
 
-  constructor(kind) {
-    this.#prefix = `rejoinder.${kind}.`;
+  constructor(kind, where = "localStorage") {
+    [this.#prefix, this.#where] = [`rejoinder.${kind}.`, where];
   }
 
-  keyOf(name) {
+  #key(name) {
     return this.#prefix + (name ?? "new");
   }
 
   of(name) {
-    const text = this.#memory.get(name) ?? stored((storage) => storage.getItem(this.keyOf(name)));
+    const text = this.#text(name);
     return text ? JSON.parse(text) : null;
+  }
+
+  has(name) {
+    return Boolean(this.#text(name));
+  }
+
+  #text(name) {
+    return this.#memory.get(name) ?? this.#stored((storage) => storage.getItem(this.#key(name)));
   }
 
   keep(name, value) {
     const text = JSON.stringify(value);
     this.#memory.delete(name);
-    if (stored((storage) => (storage.setItem(this.keyOf(name), text), true))) return;
+    if (this.#stored((storage) => (storage.setItem(this.#key(name), text), true))) return;
     this.drop(name);
     this.#memory.set(name, text);
   }
 
   drop(name) {
     this.#memory.delete(name);
-    stored((storage) => storage.removeItem(this.keyOf(name)));
+    this.#stored((storage) => storage.removeItem(this.#key(name)));
   }
 
   /** Every value, in the order of their names. */
   all() {
-    const keys = stored((storage) => Array.from({ length: storage.length }, (_, index) => storage.key(index))) ?? [];
+    const keys = this.#stored((storage) => Array.from({ length: storage.length }, (_, index) => storage.key(index))) ?? [];
     const names = keys.filter((key) => key.startsWith(this.#prefix)).map((key) => key.slice(this.#prefix.length));
     return [...new Set([...names, ...this.#memory.keys()])].sort().map((name) => this.of(name));
   }
-}
 
-/** What the browser's storage makes of a request; undefined where it refuses. */
-function stored(request) {
-  try {
-    return request(localStorage);
-  } catch {
-    return undefined;
+  /** What the storage makes of a request; undefined where it refuses. */
+  #stored(request) {
+    try {
+      return request(window[this.#where]);
+    } catch {
+      return undefined;
+    }
   }
 }
 
-const draftShelf = new Shelf("draft");
-const attachedShelf = new Shelf("attached");
-const optionShelf = new Shelf("options");
+/** What is attached (`steering` tells how) has keys of its own: it may be too large to keep, and the text is kept then. */
+class Drafts {
+  constructor(where) {
+    [this.texts, this.attached] = [new Shelf("draft", where), new Shelf("attached", where)];
+  }
+
+  has(name) {
+    return this.texts.has(name) || this.attached.has(name);
+  }
+
+  of(name) {
+    return { text: "", attached: this.attached.of(name) ?? [], ...this.texts.of(name) };
+  }
+
+  keep(name, { text, attached }) {
+    if (text !== undefined) put(this.texts, name, text && { text });
+    if (attached) put(this.attached, name, attached.length && attached);
+  }
+}
+
+const own = new Drafts("sessionStorage");
+const newest = new Drafts("localStorage");
 
 /**
- * What is written and not sent, `{text, attached}`, by session; and by message, what it is to be instead. What is attached
- * (`steering` tells how) has keys of its own: it may be too large to keep, and the text is kept then.
+ * What is written and not sent, `{text, attached}`, by session; and by message, what it is to be instead. A tab keeps its
+ * own, and where it has none it begins with the newest of all tabs.
  */
 export const drafts = {
-  of: (name) => ({ text: "", attached: attachedShelf.of(name) ?? [], ...draftShelf.of(name) }),
+  of: (name) => (own.has(name) ? own : newest).of(name),
   /** Keeps what is given of it. */
-  keep(name, { text, attached }) {
-    if (text !== undefined) put(draftShelf, name, text && { text });
-    if (attached) put(attachedShelf, name, attached.length && attached);
+  keep(name, change) {
+    own.keep(name, own.has(name) ? change : { ...newest.of(name), ...change });
+    newest.keep(name, change);
   },
   /** Drops what was sent: not what another tab has written there since. */
   drop(name, { text, attached }) {
-    const kept = drafts.of(name);
-    drafts.keep(name, { text: kept.text === text ? "" : undefined, attached: `${kept.attached}` === `${attached}` ? [] : undefined });
+    const kept = newest.of(name);
+    own.keep(name, { text: "", attached: [] });
+    newest.keep(name, { text: kept.text === text ? "" : undefined, attached: `${kept.attached}` === `${attached}` ? [] : undefined });
   },
-  /** Whether an event of the storage tells that another tab has dropped a draft, and not one like this. */
-  dropped: (name, { text }, { key, oldValue }) =>
-    key === draftShelf.keyOf(name) && oldValue !== JSON.stringify({ text }) && !draftShelf.of(name),
+  /** Hears of the storage: where another tab has dropped the newest, the same went here, and anything else is the newest now. */
+  dropped({ key, oldValue, newValue }) {
+    const mine = newValue === null && sessionStorage.getItem(key);
+    if (mine === oldValue) sessionStorage.removeItem(key);
+    else if (mine) localStorage.setItem(key, mine);
+  },
 };
 
 function put(shelf, name, value) {
   if (value) shelf.keep(name, value);
   else shelf.drop(name);
 }
+
+const optionShelf = new Shelf("options");
 
 /** What a chat that has no session yet is to be made with: `{model?, system_prompt?, params?}`. */
 export const newOptions = {
