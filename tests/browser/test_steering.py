@@ -256,10 +256,13 @@ def test_a_fork_is_a_chat_of_its_own(chat: Chat, server: Server) -> None:
     chat.replies.first.get_by_role("button", name="Fork").click()
     expect(chat.words).to_have_text(["one"])
     assert chat.session != origin
-    expect(chat.listed).to_have_count(2)
+    expect(chat.page.get_by_role("heading", level=1)).to_have_text("Fork of one")
+    expect(chat.listed).to_have_text(["Fork of one", "one"])
     chat.say("zwei")
     expect(chat.reply).to_have_text("zwei")
     assert texts(server, origin) == ["one", "one", "two", "two"]
+    button(chat, "Fork the chat here")
+    expect(chat.listed).to_have_text(["Fork of one", "Fork of one", "one"])
 
 
 def fill_options(page: Page, **values: str) -> None:

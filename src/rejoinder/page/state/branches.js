@@ -4,6 +4,7 @@
  */
 
 import { newId } from "../client.js";
+import { beginning } from "./titles.js";
 
 /**
  * Asks the same again in other words: a branch beside the message. Replies that wait for their turn below the old words are
@@ -45,9 +46,10 @@ async function newestBelow(client, session, id) {
   return newest;
 }
 
-/** Begins a new session with everything up to this message, and opens it. */
-export async function fork({ client, chat: { sessions } }, { id, session_id }) {
-  const body = { at: id, id: newId("ses") };
+/** Begins a new session with everything up to this message, under a name that tells it from the other, and opens it. */
+export async function fork({ client, chat: { sessions, title } }, { id, session_id }) {
+  const name = title && `Fork of ${beginning(title.replace(/^Fork of /, ""))}`;
+  const body = { at: id, id: newId("ses"), title: name || undefined };
   const made = await client.request("POST", `/v1/sessions/${session_id}/fork`, { body, tries: 3 });
   sessions.put(made);
   sessions.tell();
