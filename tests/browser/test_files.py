@@ -35,7 +35,7 @@ def test_a_file_is_attached_sent_folded_and_edited(chat: Chat, server: Server) -
     sid = chat.session
     assert server.messages(sid)[0]["content"] == SENT
     expect(chat.words).to_have_text("What is wrong?")
-    expect(chat.listed).to_have_text("What is wrong? File: lamp.py")
+    expect(chat.listed).to_have_text("What is wrong?")
     file_sent = chat.said.get_by_role("group")
     expect(file_sent.locator("pre")).to_have_count(0)
     file_sent.get_by_text("lamp.py").click()
@@ -45,6 +45,15 @@ def test_a_file_is_attached_sent_folded_and_edited(chat: Chat, server: Server) -
     expect(chips).to_have_text(["lamp.py"])
     area = chat.page.get_by_role("textbox", name="Edit the message")
     expect(area).to_have_value("What is wrong?")
+    area.fill("What is right?")
+    chat.page.get_by_role("button", name="Remove lamp.py").click()
+    chat.page.reload()
+    chat.said.get_by_role("button", name="Edit").click()
+    expect(area).to_have_value("What is right?")
+    expect(chips).to_have_count(0)  # what was taken away is a part of the draft
+    area.press("Escape")
+    chat.page.keyboard.press("Alt+e")
+    expect(chips).to_have_text(["lamp.py"])
     area.fill("What is right?")
     area.press("Enter")
     expect(chat.words).to_have_text("What is right?")
@@ -80,7 +89,7 @@ def test_files_are_pasted_dropped_mixed_with_pictures_and_removed(chat: Chat, se
         ["drawing.svg 1 line", "lamps.jsonl 1 line", "windows.log 1 line"]
     )
     expect(chat.words).to_have_count(0)
-    expect(chat.listed).to_have_text("File: drawing.svg")
+    expect(chat.listed).to_have_text("drawing.svg")
 
 
 def test_what_is_no_text_is_refused_and_says_why(chat: Chat) -> None:

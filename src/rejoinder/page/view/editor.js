@@ -14,15 +14,17 @@ import { html, useLayoutEffect, useRef, useState } from "./html.js";
 export function Editor({ message, steering, onDone }) {
   const area = useRef();
   const [said] = useState(() => unfolded(draftOf(message.content)));
-  const [text, setText] = useState(drafts.of(message.id).text || said.text);
-  const [attached, setAttached] = useState(said.attached);
+  const [draft, setDraft] = useState(() => begun(message, said));
+  const { text, attached } = draft;
   const something = text.trim() || attached.length > 0;
-  const write = (text) => {
-    setText(text);
-    drafts.keep(message.id, { text });
+  const change = (change) => {
+    const changed = { ...draft, ...change };
+    setDraft(changed);
+    drafts.keep(message.id, { text: changed.text, attached: changed.attached.map((one) => said.attached.indexOf(one)) });
   };
+  const drop = () => drafts.keep(message.id, { text: "", attached: [] });
   const leave = () => {
-    drafts.keep(message.id, { text: "" });
+    drop();
     onDone(null);
   };
   useLayoutEffect(() => {
@@ -37,7 +39,7 @@ export function Editor({ message, steering, onDone }) {
     if (!something) return;
     onDone(null);
     writeOn();
-    if (await steering.edit(message, contentOf({ text, attached }))) drafts.keep(message.id, { text: "" });
+    if (await steering.edit(message, contentOf(draft))) drop();
   };
   const onKeyDown = (event) => {
     if (composes(event)) return;
@@ -52,8 +54,8 @@ export function Editor({ message, steering, onDone }) {
   };
   return html`
     <article class="message user editor" data-message=${message.id} aria-label="You">
-      ${attached.length > 0 && html`<${Attached} attached=${attached} onChange=${setAttached} />`}
-      <textarea ref=${area} rows="1" dir="auto" aria-label="Edit the message" value=${text} onInput=${({ target }) => write(target.value)} onKeyDown=${onKeyDown} />
+      ${attached.length > 0 && html`<${Attached} attached=${attached} onChange=${(attached) => change({ attached })} />`}
+      <textarea ref=${area} rows="1" dir="auto" aria-label="Edit the message" value=${text} onInput=${({ target }) => change({ text: target.value })} onKeyDown=${onKeyDown} />
       <div class="actions">
         <span class="note">What was answered before is kept beside it.</span>
         <button type="button" onClick=${leave}>Cancel</button>
@@ -61,4 +63,10 @@ export function Editor({ message, steering, onDone }) {
       </div>
     </article>
   `;
+}
+
+/** The draft of an edit, or what was said where there is none. Of what is attached it tells the places, which need little room. */
+function begun({ id }, said) {
+  const { text, attached } = drafts.of(id);
+  return text || attached.length ? { text, attached: attached.map((place) => said.attached[place]) } : said;
 }
