@@ -181,3 +181,15 @@ def test_less_motion_where_it_is_asked_for(chat: Chat) -> None:
     assert chat.page.evaluate(moving) == 0
     chat.page.emulate_media(reduced_motion="no-preference")
     chat.wait_until(f"{moving} > 0")
+
+
+def test_what_colours_tell_is_seen_where_the_reader_chooses_them(chat: Chat) -> None:
+    chat.page.emulate_media(forced_colors="active")
+    chat.say("/script tokens=50 stall@20")
+    chat.expect_writing("t19")
+    mark = chat.listed.get_by_role("img", name="A reply is being written")
+    page = chat.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for signal in (mark, chat.page.locator(".dots i").first):
+        assert signal.evaluate("signal => getComputedStyle(signal).backgroundColor") != page
+    for place, side in ((chat.words, "borderTopStyle"), (chat.listed, "outlineStyle")):
+        assert place.evaluate(f"place => getComputedStyle(place).{side}") == "solid"
