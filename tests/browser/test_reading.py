@@ -107,6 +107,7 @@ def test_long_code_is_whole_while_it_grows(chat: Chat) -> None:
     expect(chat.reply.locator("p")).to_have_text("and on")  # the last portion is painted a frame later
     assert chat.reply.locator("pre").text_content() == code
     expect(chat.reply.locator(".hljs-number")).to_have_count(400)
+    expect(chat.reply.get_by_role("button", name="Copy")).to_be_in_viewport(ratio=1)  # one sees its end
 
 
 def test_long_lists_and_paragraphs_are_read_as_one(chat: Chat) -> None:
@@ -119,6 +120,25 @@ def test_long_lists_and_paragraphs_are_read_as_one(chat: Chat) -> None:
     gaps = "pieces => pieces.map((piece) => piece.nextElementSibling.getBoundingClientRect().top - piece.getBoundingClientRect().bottom)"
     assert set(chat.reply.locator(".more").evaluate_all(gaps)) == {0}
     assert (chat.reply.text_content() or "").count("word") == 3000
+
+
+def test_what_is_written_from_the_right_begins_there(chat: Chat) -> None:
+    chat.say("/script echo\n| שם | גיל |\n|---|---|\n| דנה | 12 |")
+    chat.expect_written()
+    left_over = """cell => {
+      const words = new Range();
+      words.selectNodeContents(cell);
+      return cell.closest("table").getBoundingClientRect().right - words.getBoundingClientRect().right;
+    }"""
+    assert chat.reply.get_by_role("cell").first.evaluate(left_over) < 1
+    chat.page.keyboard.press("Alt+m")
+    fields = (
+        chat.page.get_by_role("searchbox", include_hidden=True),
+        chat.page.get_by_role("textbox", name="Instructions"),
+    )
+    for field in fields:
+        field.evaluate("field => (field.value = 'שלום')")
+        assert field.evaluate("field => getComputedStyle(field).direction") == "rtl"
 
 
 GROWING = f"""

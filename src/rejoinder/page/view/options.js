@@ -40,7 +40,7 @@ export function Options({ chat, onClose }) {
         <${Model} value=${model} models=${chat.models} onChange=${setModel} />
         <label>
           <span>Instructions</span>
-          <textarea rows="4" value=${prompt} placeholder="What the model is told before every message of this chat" onInput=${({ target }) => setPrompt(target.value)} />
+          <textarea rows="4" dir="auto" value=${prompt} placeholder="What the model is told before every message of this chat" onInput=${({ target }) => setPrompt(target.value)} />
         </label>
         <div class="pair">
           ${NUMBERS.map(({ name, label, hint, ...limits }) => html`

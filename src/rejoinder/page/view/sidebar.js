@@ -13,7 +13,7 @@ export function Sidebar({ chat }) {
         <span class="brand">Rejoinder</span>
         <a class="button" href="#" title="New chat (Alt N)" onClick=${() => chat.setMenu(false)}>${icon("plus")} New chat</a>
       </header>
-      <input type="search" class="search" value=${chat.search.text} placeholder="Search" aria-label="Search in all chats" title="Search in all chats (Alt K)"
+      <input type="search" class="search" dir="auto" value=${chat.search.text} placeholder="Search" aria-label="Search in all chats" title="Search in all chats (Alt K)"
         onInput=${({ target }) => chat.search.set(target.value)} onKeyDown=${(event) => onSearchKey(chat, event)} />
       ${chat.search.text.trim()
         ? html`<div class="list"><${Later} name="Found" chat=${chat} /></div>`
