@@ -171,7 +171,7 @@ def test_stop_keeps_what_was_written(chat: Chat, server: Server) -> None:
     expect(chat.reply).to_have_text("and on")
 
 
-def test_a_reply_that_waits_says_for_what(chat: Chat) -> None:
+def test_a_reply_that_waits_says_for_what(chat: Chat, server: Server) -> None:
     chat.say("/script tokens=20 stall@0")
     expect(chat.replies.last).to_contain_text(re.compile(r"Waiting for the model…\s*\d+ s"))
     chat.stop()
@@ -182,7 +182,8 @@ def test_a_reply_that_waits_says_for_what(chat: Chat) -> None:
     chat.say("/script tokens=20 stall@10")
     chat.expect_writing("t9")
     expect(chat.replies.last).to_contain_text(re.compile(r"Waiting for the model…\s*\d+ s"))
-    chat.stop()
+    server.kill()  # then nobody knows
+    expect(chat.replies.last).not_to_contain_text("Waiting for the model")
 
 
 def test_a_reply_that_fails_says_so_keeps_its_text_and_can_be_asked_for_again(chat: Chat) -> None:

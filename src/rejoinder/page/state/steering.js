@@ -92,6 +92,11 @@ export class Steering {
     return reply ? this.attempt(() => this.#client.stop(reply.session_id, reply.id)) : undefined;
   }
 
+  /** Whether the line is down, on which one would hear of a reply. */
+  get down() {
+    return this.#chat.conversation?.line === "waiting";
+  }
+
   ask(ask) {
     this.asked++;
     this.#chat.tell(null);

@@ -6,7 +6,8 @@ import { html, useEffect, useState } from "./html.js";
 const LONG = 5000;
 
 export function Progress({ message, stopping, last, steering }) {
-  const seconds = useSilence(message);
+  const silence = useSilence(message);
+  const seconds = steering.down ? 0 : silence; // nobody knows what the model does
   if (stopping) return "Stopping…";
   if (message.status === "queued") return html`Waiting for its turn <${Queued} message=${message} last=${last} steering=${steering} />`;
   const begun = message.content || message.reasoning || message.tool_calls.length;
