@@ -59,6 +59,17 @@ def test_the_browser_is_told_at_once_what_it_will_need(newcomer: BrowserContext,
     assert asked == named
 
 
+def test_a_page_that_takes_long_to_come_says_so(context: BrowserContext, server: Server) -> None:
+    context.route("**/page/main.js", lambda _: None)
+    page = context.new_page()
+    page.goto(server.url, wait_until="commit")
+    loading = page.get_by_text("Loading…")
+    expect(loading).to_be_visible()
+    context.unroute_all()  # which lets go of what it holds
+    expect(page.get_by_role("textbox", name="Message", exact=True)).to_be_visible()
+    expect(loading).to_have_count(0)
+
+
 def test_what_is_asked_for_before_it_is_here_comes_also_where_what_was_under_way_fails(
     context: BrowserContext, server: Server
 ) -> None:
