@@ -450,12 +450,14 @@ def test_back_closes_the_list_before_it_leaves_the_chat(chat: Chat, server: Serv
     for text in ("one", "two"):
         chat.open(server.session(text))
         expect(chat.words).to_have_text(text)
+    expect(chat.page.locator("main > .unseen")).to_be_attached()  # what comes late is here
     for close in (chat.page.go_back, lambda: chat.page.keyboard.press("Escape")):
         chat.page.get_by_role("button", name="Chats").click()
         expect(chat.listed).to_have_count(2)
         close()
         expect(chat.listed).to_have_count(0)
         expect(chat.words).to_have_text("two")
+        chat.wait_until("history.state === null")
     chat.page.get_by_role("button", name="Chats").click()
     chat.page.get_by_role("navigation", name="Chats").get_by_role("link", name="New chat").click()
     expect(chat.said).to_have_count(0)

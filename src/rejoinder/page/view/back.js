@@ -4,20 +4,16 @@
  */
 
 import { here } from "./found.js";
-import { useEffect } from "./html.js";
+import { useLayoutEffect } from "./html.js";
 import { listening } from "./listening.js";
 
 const ENTRY = "list";
 
 export function Back({ open, onBack }) {
-  useEffect(() => {
-    if (!open) return undefined;
+  useLayoutEffect(() => {
+    if (!open) return void (history.state === ENTRY && history.back());
     history.pushState(ENTRY, "");
-    const leave = listening({ popstate: onBack, click: replace }, true);
-    return () => {
-      leave();
-      if (history.state === ENTRY) history.back();
-    };
+    return listening({ popstate: onBack, click: replace }, true);
   }, [open]);
   return null;
 }
