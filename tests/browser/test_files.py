@@ -52,6 +52,7 @@ def test_a_file_is_attached_sent_folded_and_edited(chat: Chat, server: Server) -
     expect(area).to_have_value("What is right?")
     expect(chips).to_have_count(0)  # what was taken away is a part of the draft
     area.press("Escape")
+    expect(area).to_be_hidden()
     chat.page.keyboard.press("Alt+e")
     expect(chips).to_have_text(["lamp.py"])
     area.fill("What is right?")

@@ -94,6 +94,9 @@ def test_code_is_coloured_and_copied(chat: Chat, context: BrowserContext) -> Non
     expect(figures.first.get_by_role("button", name="Copied")).to_be_visible()
     copied = chat.page.evaluate("navigator.clipboard.readText()")
     assert copied == 'def f(x: int) -> str:  # <b>not bold</b>\n    return f"{x} &amp;"'
+    marked = chat.reply.evaluate("reply => (getSelection().selectAllChildren(reply), getSelection().toString())")
+    assert "const answer = 42;" in marked
+    assert "Cop" not in marked
 
 
 def test_long_code_is_whole_while_it_grows(chat: Chat) -> None:

@@ -98,10 +98,13 @@ def test_an_edit_that_is_given_up_changes_nothing(chat: Chat) -> None:
     chat.field.press("ArrowUp")
     area = chat.page.get_by_role("textbox", name="Edit the message")
     expect(area).to_have_value("as it is")
-    area.fill("otherwise")
-    area.press("Escape")
-    expect(area).to_be_hidden()
-    expect(chat.words).to_have_text("as it is")
+    for place in (area, chat.page.get_by_role("button", name="Cancel")):
+        area.fill("otherwise")
+        place.press("Escape")
+        expect(area).to_be_hidden()
+        expect(chat.words).to_have_text("as it is")
+        chat.field.press("ArrowUp")
+        expect(area).to_have_value("as it is")
 
 
 def test_a_first_message_can_be_edited_while_its_answer_is_written(chat: Chat, server: Server) -> None:
@@ -329,6 +332,7 @@ def test_a_regeneration_that_the_server_does_not_take_can_be_cancelled(chat: Cha
     note = chat.page.get_by_text("The server cannot be reached.")
     expect(note).to_be_visible()
     assert note.evaluate("note => getComputedStyle(note).textAlign") == "start"  # where a reply stands
+    expect(chat.replies.last).to_be_focused()  # it took the place of what was pressed
     chat.page.get_by_role("button", name="Cancel").click()
     expect(chat.words).to_have_text(["one", "two"])
     expect(chat.field).to_have_value("")

@@ -44,18 +44,18 @@ export function Editor({ message, steering, onDone }) {
   const onKeyDown = (event) => {
     if (composes(event)) return;
     if (event.key === "Escape") {
-      event.stopPropagation();
+      event.stopPropagation(); // it stops no reply
       leave();
     }
-    if (event.key === "Enter" && !breaksLine(event)) {
+    if (event.key === "Enter" && event.target === area.current && !breaksLine(event)) {
       event.preventDefault();
       send();
     }
   };
   return html`
-    <article class="message user editor" data-message=${message.id} aria-label="You">
+    <article class="message user editor" data-message=${message.id} aria-label="You" onKeyDown=${onKeyDown}>
       ${attached.length > 0 && html`<${Attached} attached=${attached} onChange=${(attached) => change({ attached })} />`}
-      <textarea ref=${area} rows="1" dir="auto" aria-label="Edit the message" value=${text} onInput=${({ target }) => change({ text: target.value })} onKeyDown=${onKeyDown} />
+      <textarea ref=${area} rows="1" dir="auto" aria-label="Edit the message" value=${text} onInput=${({ target }) => change({ text: target.value })} />
       <div class="actions">
         <span class="note">What was answered before is kept beside it.</span>
         <button type="button" onClick=${leave}>Cancel</button>

@@ -28,5 +28,5 @@ export const Pending = ({ ask, steering }) => {
   const note = problem ? "The server cannot be reached. It will be sent again…" : how === "messages" ? "Sending…" : "Asking…";
   const onCancel = problem && (() => steering.cancel(ask));
   if (how === "messages") return html`<${Said} message=${{ content: fields.content, siblings: [] }} note=${note} onCancel=${onCancel} />`;
-  return html`<article class="message reply pending" aria-label="Reply" aria-busy="true"><${Note} note=${note} onCancel=${onCancel} /></article>`;
+  return html`<article class="message reply pending" aria-label="Reply" aria-busy="true" tabindex="-1"><${Note} note=${note} onCancel=${onCancel} /></article>`;
 };
