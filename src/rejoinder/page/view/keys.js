@@ -53,7 +53,13 @@ function onKeyDown(chat, event) {
 function escape(chat) {
   if (!document.querySelector("main[inert]")) return chat.conversation?.running && chat.steering.stop();
   chat.setMenu(false);
-  requestAnimationFrame(() => document.querySelector(".menu").focus());
+  focusSoon(() => document.querySelector(".menu"));
+}
+
+/** Gives the focus to what can take it only once it is drawn, which may wait (see `batched`) for so many frames. */
+function focusSoon(find, frames = 60) {
+  find()?.focus();
+  if (frames && document.activeElement !== find()) requestAnimationFrame(() => focusSoon(find, frames - 1));
 }
 
 /** Whether a key in a field that has nowhere to scroll itself has scrolled the conversation. */
@@ -116,10 +122,10 @@ function move(chat, step) {
 
 function toSearch(chat) {
   chat.setMenu(true);
-  requestAnimationFrame(() => document.querySelector(".search").focus());
+  focusSoon(() => document.querySelector(".search"));
 }
 
 function toList(chat) {
   chat.setMenu(true);
-  requestAnimationFrame(() => (document.querySelector(".sidebar [aria-current]") ?? document.querySelector(".sidebar a"))?.focus());
+  focusSoon(() => document.querySelector(".sidebar [aria-current]") ?? document.querySelector(".sidebar a"));
 }
