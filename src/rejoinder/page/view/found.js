@@ -4,10 +4,12 @@ import { html, useEffect } from "./html.js";
 import { wordsOf } from "./notice.js";
 
 export function Found({ chat }) {
+  const { session } = chat;
   const { found, sessions, more, problem } = chat.search;
   useEffect(() => {
-    chat.sessions.show([...sessions, ...(found ?? []).map(({ session_id: id, session_title: title, message }) => ({ id, title, head: message.id }))]);
-  }, [found, sessions]);
+    const named = (found ?? []).map(({ session_id: id, session_title: title, message }) => ({ id, title, head: message.id }));
+    chat.sessions.show([...(session ? [session] : []), ...sessions, ...named]); // the one that is open has its heading
+  }, [found, sessions, session?.id]);
   if (problem) return html`<p class="note" role="alert">Nothing can be found: ${wordsOf(problem)}</p>`;
   if (!found) return html`<p class="note" role="status">Searching…</p>`;
   return html`
