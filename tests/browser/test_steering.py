@@ -377,6 +377,21 @@ def test_what_was_written_into_the_options_is_not_thrown_away(chat: Chat) -> Non
     expect(gone).to_have_count(0)
 
 
+def test_options_are_saved_for_the_chat_that_they_were_opened_for(chat: Chat, server: Server) -> None:
+    sessions = [server.session("one"), server.session("two")]
+    for sid, text in zip(sessions, ("one", "two"), strict=True):
+        chat.open(sid)
+        expect(chat.words).to_have_text(text)
+    chat.page.get_by_role("button", name="Model and instructions").click()
+    dialog = chat.page.get_by_role("dialog", name="Model and instructions")
+    dialog.get_by_label("Instructions").fill("Be brief.")
+    chat.page.go_back()
+    expect(chat.words).to_have_text("one")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog).to_be_hidden()
+    assert [server.get(f"/v1/sessions/{sid}")["system_prompt"] for sid in sessions] == [None, "Be brief."]
+
+
 def test_options_that_could_not_be_saved_are_still_there(chat: Chat, server: Server) -> None:
     chat.say("one")
     chat.expect_written()

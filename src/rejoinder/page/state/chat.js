@@ -114,10 +114,10 @@ export class Chat {
     return { model, system_prompt, params };
   }
 
-  /** Settles once they are kept; rejects where they could not be. */
-  async setOptions(options) {
-    if (this.isNew) newOptions.keep(options);
-    else await this.sessions.change(this.sessionId, options);
+  /** Those of a session, or of the next new one. Settles once they are kept; rejects where they could not be. */
+  async setOptions(session, options) {
+    if (session) await this.sessions.change(session, options);
+    else newOptions.keep(options);
     this.#changed();
   }
 

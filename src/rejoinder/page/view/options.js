@@ -13,6 +13,7 @@ const NUMBERS = [
 const EFFORTS = ["minimal", "low", "medium", "high"];
 
 export function Options({ chat, onClose }) {
+  const [session] = useState(chat.isNew ? null : chat.sessionId); // another one may be shown behind it meanwhile
   const [had] = useState(chat.options);
   const [model, setModel] = useState(Array.isArray(had.model) ? had.model.join(", ") : (had.model ?? ""));
   const [prompt, setPrompt] = useState(had.system_prompt ?? "");
@@ -27,7 +28,7 @@ export function Options({ chat, onClose }) {
     const names = model.split(",").map((name) => name.trim()).filter(Boolean);
     setSaving(true);
     try {
-      await chat.setOptions({ model: names.length > 1 ? names : (names[0] ?? null), system_prompt: prompt.trim() ? prompt : null, params });
+      await chat.setOptions(session, { model: names.length > 1 ? names : (names[0] ?? null), system_prompt: prompt.trim() ? prompt : null, params });
       dialog.close();
     } catch (failed) {
       setProblem(failed);
