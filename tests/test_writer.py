@@ -15,7 +15,7 @@ from rejoinder.chat.rests import Look
 from rejoinder.chat.room import EACH, Room
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Header, Key, Session
-from rejoinder.errors import Overloaded, StoreUnavailable, TooLarge
+from rejoinder.errors import Overloaded, StoreUnavailable
 from rejoinder.events import Draft, SessionCreated, draft
 from rejoinder.fold import ReplyText
 from rejoinder.signals.local import LocalSignals
@@ -266,13 +266,13 @@ async def test_what_could_not_be_staged_leaves_its_place() -> None:
     class Full(Watched):
         async def stage(self, lease: Lease, append: Append) -> Append:
             if append.key.session_id == "large":
-                raise TooLarge("It does not fit.")
+                raise StoreUnavailable("It does not fit.")
             return append
 
     async with Scene(Full()) as scene:
         scene.writer.room = Room(usual=EACH)
         for _ in range(3):
-            with pytest.raises(TooLarge):
+            with pytest.raises(StoreUnavailable):
                 await scene.writer.append(creating("large"))
         async with asyncio.timeout(SOON):
             await scene.writer.append(creating("small"))

@@ -206,8 +206,7 @@ class Store(abc.ABC):
 
         It takes as long as it takes, in pieces between which others write, and with a few tries where the store is away. Nothing of it is
         ever seen but by that commit; where that is refused, or never comes, the store drops it in time.
-        A store that takes every append at once gives back the same. Raises StoreUnavailable, LeaseLost, and TooLarge for what the
-        store cannot take.
+        A store that takes every append at once gives back the same. Raises StoreUnavailable and LeaseLost.
         """
         return append
 

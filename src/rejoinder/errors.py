@@ -113,12 +113,6 @@ class IdempotencyMismatch(Invalid):
     code = "idempotency_mismatch"
 
 
-class TooLarge(RejoinderError):
-    """More than this store takes at once. To ask again never helps."""
-
-    code = "payload_too_large"
-
-
 class InvalidCursor(RejoinderError):
     code = "invalid_cursor"
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from redis.asyncio.connection import AbstractConnection
 
 from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, said, texts
 from redis_server import RedisServer, free_port, redis_server
 from rejoinder.abc import Append, Appended, AppendResult, EndedRow, Store, Text
 from rejoinder.entities import Key
-from rejoinder.errors import LeaseLost, StoreUnavailable, TooLarge
+from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.redis_link import RedisUrl
-from rejoinder.stores import open_store, redis_batch, redis_client, staging
+from rejoinder.stores import open_store, redis_batch, redis_client
 from rejoinder.stores import redis as redis_store
 from tcp_proxy import tcp_proxy
 
@@ -170,7 +171,7 @@ async def test_a_batch_that_is_large_has_more_time_and_twice_as_much_when_it_was
     monkeypatch.setattr(RedisUrl, "client", partialmethod(RedisUrl.client, answer=0.2))
     monkeypatch.setattr(redis_client, "ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(redis_store, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(redis_store, "A_SECOND", 4 << 20)
+    monkeypatch.setattr(redis_client, "A_SECOND", 4 << 20)
     large = create(OTHER, said("x" * (2 << 20)))
     async with open_store(url) as store:
         pen = await Pen.of(store)
@@ -190,7 +191,7 @@ async def test_a_batch_that_is_large_has_more_time_and_twice_as_much_when_it_was
 
 
 async def test_a_large_batch_is_put_together_in_threads(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it holds up no reader. For a million arguments it takes seconds."""
+    """Where it holds up no reader. For many megabytes it takes long."""
     where = set[int]()
 
     def noted(work: Any) -> Any:
@@ -204,11 +205,10 @@ async def test_a_large_batch_is_put_together_in_threads(url: str, monkeypatch: p
     ours = redis_batch.arguments
     monkeypatch.setattr(redis_batch, "arguments", noted(ours))
     monkeypatch.setattr(AbstractConnection, "pack_command", noted(AbstractConnection.pack_command))
-    monkeypatch.setattr(staging, "GREAT", 1_000)
-    monkeypatch.setattr(redis_store, "HEAVY", 1_000)
+    monkeypatch.setattr(redis_client, "HEAVY", 1_000)
     async with open_store(url) as store:
         pen = await Pen.of(store)
-        await pen.made(await store.stage(pen.lease, create(KEY, *(said("x" * 100) for _ in range(200)))))
+        await pen.made(create(KEY, *(said("x" * 100) for _ in range(200))))
         assert len(await log(store)) == 200
     assert where
     assert threading.get_ident() not in where
@@ -362,11 +362,11 @@ async def test_of_two_that_decide_at_one_version_one_is_refused(url: str) -> Non
 
 async def test_whoever_was_thought_dead_writes_no_more(url: str) -> None:
     async with open_store(url) as one, open_store(url) as two:
-        slow, heir = await Pen.of(one, ttl=0.05), await Pen.of(two)
+        slow, heir = await Pen.of(one, ttl=0.2), await Pen.of(two)
         await slow.made(create(replies=[reply(slow.lease)]))
         await two.revoke_expired()
         await slow.made(delta("in time"))
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.21)
         await two.revoke_expired()
         assert await two.orphans(9) == [(KEY, reply(slow.lease))]
         for call in (lambda: slow.write(delta("late")), lambda: one.renew_lease(slow.lease, 60)):
@@ -396,9 +396,9 @@ async def test_the_time_of_a_lease_is_the_servers(
 # --- large, and gone ---------------------------------------------------------------------------------------------
 
 
-async def test_an_append_of_ten_thousand_messages_is_one(url: str) -> None:
+async def test_an_append_of_five_thousand_messages_is_one(url: str) -> None:
     """As a fork of a long session makes it."""
-    ids = [f"msg_{number}" for number in range(10_000)]
+    ids = [f"msg_{number}" for number in range(5_000)]
     rows = [
         row(message_id, ids[at - 1] if at else None, lane=ids[0], depth=at, at=at + 1)
         for at, message_id in enumerate(ids)
@@ -407,38 +407,16 @@ async def test_an_append_of_ten_thousand_messages_is_one(url: str) -> None:
     words = tuple(Text(message_id=message_id, words=f"text {at}", at=NOON) for at, message_id in enumerate(ids))
     async with open_store(url) as store:
         pen = await Pen.of(store)
-        made = create(KEY, *drafts)
-        await pen.made(
-            Append(key=KEY, drafts=made.drafts, expect=0, header=made.header, created=tuple(rows), texts=words)
-        )
-        assert len(await log(store)) == 10_001
-        assert len(await store.rows(KEY, ids)) == 10_000
+        whole = structs.replace(create(KEY, *drafts), created=tuple(rows), texts=words)
+        await pen.made(await store.stage(pen.lease, whole))
+        assert len(await log(store)) == 5_001
+        assert len(await store.rows(KEY, ids)) == 5_000
         assert [found.id for found in await store.branch(KEY, ids[-1], low=0, high=1 << 40)] == ids
-        assert len(await store.children(KEY, ids)) == 9_999
+        assert len(await store.children(KEY, ids)) == 4_999
         assert [found.message_id for found in await store.search("ann", ["text", "77"], limit=3)] == [
-            "msg_7799", "msg_7798", "msg_7797",
+            "msg_779", "msg_778", "msg_777",
         ]  # fmt: skip
         assert await store.delete(KEY, 1)
-
-
-async def test_a_deleted_session_leaves_nothing(server: RedisServer, url: str) -> None:
-    prefix = RedisUrl.parse(url).names
-    async with open_store(url) as store:
-        pen = await Pen.of(store)
-        await pen.made(
-            create(KEY, replies=[reply(pen.lease)]),
-            Append(
-                key=KEY,
-                drafts=(said("a", "msg_1"), said("b", "msg_1")),
-                created=(row("msg_1", ended=False), row("msg_2", at=1)),
-                texts=(Text(message_id=None, words="title", at=NOON), Text(message_id="msg_1", words="a b", at=NOON)),
-            ),
-            Append(key=KEY, drafts=(said(),), ended=(EndedRow(id="msg_1", at=0, ended_at=NOON),)),
-        )
-        assert len(server.ask("KEYS", prefix + "*")) > 10
-        assert await store.delete(KEY, 1)
-    kinds = {key.decode().removeprefix(prefix).partition(":")[0] for key in server.ask("KEYS", prefix + "*")}
-    assert kinds == {"schema", "epoch", "expiries", "lease"}
 
 
 async def test_one_shard_of_a_cluster_is_enough(tmp_path: Path) -> None:
@@ -463,23 +441,3 @@ def until_whole(shard: RedisServer) -> None:
     while "cluster_state:ok" not in str(shard.ask("CLUSTER", "INFO")).replace("': '", ":"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-async def test_what_is_too_large_for_one_command_is_told_before_anything_is_done(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(staging, "GREAT", 1_000)
-    monkeypatch.setattr(redis_batch, "MOST_BYTES", 10_000)
-    async with open_store(url) as store:
-        pen = await Pen.of(store)
-        fitting = create(KEY, said("x" * 9_000))
-        assert await store.stage(pen.lease, fitting) == fitting
-        with pytest.raises(TooLarge) as told:
-            await store.stage(pen.lease, create(OTHER, said("x" * 9_000), said("x" * 2_000)))
-        assert told.value.code == "payload_too_large"
-        assert "10000 bytes" in told.value.detail
-        monkeypatch.setattr(redis_batch, "MOST_ARGUMENTS", 100)
-        with pytest.raises(TooLarge, match="messages"):
-            await store.stage(pen.lease, create(OTHER, *(said("x" * 100) for _ in range(40))))
-        await pen.made(fitting)
-        assert await store.header(OTHER) is None

@@ -11,7 +11,7 @@ from redis_server import RedisServer, free_port, redis_server
 from rejoinder.abc import EndedRow, Wake
 from rejoinder.errors import Misconfigured, StoreUnavailable
 from rejoinder.signals import open_signals
-from rejoinder.stores import open_store
+from rejoinder.stores import open_store, staging
 
 PASSWORD = "correct-horse:battery/staple@1"
 QUOTED = "correct-horse%3Abattery%2Fstaple%401"
@@ -157,7 +157,7 @@ RIGHTS = ("~{rejoinder}:*", "&{rejoinder}:*", "+@all", "-@admin", "-@dangerous")
 
 @pytest.mark.parametrize("may_look", [True, False])
 async def test_a_user_of_our_keys_alone_is_enough_and_settings_that_are_secret_are_said_to_be(
-    server: RedisServer, caplog: pytest.LogCaptureFixture, may_look: bool
+    server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, may_look: bool
 ) -> None:
     """The rights that docs/stores.md asks for, and the same without a look at the settings."""
     look = ("+config|get", "+info") if may_look else ()
@@ -177,5 +177,8 @@ async def test_a_user_of_our_keys_alone_is_enough_and_settings_that_are_secret_a
             assert len(await log(store)) == 3
             await store.ping()
             assert await store.delete(KEY, 3)
+            monkeypatch.setattr(staging, "GREAT", 1)
+            await pen.made(await store.stage(pen.lease, create()))
+            await store.ripe(NOON, 1)
     assert len(caplog.messages) == (0 if may_look else 1)
     assert may_look or "does not tell its settings" in caplog.text

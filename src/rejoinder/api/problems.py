@@ -19,7 +19,6 @@ from rejoinder.errors import (
     NotFound,
     RejoinderError,
     SessionGone,
-    TooLarge,
     Unavailable,
     first_of,
 )
@@ -34,7 +33,6 @@ STATUS: dict[type[RejoinderError], int] = {
     NotFound: 404,
     SessionGone: 404,
     Conflict: 409,
-    TooLarge: 413,
     Invalid: 422,
     Unavailable: 503,
     LeaseLost: 503,

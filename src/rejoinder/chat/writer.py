@@ -103,7 +103,7 @@ class Writer:
 
         `epoch` is that under which it was decided, else the present one. Raises LeaseLost where it is over, as the result
         does: what was decided under one lease is never written under another. And Overloaded where too much that clients asked for
-        waits already, StoreUnavailable and TooLarge where it could not be staged. What is not `pressing` can wait for company.
+        waits already, and StoreUnavailable where it could not be staged. What is not `pressing` can wait for company.
         """
         place = self.room.take(append)
         try:

@@ -1,14 +1,14 @@
 """The store in Redis, for any number of processes: streams, hashes and sorted sets, and one Lua script for each change.
 
-Read `lua/common.lua` for what lies where, `lua/append.lua` for appends, and `redis_opening.py` for what the settings of a
-server mean for the promise.
+Read `lua/common.lua` for what lies where, `lua/append.lua` for appends, `redis_portions.py` for what is long, and
+`redis_opening.py` for what the settings of a server mean for the promise.
 """
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Self, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from redis.exceptions import TimeoutError as NotInTime
 
 from rejoinder.abc import SCANNED, Append, AppendResult, Found, Lease, Row, SessionCursor, Store
@@ -19,18 +19,16 @@ from rejoinder.redis_link import ANSWER_SECONDS, RedisUrl
 from rejoinder.stores import redis_batch as batches
 from rejoinder.stores import redis_values as values
 from rejoinder.stores.batch import lost
-from rejoinder.stores.redis_client import RedisClient
+from rejoinder.stores.redis_client import RedisClient, more_seconds
 from rejoinder.stores.redis_names import BEHIND, digits, name_of, pack, unpack
 from rejoinder.stores.redis_opening import open_redis
+from rejoinder.stores.redis_portions import Portions
 from rejoinder.stores.staging import is_great
 
 T = TypeVar("T")
 
 PIECE = 500
 """Texts, rows or seqs of one script: about a millisecond of the server, which does nothing else meanwhile."""
-
-HEAVY, A_SECOND = 1 << 20, 1 << 20
-"""Bytes from which a batch has more time than others, and how many have a second each: a slow line carries some ten times as much."""
 
 MOST_MORE = 600.0
 """Seconds that a batch has at most, above what it should need. It has twice as many as before whenever it was late: a batch comes again
@@ -46,7 +44,7 @@ class RedisStore(Store):
     def __init__(self, url: RedisUrl, *, make: bool = True) -> None:
         self._url = url
         self._make = make
-        self._opened: RedisClient | None = None
+        self._opened: tuple[RedisClient, Portions] | None = None
         self._late = 0.0
         """Seconds that the batch under way has above what it should need, since it was late."""
 
@@ -62,17 +60,24 @@ class RedisStore(Store):
         except BaseException:
             await client.close()
             raise
-        self._opened = client
+        self._opened = client, Portions(client)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        await self._portions.close()
         await self._client.close()
 
     @property
     def _client(self) -> RedisClient:
         if self._opened is None:
             raise StoreUnavailable("The store is not open.")
-        return self._opened
+        return self._opened[0]
+
+    @property
+    def _portions(self) -> Portions:
+        if self._opened is None:
+            raise StoreUnavailable("The store is not open.")
+        return self._opened[1]
 
     # leases
 
@@ -88,14 +93,15 @@ class RedisStore(Store):
 
     async def revoke_expired(self) -> None:
         await self._client.write("revoke")
+        self._portions.go_on()  # with what dead workers left
 
     # writing
 
     async def append(
         self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
     ) -> list[AppendResult]:
-        size = sum(append.size for append in appends)
-        more = self._late + size / A_SECOND if size >= HEAVY else 0
+        heavy = more_seconds(sum(append.size for append in appends if append.staged is None))
+        more = self._late + heavy if heavy else 0
         batch = lease, number, acknowledged, appends
         # In a thread, what would hold up everybody for as long as a second.
         arguments = await asyncio.to_thread(batches.arguments, *batch) if more else batches.arguments(*batch)
@@ -106,19 +112,24 @@ class RedisStore(Store):
                 self._late = min(MOST_MORE, 2 * self._late + ANSWER_SECONDS)
             raise
         self._late = 0.0
+        if any(append.staged is not None for append in appends):
+            self._portions.go_on()
         return batches.results(answer, lease, number, acknowledged)
 
     async def stage(self, lease: Lease, append: Append) -> Append:
-        if is_great(append):
-            await asyncio.to_thread(batches.check, append)
-        return append
+        if not is_great(append):
+            return append
+        return structs.replace(append, staged=await self._portions.stage(lease, append))
 
     async def delete(self, key: Key, version: int) -> bool:
-        return bool(await self._client.write("delete", pack(key.owner), pack(key.session_id), version))
+        done = await self._client.write("delete", pack(key.owner), pack(key.session_id), version)
+        self._portions.go_on()
+        return bool(done)
 
     # compaction
 
     async def ripe(self, before: str, limit: int) -> list[tuple[Key, str]]:
+        await self._portions.finish()
         found = await self._first("ripe", before, limit)
         return [(Key(owner, session_id), message_id) for _, owner, session_id, message_id in found]
 
@@ -191,6 +202,7 @@ class RedisStore(Store):
 
         So many messages are enough.
         """
+        await self._portions.learn()
         found: list[tuple[str, str]] = []
         place: bytes | str = "+"
         looked = 0

@@ -1,4 +1,4 @@
-"""A batch as the arguments of `lua/append.lua`, and its answer as results.
+"""A batch, or a piece of what is staged, as the arguments of a script, and a batch's answer as results.
 
 Arguments are one flat list, as Redis hands it to a script: Lua has no bound on their number but `unpack`, which is not used.
 """
@@ -8,54 +8,52 @@ from typing import TypeAlias
 
 import msgspec
 
-from rejoinder.abc import Append, Appended, AppendResult, Lease, NewRow, Refused
-from rejoinder.errors import StoreUnavailable, TooLarge
+from rejoinder.abc import Append, Appended, AppendResult, Lease, NewRow, Refused, Row, Text
+from rejoinder.errors import StoreUnavailable
 from rejoinder.stores.batch import check_number, checked_version, lost
 from rejoinder.stores.redis_names import digits, pack
+from rejoinder.stores.staging import Piece
 
 Argument: TypeAlias = bytes | str | int
-
-MOST_ARGUMENTS = 1_000_000
-"""Redis takes 1,048,576 arguments of a command."""
-
-MOST_BYTES = 256 << 20
-"""A command is held in memory twice; Redis cuts a connection at a gigabyte."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 def arguments(lease: Lease, number: int, acknowledged: int, appends: Sequence[Append]) -> list[Argument]:
-    """Raises TooLarge for a batch that Redis would not take as one command."""
     found: list[Argument] = [lease.epoch, lease.worker, number, acknowledged, len(appends)]
     for append in appends:
         _add_append(found, append)
-    if len(found) > MOST_ARGUMENTS:
-        raise TooLarge("A store in Redis takes what some 60,000 messages come to at once, and this is more.")
-    if sum(len(part) for part in found if not isinstance(part, int)) > MOST_BYTES:
-        raise TooLarge(
-            f"A store in Redis takes {MOST_BYTES} bytes at once, the words that are searched counted as well, and this is more."
-        )
     return found
 
 
-def check(append: Append) -> None:
-    """Raises TooLarge for an append that Redis would not take by itself."""
-    arguments(Lease("", 0), 0, 0, [append])
+def piece_arguments(piece: Piece) -> list[Argument]:
+    """Some of what is staged, for `lua/stage.lua`."""
+    found: list[Argument] = [f"{len(piece.events)} {len(piece.rows)} {len(piece.texts)}"]
+    for event in piece.events:
+        found += (event.seq, event.type, event.message_id or "", event.data)
+    for row in piece.rows:
+        found += (pack(row.id), row.created, row.ended or "", piece.ended.get(row.id, ""), *_static(row))
+    for text in piece.texts:
+        found += _text(text)
+    return found
 
 
 def _add_append(found: list[Argument], append: Append) -> None:
     owner, session_id = append.key
     found += (pack(owner), pack(session_id), "" if append.expect is None else append.expect)
     _add_header(found, append)
+    if append.staged is not None:
+        found.append(f"{len(append.drafts)} 0 0 0 {append.staged}")
+        return
     found.append(f"{len(append.drafts)} {len(append.created)} {len(append.ended)} {len(append.texts)}")
     for draft in append.drafts:
         found += (draft.type, draft.message_id or "", draft.data)
     for row in append.created:
-        _add_row(found, row)
+        found += (pack(row.id), row.at, "1" if row.ended else "", *_static(row))
     for ended in append.ended:
         found += (pack(ended.id), ended.at, ended.ended_at)
     for text in append.texts:
-        found += ("t" if text.message_id is None else pack("m" + text.message_id), text.at, text.words)
+        found += _text(text)
 
 
 def _add_header(found: list[Argument], append: Append) -> None:
@@ -75,15 +73,17 @@ def _add_header(found: list[Argument], append: Append) -> None:
     )
 
 
-def _add_row(found: list[Argument], row: NewRow) -> None:
-    found += (
-        pack(row.id),
-        row.at,
-        "1" if row.ended else "",
+def _static(row: NewRow | Row) -> tuple[Argument, ...]:
+    """What of a row never changes: its parent, and its lane with its depth, as they sort, and all three to be read."""
+    return (
         parent(row.parent_id),
         pack(row.lane, digits(row.depth)),
         _encode((row.parent_id, row.lane, row.depth)),
     )
+
+
+def _text(text: Text) -> tuple[Argument, ...]:
+    return "t" if text.message_id is None else pack("m" + text.message_id), text.at, text.words
 
 
 def parent(message_id: str | None) -> bytes:

@@ -15,6 +15,14 @@ WRITES = 4
 
 READS = 16
 
+HEAVY, A_SECOND = 1 << 20, 1 << 20
+"""Bytes from which a call has more time than others, and how many have a second each: a slow line carries some ten times as much."""
+
+
+def more_seconds(size: int) -> float:
+    """That a call of so many bytes may take above what all may."""
+    return size / A_SECOND if size >= HEAVY else 0
+
 
 class RedisClient:
     """Raises StoreUnavailable for whatever Redis cannot do now; a broken connection is made anew at the next call."""
@@ -80,7 +88,7 @@ class RedisClient:
         pool = self._url.client(1, answer=ANSWER_SECONDS + more).connection_pool
         try:
             connection = await pool.get_connection()
-            # In a thread, and as one piece: for a million arguments the driver would hold up everybody for a second or two.
+            # In a thread, and as one piece: for as many arguments the driver would hold up everybody.
             packed = await asyncio.to_thread(lambda: b"".join(connection.pack_command(*command)))
             await connection.send_packed_command(packed)
             return await connection.read_response()

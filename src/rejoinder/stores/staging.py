@@ -48,11 +48,13 @@ def is_great(append: Append) -> bool:
     return append.expect == ABSENT and append.staged is None and weight(append) >= GREAT
 
 
-def pieces(append: Append) -> Iterator[Piece]:
+def pieces(append: Append, share: int = 1) -> Iterator[Piece]:
+    """Each of `PIECE` bytes, or of a share of it (so many make one)."""
+    full = PIECE // share
     ends = {end.id: end for end in append.ended}
     titled = {text.message_id: text for text in append.texts}  # of two for one message the later counts
     told = (Event(seq, draft.type, draft.message_id, draft.data) for seq, draft in enumerate(append.drafts, 1))
-    for events in _cut(told, lambda event: len(event.data)):
+    for events in _cut(told, full, lambda event: len(event.data)):
         yield Piece(events=events, weight=sum(len(event.data) + ROW for event in events))
     rows = (
         Row(
@@ -65,22 +67,22 @@ def pieces(append: Append) -> Iterator[Piece]:
         )
         for new in append.created
     )
-    for some in _cut(rows, lambda _: 0):
+    for some in _cut(rows, full, lambda _: 0):
         ended = {row.id: ends[row.id].ended_at for row in some if row.id in ends}
         yield Piece(rows=some, ended=ended, weight=len(some) * ROW)
-    for texts in _cut((text for text in titled.values() if text.words), lambda text: len(text.words)):
+    for texts in _cut((text for text in titled.values() if text.words), full, lambda text: len(text.words)):
         yield Piece(texts=texts, weight=sum(len(text.words) + ROW for text in texts))
 
 
-def _cut(items: Iterator[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+def _cut(items: Iterator[T], full: int, size: Callable[[T], int]) -> Iterator[list[T]]:
     held: list[T] = []
-    full = 0
+    weight = 0
     for item in items:
         held.append(item)
-        full += size(item) + ROW
-        if full >= PIECE:
+        weight += size(item) + ROW
+        if weight >= full:
             yield held
-            held, full = [], 0
+            held, weight = [], 0
     if held:
         yield held
 

@@ -1,4 +1,4 @@
-"""Lua lives in `.lua` files, one a script. `common.lua` stands before each: the names of keys, and rows.
+"""Lua lives in `.lua` files, one a script. `common.lua` stands before each: the names of keys, and how what lies there is written.
 
 A script settles all that it was asked before its first write: Redis runs it alone, but takes nothing back where it fails.
 """
@@ -18,6 +18,8 @@ class Script(Struct, frozen=True):
 @cache
 def script(name: str) -> Script:
     """A script by its file's name."""
-    parts = [(files(__name__) / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name)]
-    text = "\n".join(parts)
+    common, own = ((files(__name__) / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name))
+    # What it may do that others may not stands in the first line of all.
+    flags, own = own.split("\n", 1) if own.startswith("#!") else ("", own)
+    text = f"{flags}\n{common}\n{own}".lstrip("\n")
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

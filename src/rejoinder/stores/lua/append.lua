@@ -29,8 +29,9 @@ local function take_append()
   local append = {owner = take(), id = take(), expect = take(), version = take()}
   append.name = append.owner .. '\0' .. append.id
   if append.version ~= '' then append.header, append.updated, append.epochs, append.writes = take(), take(), take(), take() end
-  local drafts, created, ended, texts = string.match(take(), '^(%d+) (%d+) (%d+) (%d+)$')
-  append.drafts = take_each(tonumber(drafts), 3)
+  local drafts, created, ended, texts, staged = string.match(take(), '^(%d+) (%d+) (%d+) (%d+) ?(%d*)$')
+  append.size, append.staged = tonumber(drafts), staged ~= '' and staged or nil
+  append.drafts = take_each(append.staged and 0 or append.size, 3)
   append.created = take_each(tonumber(created), 6)
   append.ended = take_each(tonumber(ended), 3)
   append.texts = take_each(tonumber(texts), 3)
@@ -43,7 +44,7 @@ local function place_of(name)
   local place = places[name]
   if place == nil then
     local kept = redis.call('HMGET', P .. 'session:' .. name, 'version', 'last')
-    place = {there = kept[1] and true or false, version = kept[1] or '', last = tonumber(kept[2] or 0), rows = {}}
+    place = {there = kept[1] and true or false, version = kept[1] or '', last = tonumber(kept[2] or 0), rows = {}, now = name}
     places[name] = place
   end
   return place
@@ -57,7 +58,7 @@ local function refusal(append, place)
 end
 
 local function known(append, place, id)
-  return place.rows[id] or redis.call('HEXISTS', P .. 'rows:' .. append.name, id) == 1
+  return place.rows[id] or redis.call('HEXISTS', P .. 'rows:' .. place.now, id) == 1
 end
 
 -- What contradicts itself is no refusal: nothing of the batch is done.
@@ -72,18 +73,23 @@ local function wrong(append, place)
   return nil
 end
 
-local accepted, results = {}, {}
+local accepted, discarded, results = {}, {}, {}
 for n = 1, tonumber(ARGV[5]) do
   local append = take_append()
   local place = place_of(append.name)
   local refused = refusal(append, place)
   if refused then
     results[n] = refused
+    discarded[#discarded + 1] = append.staged
   else
     local fault = wrong(append, place)
     if fault then return {'wrong', fault} end
+    if append.staged then
+      if redis.call('HGET', P .. 'staged', append.staged) ~= ARGV[1] .. ' whole' then return {'lost'} end
+      place.now = append.staged
+    end
     append.first = place.last + 1
-    place.there, place.last = true, place.last + #append.drafts
+    place.there, place.last = true, place.last + append.size
     if append.version ~= '' then place.version = append.version end
     accepted[#accepted + 1] = append
     results[n] = plain(append.first)
@@ -114,26 +120,21 @@ local function write_header(append, key)
   end
 end
 
-local function write_events(append)
-  local key = P .. 'events:' .. append.name
-  for place, draft in ipairs(append.drafts) do
-    local id = '0-' .. plain(append.first + place - 1)
-    if draft[2] == '' then
-      redis.call('XADD', key, id, 't', draft[1], 'd', draft[3])
-    else
-      redis.call('XADD', key, id, 't', draft[1], 'm', draft[2], 'd', draft[3])
-    end
+-- What is staged under a number comes to be the session's.
+local function take_over(append)
+  for _, kind in ipairs({'events:', 'rows:', 'index:', 'texts:', 'unlearnt:'}) do
+    local staged = P .. kind .. append.staged
+    if redis.call('EXISTS', staged) == 1 then redis.call('RENAME', staged, P .. kind .. append.name) end
   end
+  redis.call('HDEL', P .. 'staged', append.staged)
+  add('unlearnt', append.name)
 end
 
 local function write_rows(append)
-  local rows, index = P .. 'rows:' .. append.name, 'index:' .. append.name
+  local rows = P .. 'rows:' .. append.name
   for _, row in ipairs(append.created) do
-    local id, created = row[1], append.first + row[2]
-    redis.call('HSET', rows, id, plain(created) .. ' ' .. (row[3] == '1' and plain(created) or '') .. '  ' .. row[6])
-    add(index, 'c\0' .. digits(created) .. '\0' .. id)
-    add(index, 'p\0' .. row[4] .. '\0' .. digits(created) .. '\0' .. id)
-    add(index, 'l\0' .. row[5] .. '\0' .. id)
+    local created = append.first + row[2]
+    put_row(append.name, row[1], created, row[3] == '1' and plain(created) or '', '', row[4], row[5], row[6])
   end
   for _, ended in ipairs(append.ended) do
     local id = ended[1]
@@ -149,7 +150,7 @@ local function write_texts(append)
   for _, text in ipairs(append.texts) do
     local field, time, words = text[1], text[2], text[3]
     local old = redis.call('HGET', key, field)
-    if old then drop(found, string.match(old, '^%S*') .. '\0' .. append.id .. '\0' .. field) end
+    if old then drop(found, found_member(append.id, field, old)) end
     if words == '' then
       redis.call('HDEL', key, field)
     else
@@ -159,11 +160,13 @@ local function write_texts(append)
   end
 end
 
+for _, n in ipairs(discarded) do discard(n) end
 local touched = {}
 for _, append in ipairs(accepted) do
   local key = P .. 'session:' .. append.name
   if append.header then write_header(append, key) end
-  write_events(append)
+  if append.staged then take_over(append) end
+  for place, draft in ipairs(append.drafts) do put_event(append.name, append.first + place - 1, draft[1], draft[2], draft[3]) end
   write_rows(append)
   write_texts(append)
   touched[key] = places[append.name].last

@@ -14,15 +14,14 @@ end
 local members = redis.call('ZRANGE', P .. 'found:' .. ARGV[1], ARGV[2], '-', 'BYLEX', 'REV', 'LIMIT', 0, ARGV[3])
 for n, member in ipairs(members) do
   local id = string.find(member, '\0', 1, true) + 1
-  local field = string.find(member, '\0', id, true)
-  while string.byte(member, field + 1) == 255 do field = string.find(member, '\0', field + 1, true) end
+  local field = text_end(member, id)
   local name = ARGV[1] .. '\0' .. string.sub(member, id, field - 1)
   local text = redis.call('HGET', P .. 'texts:' .. name, string.sub(member, field + 1))
-  if text then
-    size = size + #text
+  -- It is another, or none, where the session was deleted and this is not dropped yet.
+  if text and string.sub(text, 1, id - 1) == string.sub(member, 1, id - 2) .. ' ' then
+    size, found[2] = size + #text, found[2] + 1
     if has_all(text) then found[#found + 1] = member end
   end
-  found[2] = n
   if size >= 1048576 or n == #members and n == tonumber(ARGV[3]) then
     found[1] = '(' .. member
     break
