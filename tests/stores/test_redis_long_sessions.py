@@ -2,14 +2,15 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from msgspec import structs
 from redis import Redis
 
 from pens import KEY, NOON, OTHER, Pen, create, delta, header, log, reply, row, said
 from redis_server import RedisServer, redis_server
-from rejoinder.abc import ABSENT, Append, EndedRow, Refused, Store, Text
+from rejoinder.abc import ABSENT, Append, EndedRow, Refused, Row, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.redis_link import RedisUrl
@@ -143,6 +144,26 @@ async def test_a_deleted_session_leaves_nothing(server: RedisServer, url: str) -
         assert left_of(server, url).keys() == {*SESSION, "owned", "writing"}
         assert await store.delete(KEY, 1)
         assert await until_left(server, url) == {}
+
+
+async def test_rows_of_a_long_session_are_read_by_portions(
+    server: RedisServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis, "PIECE", 10)
+    async with open_store(url) as store:
+        created = tuple(row(f"msg_{n:02}", lane="msg_00", depth=n, at=n) for n in range(60))
+        await (await Pen.of(store)).made(structs.replace(long_session(), created=created, ended=()))
+        reads: list[tuple[Callable[[], Awaitable[list[Row]]], range]] = [
+            (lambda: store.lane(KEY, "msg_00", low=5, high=1 << 40), range(5, 60)),
+            (lambda: store.lane(KEY, "msg_00", low=5, high=44), range(5, 45)),
+            (lambda: store.created(KEY, after=5, before=1 << 40, limit=1 << 40), range(5, 60)),
+            (lambda: store.created(KEY, after=5, before=50, limit=41), range(5, 46)),
+            (lambda: store.created(KEY, after=5, before=1 << 40, limit=51, newest=True), range(9, 60)),
+        ]
+        for read, depths in reads:
+            server.ask("CONFIG", "RESETSTAT")
+            assert [found.depth for found in await read()] == list(depths)
+            assert server.ask("INFO", "commandstats")["cmdstat_evalsha"]["calls"] >= len(depths) / 10
 
 
 # --- broken off --------------------------------------------------------------------------------------------------

@@ -283,14 +283,26 @@ class RedisStore(Store):
         return found
 
     async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
-        if high < 0:
-            return []
-        return _rows(await self._client.read("branch", name_of(key), pack(tip), digits(low), digits(high)))
+        found: list[Row] = []
+        above: str | None = tip
+        while above is not None and high >= max(low, 0):
+            some = _rows(await self._client.read("branch", name_of(key), pack(above), digits(low), digits(high), PIECE))
+            found[:0] = some
+            if len(some) < PIECE:
+                break
+            above, high = some[0].parent_id, some[0].depth - 1
+        return found
 
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
-        first, last = (b"c\0" + digits(seq).encode() + b"\0" for seq in (after, before))
-        asked = _Range(b"(" + first + BEHIND, b"(" + last, len(first), limit, newest)
-        [found] = await self._ranges(key, asked)
+        found: list[Row] = []
+        while len(found) < limit:
+            first, last = (b"c\0" + digits(seq).encode() + b"\0" for seq in (after, before))
+            most = min(PIECE, limit - len(found))
+            [some] = await self._ranges(key, _Range(b"(" + first + BEHIND, b"(" + last, len(first), most, newest))
+            found += some
+            if len(some) < most:
+                break
+            after, before = (after, some[-1].created) if newest else (some[-1].created, before)
         return found[::-1] if newest else found
 
     async def _ranges(self, key: Key, *ranges: "_Range") -> list[list[Row]]:

@@ -1,5 +1,7 @@
--- Rows of a branch: name, the message at its end, and the depths between which they lie. Returns ids and rows, in order of depth.
-local index, rows, low, high = P .. 'index:' .. ARGV[1], P .. 'rows:' .. ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+-- Rows of a branch: name, the message at its end, the depths between which they lie, and how many: the last of them. Returns ids and
+-- rows, in order of depth.
+local index, rows = P .. 'index:' .. ARGV[1], P .. 'rows:' .. ARGV[1]
+local low, high, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
 -- Id of the parent (false for none), lane and depth; nothing where there is no such message.
 local function place_of(id)
@@ -14,6 +16,7 @@ local stretches, tip = {}, ARGV[2]
 while tip do
   local _, lane, depth = place_of(tip)
   if not lane then break end
+  if #stretches == 0 then low = math.max(low, math.min(depth, high) - most + 1) end
   stretches[#stretches + 1] = {lane, math.min(depth, high)}
   local above, _, first = place_of(lane)
   tip = first and first > low and above
