@@ -337,6 +337,16 @@ async def test_what_was_staged_in_vain_is_dropped(own: Databases, url: str, monk
         assert left() == [1, 10, 10, 2]
         with pytest.raises(LeaseLost):
             await store.stage(gone.lease, append)
+        # Broken off in the middle, by a worker that lives on.
+        monkeypatch.setattr(staging, "PIECE", 10)
+        staging_it = asyncio.create_task(store.stage(pen.lease, append))
+        while left()[1] == 10:  # noqa: ASYNC110  # the database's affair
+            await asyncio.sleep(0)
+        staging_it.cancel()
+        await asyncio.gather(staging_it, return_exceptions=True)
+        for _ in range(5):
+            await store.revoke_expired()
+        assert left() == [1, 10, 10, 2]
 
 
 async def test_waiting_for_a_free_connection_has_an_end(

@@ -21,7 +21,7 @@ from rejoinder.stores.postgres_batch import arrays, keys_of, results, staged, wa
 from rejoinder.stores.postgres_connections import Connections
 from rejoinder.stores.postgres_schema import bring_up_to_date
 from rejoinder.stores.sql import statements
-from rejoinder.stores.staging import is_great, pieces, weight, with_patience
+from rejoinder.stores.staging import Piece, is_great, pieces, weight, with_patience
 
 WRITERS = 2
 """Connections that write: one for the batches of this process, one for leases and deletions beside them."""
@@ -63,6 +63,8 @@ class PostgresStore(Store):
         self._make = make
         self._opened: tuple[Connections, Connections, Connections] | None = None
         self._staging = asyncio.Lock()
+        self._given_up = set[tuple[int, int]]()
+        """Numbers under which was staged in vain, with their epochs, until the database knows."""
         self._late = 0.0
         """Seconds that the batch under way has above what it should need, since it was given up."""
         self._late_deletion = 0.0
@@ -115,6 +117,9 @@ class PostgresStore(Store):
 
     async def revoke_expired(self) -> None:
         await self._write("revoke_expired")
+        for given_up in tuple(self._given_up):
+            await self._write("give_up_staged", *given_up)
+            self._given_up.discard(given_up)
         for _ in range(DROPS):
             [(more,)] = await self._write("drop_staged", DROPPED)
             if not more:
@@ -155,16 +160,22 @@ class PostgresStore(Store):
         if not begun:
             raise lost(lease)
         [(n,)] = begun
-        for piece in pieces(append):
-            columns = staged(append.key.owner, piece)
-
-            async def put(tries: int, weight: int = piece.weight, columns: list[Any] = columns) -> list[Any]:
-                more = 2**tries * (weight / A_SECOND)
-                return await self._stage("stage", n, lease.epoch, *columns, more=more)
-
-            if not await with_patience(put):
-                raise lost(lease)
+        try:
+            for piece in pieces(append):
+                await self._put(lease, n, append.key.owner, piece)
+        except BaseException:
+            self._given_up.add((n, lease.epoch))
+            raise
         return structs.replace(append, staged=n)
+
+    async def _put(self, lease: Lease, n: int, owner: str, piece: Piece) -> None:
+        columns = staged(owner, piece)
+
+        async def put(tries: int) -> list[Any]:
+            return await self._stage("stage", n, lease.epoch, *columns, more=2**tries * (piece.weight / A_SECOND))
+
+        if not await with_patience(put):
+            raise lost(lease)
 
     async def delete(self, key: Key, version: int) -> bool:
         try:

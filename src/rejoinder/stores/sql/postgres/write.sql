@@ -37,6 +37,9 @@ WITH held AS (
 )
 SELECT n FROM held
 
+-- name: give_up_staged
+UPDATE staged SET epoch = NULL WHERE n = $1 AND epoch = $2
+
 -- name: drop_staged
 SELECT drop_staged($1)
 
