@@ -22,7 +22,9 @@ numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis"), appendonly="yes", appendfsync="always") as started:
+    # Else short hashes are looked through as a whole.
+    options = {"appendonly": "yes", "appendfsync": "always", "hash_max_listpack_entries": 0}
+    with redis_server(tmp_path_factory.mktemp("redis"), **options) as started:
         yield started
 
 
