@@ -328,6 +328,27 @@ async def test_memory_that_fills_up_leaves_what_was_acknowledged_and_no_more(ser
         assert len(await log(store)) == 1 + 5 * (number + 1)
 
 
+async def test_in_a_full_memory_compaction_gives_room_and_leases_are_renewed(server: RedisServer, url: str) -> None:
+    """Whatever the compaction of others has done before."""
+    async with open_store(url) as store, open_store(url) as other:
+        pen = await Pen.of(store, ttl=0.2)
+        ended = EndedRow(id="msg_1", at=0, ended_at=NOON)
+        await pen.made(create(), change(KEY, 1, created=[row("msg_1", ended=False)]), delta("x" * 10_000))
+        await pen.made(change(KEY, 2, said("whole", "msg_1", "message.ended"), ended=[ended]))
+        server.ask("CONFIG", "SET", "maxmemory", "1")
+        try:
+            for _ in range(2):
+                await store.compact(KEY, ["msg_1"], ["message.delta"])
+                assert [event.seq for event in await log(store)] == [1, 2, 4]
+            await store.renew_lease(pen.lease, 60)
+            await asyncio.sleep(0.21)
+            await other.revoke_expired()
+        finally:
+            server.ask("CONFIG", "SET", "maxmemory", "0")
+        await pen.made(delta())
+        assert await store.ripe("2027", 9) == []
+
+
 async def test_what_contradicts_itself_is_not_done_and_no_reason_to_ask_again(url: str) -> None:
     async with open_store(url) as store:
         pen = await Pen.of(store)

@@ -17,7 +17,7 @@ from rejoinder.stores.redis_client import RedisClient, more_seconds
 from rejoinder.stores.staging import Piece, pieces, with_patience
 
 SHARE = 4
-"""So many pieces of what is staged make one of those of other stores: some 3 ms of the server, in which it holds up every process."""
+"""So many pieces of what is staged make one of those of other stores: 2 to 10 ms of the server, in which it holds up every process."""
 
 PORTION = 500
 """Texts or rows that the shared sets are told of at a time, or whose places there are dropped: some 3 ms of the server."""

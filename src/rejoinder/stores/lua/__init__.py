@@ -18,8 +18,6 @@ class Script(Struct, frozen=True):
 @cache
 def script(name: str) -> Script:
     """A script by its file's name."""
-    common, own = ((files(__name__) / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name))
-    # What it may do that others may not stands in the first line of all.
-    flags, own = own.split("\n", 1) if own.startswith("#!") else ("", own)
-    text = f"{flags}\n{common}\n{own}".lstrip("\n")
+    parts = [(files(__name__) / f"{part}.lua").read_text(encoding="utf-8") for part in ("common", name)]
+    text = "\n".join(parts)
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

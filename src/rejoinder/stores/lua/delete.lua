@@ -1,6 +1,5 @@
-#!lua flags=allow-oom
 -- Deletes a session that is at a version: owner, id, version. Returns whether it is gone.
--- What the sets that many share have of its texts and rows is left to drop.lua. A full memory is no reason to refuse: it gives room.
+-- What the sets that many share have of its texts and rows is left to drop.lua. Its first write gives room, so a full memory refuses none of them.
 local owner, id = ARGV[1], ARGV[2]
 local name = owner .. '\0' .. id
 local kept = redis.call('HMGET', P .. 'session:' .. name, 'version', 'updated', 'epochs')

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Drops some of what is nobody's: how many, and number and epoch of what was staged in vain. Returns whether there may be more.
 for place = 2, #ARGV, 2 do
   local kept = redis.call('HGET', P .. 'staged', ARGV[place])
