@@ -1,4 +1,4 @@
-"""Forks of branches that hold pictures: what they take in memory, whoever asks for how many at once."""
+"""Long branches, and such as hold pictures: what forks take in memory, and that whoever reads one holds up nobody."""
 
 import asyncio
 import tracemalloc
@@ -32,3 +32,26 @@ async def test_forks_at_once_hold_no_more_than_a_few_branches(tmp_path: Path) ->
         assert peak < 32 * MB, "a third of what all of them take"
         copies = await chat.history.above(Key("ann", made[-1].id), turn.reply)
         assert [message.content for message in copies if message.role == "user"] == [(picture,)] * 4
+
+
+async def test_whoever_reads_a_long_branch_lets_others_in_between() -> None:
+    """Also where the store reads at once."""
+    async with chat_over(open_store("memory:")) as chat:
+        key = Key("ann", new_session_id())
+        await chat.sessions.create(key, NewSession())
+        for _ in range(5):
+            turn = await chat.send(key, None, Send(content="hello"))
+            await chat.stop(key, turn.reply.id)
+        tip, turns = await chat.history.row(key, turn.reply.id), 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        pages = [rows async for rows, _ in chat.history.upwards(key, tip, 2)]
+        beside.cancel()
+        assert [len(rows) for rows in pages] == [2, 2, 2, 2, 1]
+        assert turns >= 4

@@ -134,7 +134,6 @@ class Forking:
         pages = [await self._page(key, [tip], await self._history.plain(key, [tip]), source, session)]
         async for rows, messages in self._history.upwards(key, tip, PAGE):
             pages.append(await self._page(key, rows, messages, source, session))
-            await asyncio.sleep(0)  # some stores read at once
         copies = [copy for page in reversed(pages) for copy in page]
         if copies[0].row.parent_id is not None:  # the session was deleted meanwhile
             raise SessionNotFound(key.session_id)

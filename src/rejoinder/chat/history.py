@@ -126,6 +126,8 @@ class History:
                 size, largest = page, max(largest, *(size for _, size in found))
                 rows = rows[: -len(some)]
                 yield some, [message for message, _ in found]
+                if rows or top.parent_id is not None:
+                    await asyncio.sleep(0)  # some stores read at once
 
     async def plain(self, key: Key, rows: Sequence[Row]) -> list[Message]:
         """The messages of these rows as they are now, without `siblings`, which cost a read of their own."""
