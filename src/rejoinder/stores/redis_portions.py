@@ -27,6 +27,8 @@ WHOLE = "whole"
 
 
 class Portions:
+    """One portion at a time, so that others wait for one alone, and behind all else what is left to do."""
+
     def __init__(self, client: RedisClient) -> None:
         self._client = client
         self._one = asyncio.Lock()
@@ -98,6 +100,5 @@ class Portions:
         return bool(more)
 
     async def _write(self, name: str, *arguments: Argument, more: float = 0) -> Any:
-        """One at a time, so that others wait for one alone."""
         async with self._one:
             return await self._client.write(name, *arguments, more=more)
