@@ -23,6 +23,7 @@ class TcpProxy:
         self.silent = False
         """Whether what servers answer is held back."""
         self._turn = 0
+        self._forsaken: set[asyncio.StreamWriter] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -31,6 +32,10 @@ class TcpProxy:
         """Breaks every connection."""
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._abort)
+
+    def forsake(self) -> None:
+        """What is connected now carries nothing any more, and nobody is told: as behind a firewall that has forgotten it."""
+        self._forsaken |= self._writers
 
     def _abort(self) -> None:
         for writer in self._writers:
@@ -82,6 +87,8 @@ class TcpProxy:
                     break
                 while self.silent:  # noqa: ASYNC110  # it is set by another thread
                     await asyncio.sleep(0.01)
+                if writer in self._forsaken:
+                    continue
                 writer.write(piece)
                 await writer.drain()
         writer.close()

@@ -16,6 +16,7 @@ from rejoinder.events import Event
 from rejoinder.redis_link import RedisUrl
 from rejoinder.signals import open_signals
 from rejoinder.signals.redis import MOST_WAITING, SHORTCUT
+from tcp_proxy import tcp_proxy
 
 KEY = Key("ann", "ses_1")
 
@@ -148,6 +149,23 @@ async def test_it_comes_back_by_itself_and_nobody_waits_for_it(
                     one.publish([grown(2)])
                     await asyncio.sleep(0.05)
         assert 2 <= len(caplog.messages) <= 6
+
+
+async def test_a_subscription_that_something_on_the_way_has_forgotten_is_made_anew(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in {"PULSE_SECONDS": 0.1, "PAUSE": 0.05}.items():
+        monkeypatch.setattr(f"rejoinder.signals.redis.{name}", seconds)
+    prefix = f"?prefix=test-{next(numbers)}"
+    with tcp_proxy(("127.0.0.1", server.port)) as proxy:
+        through = f"redis://127.0.0.1:{proxy.port}/0{prefix}"
+        async with signals(server.url + prefix) as one, signals(through) as two:
+            there = Ear(two)
+            proxy.forsake()
+            async with asyncio.timeout(5):
+                while not there.wakes:
+                    one.publish([grown(1)])
+                    await asyncio.sleep(0.02)
 
 
 async def test_a_server_that_is_away_at_the_start_is_waited_for_behind_the_scenes(

@@ -16,6 +16,7 @@ from typing import Any, Self
 import msgspec
 from msgspec import Struct
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NotInTime
 
 from rejoinder.abc import Wake
 from rejoinder.entities import Key
@@ -37,6 +38,9 @@ PIECE = 500
 
 PAUSE = 0.5
 """Seconds after which a broken connection is made anew."""
+
+PULSE_SECONDS = 10.0
+"""After so long without a message Redis is asked for a sign of life, since who only listens never learns that it is gone."""
 
 
 class RedisSignals(LocalSignals):
@@ -130,10 +134,16 @@ class RedisSignals(LocalSignals):
             async with self._subscribed() as subscription:
                 self._heard.set()
                 away.over()
+                asked = False
                 while True:
-                    message = await subscription.get_message(ignore_subscribe_messages=True, timeout=None)
-                    if message is not None:
+                    message = await subscription.get_message(ignore_subscribe_messages=True, timeout=PULSE_SECONDS)
+                    if message is None:
+                        if asked:
+                            raise NotInTime("Redis gives no sign of life.")
+                        await subscription.ping()
+                    elif message["type"] == "message":
                         self._take(message["data"])
+                    asked = message is None
                     # Messages that have come already are handed out without waiting, and others want to run.
                     await asyncio.sleep(0)
 
