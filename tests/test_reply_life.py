@@ -305,6 +305,21 @@ async def test_what_a_dead_worker_spent_is_counted_and_its_attempt_has_its_error
     assert reply.attempts[0].error.code == "server_restarted"
 
 
+async def test_what_each_dead_worker_spent_is_counted_also_where_its_attempt_said_nothing() -> None:
+    store, silent, speaking = MemoryStore(), says(FOREVER), says(words("anew"), STOP)
+    async with chatting({"a": silent}, store, after_crash="restart") as chat:
+        key, turn = await asked(chat, "a")
+        await asyncio.sleep(0.05)
+    async with chatting({"a": silent}, store, after_crash="restart"):
+        await asyncio.sleep(0.05)
+    async with chatting({"a": speaking}, store, after_crash="restart") as chat:
+        reply = await ended(chat, key, turn)
+        once = await ended(chat, *await asked(chat, "a"))
+    assert reply.usage is not None and once.usage is not None
+    assert len(reply.attempts) == 3
+    assert reply.usage.input_tokens == 3 * once.usage.input_tokens
+
+
 @pytest.mark.parametrize("after_crash", ["interrupt", "restart", "continue"])
 async def test_a_log_that_does_not_fold_ends_with_what_does_and_is_in_nobodys_way(after_crash: str) -> None:
     store = MemoryStore()

@@ -38,12 +38,16 @@ class MessageCreated(Struct, frozen=True, kw_only=True, omit_defaults=True):
     params: JsonObject = {}
 
 
-class MessageStarted(Struct, frozen=True, kw_only=True):
-    """An upstream is being asked, for the `attempt`th time (from 1); a queued reply is now streaming."""
+class MessageStarted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An upstream is being asked, for the `attempt`th time (from 1); a queued reply is now streaming.
+
+    `spent` is what the attempts before it have cost: whoever goes on after a crash could not tell which of them were owed.
+    """
 
     message_id: str
     attempt: int
     model: str
+    spent: Usage | None = None
 
 
 class MessageDelta(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -272,7 +272,7 @@ class Generation:
         self.reply = structs.replace(self.reply, attempts=(*earlier, structs.replace(last, error=error)))
         written = self._text.on(self.reply)
         kept = goes_on(written, self._tools.models.prefills(self._models[0]))
-        begun, told = next_attempt(written, self._models[0], None if kept else fault.code)
+        begun, told = next_attempt(written, self._models[0], None if kept else fault.code, self._spending.so_far)
 
         async def plan(header: Header) -> Decision[bool]:
             if not self._goes_on(header.open_reply(self.reply.id)):

@@ -176,8 +176,7 @@ class Recovery:
             return Decision((True, []))  # it stays as it is, for whoever comes after
         *earlier, last = written.attempts
         left = structs.replace(written, attempts=(*earlier, structs.replace(last, error=interrupted().error)))
-        start, drafts = self._starting.begin(left, models, asked.params, None if kept else "server_restarted")
-        start = structs.replace(start, spent=spent)
+        start, drafts = self._starting.begin(left, models, asked.params, None if kept else "server_restarted", spent)
         open_replies = tuple(start.mine if other.id == reply.id else other for other in header.open)
         append = change(key, header, header.session, drafts, open_replies=open_replies)
         return Decision((True, [start]), append)

@@ -34,6 +34,11 @@ class Spending:
     def usage(self) -> Usage:
         return total(self._spent)
 
+    @property
+    def so_far(self) -> Usage | None:
+        """Of the attempts that have ended; None where nothing is owed for any."""
+        return self.usage() if self._spent else None
+
 
 def total(usages: Sequence[Usage]) -> Usage:
     """What several attempts cost together: told by the provider only where all of it was."""

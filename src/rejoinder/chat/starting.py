@@ -43,16 +43,21 @@ class Starting:
         return OpenReply(id=reply_id, worker=lease.worker, epoch=lease.epoch, status=status)
 
     def begin(
-        self, reply: Message, models: tuple[str, ...], params: JsonObject, anew: str | None = None
+        self,
+        reply: Message,
+        models: tuple[str, ...],
+        params: JsonObject,
+        anew: str | None = None,
+        spent: Usage | None = None,
     ) -> tuple[Start, tuple[Draft, ...]]:
         """The next attempt at a reply, as `next_attempt` has it, and the drafts that tell of it.
 
         The first attempt of a continuation repeats the text that it goes on from.
         """
-        begun, drafts = next_attempt(reply, models[0], anew)
+        begun, drafts = next_attempt(reply, models[0], anew, spent)
         if not reply.attempts:
             drafts += tuple(map(draft, deltas_of(begun, self._max_delta)))
-        return Start(reply=begun, models=models, params=params, mine=self.owned(reply.id)), drafts
+        return Start(reply=begun, models=models, params=params, mine=self.owned(reply.id), spent=spent), drafts
 
     async def next(
         self, key: Key, open_replies: tuple[OpenReply, ...], ready: Sequence[OpenReply]
@@ -104,13 +109,15 @@ def goes_on(written: Message, prefills: bool) -> bool:
     return not said or (prefills and broke_off_in_its_text(written))
 
 
-def next_attempt(reply: Message, model: str, anew: str | None = None) -> tuple[Message, tuple[Draft, ...]]:
+def next_attempt(
+    reply: Message, model: str, anew: str | None = None, spent: Usage | None = None
+) -> tuple[Message, tuple[Draft, ...]]:
     """A reply once an upstream is being asked for it (again), and the drafts that tell of it.
 
-    `anew` says why its text so far is forgotten; without that the attempt goes on from it.
+    `anew` says why its text so far is forgotten; without that the attempt goes on from it. `spent` is the cost of those before it.
     """
     number = len(reply.attempts) + 1
-    facts: list[Fact] = [MessageStarted(message_id=reply.id, attempt=number, model=model)]
+    facts: list[Fact] = [MessageStarted(message_id=reply.id, attempt=number, model=model, spent=spent)]
     if anew is not None:
         facts.insert(0, MessageReset(message_id=reply.id, attempt=number, reason=anew))
         reply = structs.replace(reply, content="", reasoning="", tool_calls=())

@@ -12,9 +12,11 @@ from rejoinder.events import MessageCreated, MessageDelta, MessageStarted, Promp
 
 
 class _Attempt(Struct):
-    """An attempt as the log tells it: with what it was asked, if that is known, and the code points that it said."""
+    """An attempt as the log tells it, with what those `before` it have cost, what it was `sent`, if that is known, and the code points
+    that it said."""
 
     model: str
+    before: Usage | None
     sent: PromptSent | None = None
     size: int = 0
 
@@ -32,23 +34,22 @@ class Unfinished:
         return ended_reply(written, Outcome(status=Status.INTERRUPTED, error=why), usage, at)
 
     async def spent(self, key: Key, written: Message, row: Row, session: Session, seq: int = NEVER) -> Usage:
-        """An estimate of the attempts that have said something, and of the last: nobody knows any more what upstreams counted."""
+        """What the log says of all attempts but the last, and an estimate of that: nobody knows any more what its upstream counted."""
         params: JsonObject = {}
-        attempts: list[_Attempt] = []
+        last: _Attempt | None = None
         async for event in self._history.events_of(key, row, seq):
             match note(event) or fact(event):
                 case MessageCreated(params=asked):
                     params = asked
-                case MessageStarted(model=model):
-                    attempts.append(_Attempt(model))
-                case PromptSent() as sent if attempts:
-                    attempts[-1].sent = sent
+                case MessageStarted(model=model, spent=before):
+                    last = _Attempt(model, before)
+                case PromptSent() as sent if last:
+                    last.sent = sent
                 # What stands before it was sent was another reply's.
-                case MessageDelta(text=text) if attempts and attempts[-1].sent:
-                    attempts[-1].size += len(text)
-        usages = []
-        for attempt in attempts:
-            if attempt.size or attempt is attempts[-1]:
-                asking = Asking(model=attempt.model, params=params, system_prompt=session.system_prompt)
-                usages.append(await self._prompts.estimated_usage(key, written, attempt.sent, asking, attempt.size))
-        return total(usages)
+                case MessageDelta(text=text) if last and last.sent:
+                    last.size += len(text)
+        if last is None:
+            return total([])
+        asking = Asking(model=last.model, params=params, system_prompt=session.system_prompt)
+        usage = await self._prompts.estimated_usage(key, written, last.sent, asking, last.size)
+        return total([last.before, usage] if last.before else [usage])
