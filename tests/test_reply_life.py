@@ -320,6 +320,16 @@ async def test_what_each_dead_worker_spent_is_counted_also_where_its_attempt_sai
     assert reply.usage.input_tokens == 3 * once.usage.input_tokens
 
 
+async def test_the_ends_of_a_dead_workers_replies_do_not_each_wait_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, now = MemoryStore(), asyncio.get_running_loop().time
+    await left_behind(store, 20, "one ")
+    monkeypatch.setattr("rejoinder.chat.writer.EACH", 0.04)
+    began = now()
+    async with chatting({"a": says(FOREVER)}, store):
+        assert now() - began < 10 * 0.04
+    assert not await store.orphans(1)
+
+
 @pytest.mark.parametrize("after_crash", ["interrupt", "restart", "continue"])
 async def test_a_log_that_does_not_fold_ends_with_what_does_and_is_in_nobodys_way(after_crash: str) -> None:
     store = MemoryStore()

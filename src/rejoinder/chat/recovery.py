@@ -117,7 +117,8 @@ class Recovery:
             ended = ended_reply(written, said, await self._unfinished.spent(key, written, row, header.session), now)
             return Ending(drafts=(draft(MessageEnded(message=ended)),), now=now)
 
-        there = await self._endings.end(key, orphan.id, plan)
+        # The others wait behind it: in a busy service each would wait for company of its own.
+        there = await self._endings.end(key, orphan.id, plan, pressing=True)
         if not there:
             log.info("session %s was deleted before its reply was recovered", key.session_id)
         return there
