@@ -60,9 +60,9 @@ class Connections:
                 try:
                     return await self._fetch(statement, args, more)
                 except GONE as gone:
+                    self._forget()
                     if not again or isinstance(gone, TimeoutError):
                         raise
-                    self._forget()
                     return await self._fetch(statement, args, more)
         finally:
             self._free.release()
@@ -100,7 +100,8 @@ class Connections:
             self._idle.append(connection)
 
     def _forget(self) -> None:
-        """Where one kept connection broke, the others have: the server was started anew."""
+        """Where one kept connection broke, the others have: the server was started anew, or something on the way has forgotten them.
+        To wait for the answer of each would take a lease."""
         for connection in self._idle:
             connection.terminate()
         self._idle = []
