@@ -123,6 +123,15 @@ async def test_what_is_somebody_elses_is_left_alone(server: RedisServer, command
     assert sorted(server.ask("KEYS", "*")) == before
 
 
+async def test_what_is_written_after_redis_came_back_empty_can_be_opened_again(server: RedisServer) -> None:
+    async with open_store(at(server)) as store:
+        server.ask("FLUSHALL")
+        pen = await Pen.of(store)
+        await pen.made(create(KEY))
+    async with open_store(at(server)) as store:
+        assert await store.header(KEY) is not None
+
+
 async def test_a_schema_of_a_later_version(server: RedisServer) -> None:
     await opened(at(server))
     server.ask("SET", "{rejoinder}:schema", "rejoinder 3")

@@ -21,7 +21,7 @@ from rejoinder.stores import redis_values as values
 from rejoinder.stores.batch import lost
 from rejoinder.stores.redis_client import RedisClient, more_seconds
 from rejoinder.stores.redis_names import BEHIND, digits, name_of, pack, unpack
-from rejoinder.stores.redis_opening import open_redis
+from rejoinder.stores.redis_opening import NOTED, open_redis
 from rejoinder.stores.redis_portions import Portions
 from rejoinder.stores.staging import is_great
 
@@ -82,7 +82,7 @@ class RedisStore(Store):
     # leases
 
     async def acquire_lease(self, worker: str, ttl: float) -> Lease:
-        return Lease(worker, await self._client.write("acquire", worker, _milliseconds(ttl)))
+        return Lease(worker, await self._client.write("acquire", worker, _milliseconds(ttl), NOTED))
 
     async def renew_lease(self, lease: Lease, ttl: float) -> None:
         if not await self._client.write("renew", lease.epoch, lease.worker, _milliseconds(ttl)):

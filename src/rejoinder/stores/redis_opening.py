@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 SCHEMA = 2
 """Since 2 words have the marks of their letters."""
+NOTED = f"rejoinder {SCHEMA}"
 
 OLDEST = (7, 0)
 LOOKED_THROUGH = 200
@@ -48,7 +49,7 @@ async def _check_schema(client: RedisClient, url: RedisUrl, *, make: bool) -> No
         if kind == b"none":
             raise Misconfigured(f"Redis at {url} holds something else under {url.names}: choose another ?prefix=.")
     if kind == b"none":
-        await client.set("SET", key, f"rejoinder {SCHEMA}", "NX")
+        await client.set("SET", key, NOTED, "NX")
     kept = await client.get("GET", key) if kind in (b"none", b"string") else b""
     name, _, number = (kept or b"").partition(b" ")
     if name != b"rejoinder" or not number.isdigit():
@@ -59,7 +60,7 @@ async def _check_schema(client: RedisClient, url: RedisUrl, *, make: bool) -> No
         )
     if int(number) < SCHEMA:
         await _read_again(client)
-        await client.set("SET", key, f"rejoinder {SCHEMA}")
+        await client.set("SET", key, NOTED)
 
 
 AT_ONCE = 100
