@@ -15,14 +15,14 @@ from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.recovery import Recovery
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
-from rejoinder.entities import JsonObject, Key, Status
+from rejoinder.entities import JsonObject, Key, OpenReply, Status
 from rejoinder.errors import SessionGone, StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.llm.scripted import ScriptedProvider
 from rejoinder.stores import open_store
 from rejoinder.stores.memory import MemoryStore
 from test_exporting import with_a_live_reply
-from test_reply_life import GONE, STOP, Reads, Told, asked, call, ended, says, words
+from test_reply_life import GONE, STOP, Reads, Told, asked, call, ended, left_behind, says, words
 
 SLOW = "/script tokens=10000 pace=0.01\n"
 
@@ -192,6 +192,42 @@ async def test_who_waited_long_to_learn_that_the_store_is_away_takes_nobody_for_
     async with chat_over(Silent(), lease=lease):
         await asyncio.sleep(5 * lease)
     assert swept[0] - back[0] >= lease, "the others had no time to renew theirs"
+
+
+class Others(MemoryStore):
+    """One that others write as well."""
+
+    exclusive = False
+
+
+async def test_who_loses_its_lease_in_its_start_takes_another_and_ends_what_was_left() -> None:
+    class Paused(Others):
+        taken: list[Lease]
+
+        async def acquire_lease(self, worker: str, ttl: float) -> Lease:
+            self.taken.append(await super().acquire_lease(worker, ttl))
+            return self.taken[-1]
+
+        async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
+            found = await super().orphans(limit)
+            if found and len(self.taken) == 2:  # it is paused there, and another revokes its lease
+                await self.release_lease(self.taken[1])
+            return found
+
+    store = Paused()
+    store.taken = []
+    [(key, turn)] = await left_behind(store, 1, "one ")
+    async with asyncio.timeout(5), chat_over(store, lease=0.1) as chat:
+        await chat.following.ended(key, turn.reply.id, turn.after)
+        assert (await chat.history.message(key, turn.reply.id)).status is Status.INTERRUPTED
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_lease_that_is_lost_as_the_service_stops_keeps_it_from_nothing(turns: int) -> None:
+    async with asyncio.timeout(1), chat_over(Others()) as chat:
+        chat._worker._lost.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
 
 
 async def test_what_is_forked_of_a_reply_that_ends_and_is_compacted_just_then_is_whole() -> None:

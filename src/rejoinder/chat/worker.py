@@ -75,8 +75,10 @@ class Worker:
     async def _keep(self) -> None:
         pause = self._ttl / 3
         while True:
+            # Not `asyncio.wait_for`: before Python 3.12 it forgets a cancellation that comes as the lease is lost.
             with contextlib.suppress(TimeoutError):  # the time to renew, and nothing was lost
-                await asyncio.wait_for(self._lost.wait(), timeout=pause)
+                async with asyncio.timeout(pause):
+                    await self._lost.wait()
             now = asyncio.get_running_loop().time()
             pause = self._ttl / 3
             try:
@@ -100,7 +102,11 @@ class Worker:
 
     async def _first_sweep(self) -> None:
         # Where others live their leases may have run out while the store was away for all. They are given time to renew them.
-        await self._recovery.sweep(revoke=self._store.exclusive)
+        try:
+            await self._recovery.sweep(revoke=self._store.exclusive)
+        except LeaseLost:
+            # Paused for too long it is as any other: it takes another lease, and then looks again.
+            log.warning("the lease was lost while the service started")
 
     async def _sweep(self) -> None:
         try:
