@@ -307,3 +307,21 @@ async def test_a_feed_ends_with_its_last_reader() -> None:
         await asyncio.sleep(0)
         assert not chat.overview._feeds
         assert not any(task.get_name() == "overview" and not task.done() for task in asyncio.all_tasks())
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_wake_as_the_last_reader_leaves_does_not_let_it_look_on_for_nobody(
+    turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polled_feeds, "LOOK_PAUSE", 0.001)
+    async with open_store("memory:") as store:
+        feed = polled_feeds.PolledFeed(store, "ann")
+        await feed.open()
+        await asyncio.sleep(0.01)
+        feed.take(Wake(Key("ann", "ses_1")))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        feed.close()
+        assert feed._task is not None
+        done, _ = await asyncio.wait([feed._task], timeout=0.05)
+        assert done

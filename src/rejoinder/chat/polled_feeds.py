@@ -117,7 +117,10 @@ class PolledFeed(Feed):
         while True:
             await asyncio.sleep(LOOK_PAUSE)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), POLL - LOOK_PAUSE)
+                async with asyncio.timeout(
+                    POLL - LOOK_PAUSE
+                ):  # `wait_for` may forget a cancellation, before Python 3.12
+                    await self._wanted.wait()
             self._wanted.clear()
             try:
                 await self._look(tells=True)
