@@ -153,11 +153,14 @@ async def test_rows_of_a_long_session_are_read_by_portions(
 ) -> None:
     monkeypatch.setattr(redis, "PIECE", 10)
     async with open_store(url) as store:
-        created = tuple(row(f"msg_{n:02}", lane="msg_00", depth=n, at=n) for n in range(60))
+        names = [f"msg_{n:02}" for n in range(60)]
+        created = tuple(
+            row(name, names[n - 1] if n else None, lane="msg_00", depth=n, at=n) for n, name in enumerate(names)
+        )
         await (await Pen.of(store)).made(structs.replace(long_session(), created=created, ended=()))
         reads: list[tuple[Callable[[], Awaitable[list[Row]]], range]] = [
-            (lambda: store.lane(KEY, "msg_00", low=5, high=1 << 40), range(5, 60)),
-            (lambda: store.lane(KEY, "msg_00", low=5, high=44), range(5, 45)),
+            (lambda: store.branch(KEY, "msg_59", low=5, high=1 << 40), range(5, 60)),
+            (lambda: store.branch(KEY, "msg_59", low=5, high=44), range(5, 45)),
             (lambda: store.created(KEY, after=5, before=1 << 40, limit=1 << 40), range(5, 60)),
             (lambda: store.created(KEY, after=5, before=50, limit=41), range(5, 46)),
             (lambda: store.created(KEY, after=5, before=1 << 40, limit=51, newest=True), range(9, 60)),
