@@ -14,7 +14,7 @@ from rejoinder.abc import ABSENT, Append, EndedRow, Refused, Row, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.redis_link import RedisUrl
-from rejoinder.stores import open_store, redis, redis_portions, staging
+from rejoinder.stores import open_store, redis, redis_index, redis_portions, staging
 from tcp_proxy import tcp_proxy
 
 numbers = itertools.count(1)
@@ -151,7 +151,7 @@ async def test_a_deleted_session_leaves_nothing(server: RedisServer, url: str) -
 async def test_rows_of_a_long_session_are_read_by_portions(
     server: RedisServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis, "PIECE", 10)
+    monkeypatch.setattr(redis_index, "PIECE", 10)
     async with open_store(url) as store:
         names = [f"msg_{n:02}" for n in range(60)]
         created = tuple(

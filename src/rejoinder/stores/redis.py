@@ -5,10 +5,10 @@ Read `lua/common.lua` for what lies where, `lua/append.lua` for appends, `redis_
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Self, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from typing import Self
 
-from msgspec import Struct, structs
+from msgspec import structs
 from redis.exceptions import TimeoutError as NotInTime
 
 from rejoinder.abc import SCANNED, Append, AppendResult, Found, Lease, Row, SessionCursor, Store
@@ -17,18 +17,15 @@ from rejoinder.errors import StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.redis_link import ANSWER_SECONDS, RedisUrl
 from rejoinder.stores import redis_batch as batches
+from rejoinder.stores import redis_index as index
 from rejoinder.stores import redis_values as values
 from rejoinder.stores.batch import lost
 from rejoinder.stores.redis_client import RedisClient, more_seconds
-from rejoinder.stores.redis_names import BEHIND, digits, name_of, pack, unpack
+from rejoinder.stores.redis_index import PIECE, pieces
+from rejoinder.stores.redis_names import name_of, pack, unpack
 from rejoinder.stores.redis_opening import NOTED, open_redis
 from rejoinder.stores.redis_portions import Portions
 from rejoinder.stores.staging import is_great
-
-T = TypeVar("T")
-
-PIECE = 500
-"""Texts, rows or seqs of one script: about a millisecond of the server, which does nothing else meanwhile."""
 
 MOST_MORE = 600.0
 """Seconds that a batch has at most, above what it should need. It has twice as many as before whenever it was late: a batch comes again
@@ -135,7 +132,7 @@ class RedisStore(Store):
 
     async def compact(self, key: Key, message_ids: Collection[str], types: Collection[str]) -> None:
         ended = [row for row in (await self.rows(key, message_ids)).values() if row.ended is not None]
-        for some in _pieces(ended, PIECE):
+        for some in pieces(ended, PIECE):
             await self._compact(key, some, sorted(types))
 
     async def _compact(self, key: Key, rows: Sequence[Row], types: Sequence[str]) -> None:
@@ -168,7 +165,7 @@ class RedisStore(Store):
     ) -> list[Header]:
         ids = list({session_id for session_id, _ in await self._texts(owner, words)})
         places: list[tuple[str, str]] = []
-        for some in _pieces(ids, PIECE):
+        for some in pieces(ids, PIECE):
             keys = [self._client.key("session", pack(owner, session_id)) for session_id in some]
             times = await self._client.get_each(*(("HGET", key, "updated") for key in keys))
             places += ((at.decode(), session_id) for at, session_id in zip(times, some, strict=True) if at)
@@ -264,52 +261,16 @@ class RedisStore(Store):
     # reading: the index
 
     async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
-        found: dict[str, Row] = {}
-        for some in _pieces(list(dict.fromkeys(ids)), PIECE):
-            kept = await self._client.get(
-                "HMGET", self._client.key("rows", name_of(key)), *(pack(message_id) for message_id in some)
-            )
-            found |= {
-                message_id: values.row(message_id, row) for message_id, row in zip(some, kept, strict=True) if row
-            }
-        return found
+        return await index.rows(self._client, key, ids)
 
     async def children(self, key: Key, parents: Collection[str | None]) -> dict[str | None, list[Row]]:
-        found: dict[str | None, list[Row]] = {}
-        for some in _pieces(list(dict.fromkeys(parents)), PIECE):
-            starts = [b"p\0" + batches.parent(parent) + b"\0" for parent in some]
-            ranges = [_Range(b"[" + start, b"(" + start + BEHIND, len(start) + 17) for start in starts]
-            found |= {parent: rows for parent, rows in zip(some, await self._ranges(key, *ranges), strict=True) if rows}
-        return found
+        return await index.children(self._client, key, parents)
 
     async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
-        found: list[Row] = []
-        above: str | None = tip
-        while above is not None and high >= max(low, 0):
-            some = _rows(await self._client.read("branch", name_of(key), pack(above), digits(low), digits(high), PIECE))
-            found[:0] = some
-            if len(some) < PIECE:
-                break
-            above, high = some[0].parent_id, some[0].depth - 1
-        return found
+        return await index.branch(self._client, key, tip, low, high)
 
     async def created(self, key: Key, *, after: int, before: int, limit: int, newest: bool = False) -> list[Row]:
-        found: list[Row] = []
-        while len(found) < limit:
-            first, last = (b"c\0" + digits(seq).encode() + b"\0" for seq in (after, before))
-            most = min(PIECE, limit - len(found))
-            [some] = await self._ranges(key, _Range(b"(" + first + BEHIND, b"(" + last, len(first), most, newest))
-            found += some
-            if len(some) < most:
-                break
-            after, before = (after, some[-1].created) if newest else (some[-1].created, before)
-        return found[::-1] if newest else found
-
-    async def _ranges(self, key: Key, *ranges: "_Range") -> list[list[Row]]:
-        asked: list[batches.Argument] = []
-        for one in ranges:
-            asked += (one.low, one.high, one.skip, one.limit, "1" if one.newest else "")
-        return [_rows(found) for found in await self._client.read("index", name_of(key), *asked)]
+        return await index.created(self._client, key, after, before, limit, newest)
 
     # health
 
@@ -317,29 +278,8 @@ class RedisStore(Store):
         await self._client.set("SET", self._client.key("ping"), "pong")
 
 
-class _Range(Struct, frozen=True):
-    """A stretch of the index; `skip` are the bytes of a member before the message's id."""
-
-    low: bytes
-    high: bytes
-    skip: int
-    limit: int = -1
-    newest: bool = False
-
-
-def _pieces(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (values[place : place + size] for place in range(0, len(values), size))
-
-
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1_000))
-
-
-def _rows(found: Sequence[bytes]) -> list[Row]:
-    """Of ids and rows in turn; one that has gone meanwhile is left out."""
-    return [
-        values.row(unpack(message_id)[0], row) for message_id, row in zip(found[::2], found[1::2], strict=True) if row
-    ]
 
 
 def _headers(kept: Sequence[bytes | None]) -> list[Header]:
