@@ -117,9 +117,8 @@ class PolledFeed(Feed):
         while True:
             await asyncio.sleep(LOOK_PAUSE)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(
-                    POLL - LOOK_PAUSE
-                ):  # `wait_for` may forget a cancellation, before Python 3.12
+                # Not `asyncio.wait_for`: before Python 3.12 it may forget a cancellation.
+                async with asyncio.timeout(POLL - LOOK_PAUSE):
                     await self._wanted.wait()
             self._wanted.clear()
             try:
