@@ -70,6 +70,14 @@ def test_a_page_that_takes_long_to_come_says_so(context: BrowserContext, server:
     expect(loading).to_have_count(0)
 
 
+def test_without_scripts_it_says_what_it_needs_and_promises_nothing(browser: Browser, server: Server) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(server.url)
+        expect(page.locator("noscript")).to_contain_text("needs JavaScript", use_inner_text=True)
+        expect(page.get_by_text("Loading…")).to_be_hidden()
+
+
 def test_what_is_asked_for_before_it_is_here_comes_also_where_what_was_under_way_fails(
     context: BrowserContext, server: Server
 ) -> None:
