@@ -140,8 +140,8 @@ def test_what_is_written_from_the_right_begins_there(chat: Chat) -> None:
         chat.page.get_by_role("textbox", name="Instructions"),
     )
     for field in fields:
-        field.evaluate("field => (field.value = 'שלום')")
-        assert field.evaluate("field => getComputedStyle(field).direction") == "rtl"
+        # At once: what the page draws next has what was typed, and this was not.
+        assert field.evaluate("field => (field.value = 'שלום', getComputedStyle(field).direction)") == "rtl"
 
 
 GROWING = f"""
