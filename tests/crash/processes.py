@@ -78,8 +78,12 @@ class Server:
         self.recoveries.append(served - held)
         if self._lock is None:
             # A store that many share learns of the death of a worker by its lease, and it is looked for every third of one.
-            # The rest is for a busy machine.
             await asyncio.sleep(2 * LEASE)
+
+    @property
+    def patience(self) -> float:
+        """Seconds more that a busy machine may take to end what a dead worker left: none where its store was locked."""
+        return 5.0 if self._lock is None else 0.0
 
     async def holding(self) -> float:
         """Waits until the process has opened the store, and is about to recover what it finds there. When that was.
