@@ -136,10 +136,14 @@ async def test_of_those_who_decide_at_one_version_one_succeeds(stores: list[Stor
     pens = [await Pen.of(store, f"worker {place}") for place, store in enumerate(stores)]
     await pens[0].made(create(KEY))
 
+    all_have_read = asyncio.Barrier(len(pens))  # once: on a busy machine they may else take turns
+
     async def decide(pen: Pen, times: int) -> int:
         done = tried = 0
         while done < times:
             version = (await pen.store.header(KEY) or header()).version
+            if not tried:
+                await all_have_read.wait()
             [result] = await pen.write(change(KEY, version, said(f"{pen.lease.worker} {done}")))
             tried += 1
             done += isinstance(result, Appended)
@@ -150,7 +154,7 @@ async def test_of_those_who_decide_at_one_version_one_succeeds(stores: list[Stor
     assert kept is not None
     assert kept.version == 61
     assert [event.seq for event in await log(stores[1])] == list(range(1, 62))
-    assert sum(refused) > 0
+    assert sum(refused) >= len(pens) - 1
 
 
 async def test_a_session_is_made_by_one_of_those_who_make_it_at_once(stores: list[Store]) -> None:
