@@ -36,6 +36,8 @@ async def between(store: Store, key: Key, tip: Row, low: int, high: int) -> list
 
 async def holds(store: Store, key: Key, tip: Row, row: Row) -> bool:
     """Whether a message lies on the branch that ends at `tip`. Raises SessionNotFound, as `known_rows` does."""
+    if row.lane == tip.lane:  # as in nearly every queue: nothing need be read
+        return row.depth <= tip.depth
     return row.id in [found.id for found in await between(store, key, tip, row.depth, row.depth)]
 
 

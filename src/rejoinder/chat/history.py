@@ -131,7 +131,7 @@ class History:
 
     async def plain(self, key: Key, rows: Sequence[Row]) -> list[Message]:
         """The messages of these rows as they are now, without `siblings`, which cost a read of their own."""
-        return await self._found(key, rows, NEVER)
+        return [message for message, _ in await self._sized(key, rows, NEVER)]
 
     async def prompts_sent(self, key: Key, row: Row) -> AsyncIterator[PromptSent]:
         """The records of all prompts of a reply, in order. Reads all of its events."""
@@ -226,9 +226,6 @@ class History:
             portion = min(2 * portion, PORTIONS)
             await asyncio.sleep(0)  # some stores read at once
         return found[::-1] if newest else found
-
-    async def _found(self, key: Key, rows: Sequence[Row], seq: int) -> list[Message]:
-        return [message for message, _ in await self._sized(key, rows, seq)]
 
     async def _sized(self, key: Key, rows: Sequence[Row], seq: int) -> list[tuple[Message, int]]:
         """Each with the bytes that it takes, encoded."""
