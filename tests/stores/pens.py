@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from msgspec import structs
 
-from rejoinder.abc import ABSENT, Append, Appended, AppendResult, EndedRow, Lease, NewRow, Store
+from rejoinder.abc import ABSENT, Append, Appended, AppendResult, EndedRow, Lease, NewRow, Store, Text
 from rejoinder.entities import Header, Key, OpenReply, Session
 from rejoinder.events import Draft, Event
 
@@ -95,6 +95,20 @@ def row(
     ended: bool = True,
 ) -> NewRow:
     return NewRow(id=message_id, parent_id=parent_id, lane=lane or message_id, depth=depth, at=at, ended=ended)
+
+
+def long_session(key: Key = KEY, word: str = "secret", count: int = 60) -> Append:
+    """All of whose messages have a text and are ripe."""
+    names = [f"msg_{number:02}" for number in range(count)]
+    return Append(
+        key=key,
+        drafts=tuple(said("x" * 100, name, "message.created") for name in names),
+        expect=ABSENT,
+        header=header(key, title=word),
+        created=tuple(row(name, at=at, ended=False) for at, name in enumerate(names)),
+        ended=tuple(EndedRow(id=name, at=at, ended_at=NOON) for at, name in enumerate(names)),
+        texts=tuple(Text(message_id=name, words=word, at=NOON) for name in names),
+    )
 
 
 async def log(store: Store, key: Key = KEY) -> list[Event]:

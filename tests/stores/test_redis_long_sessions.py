@@ -8,9 +8,9 @@ import pytest
 from msgspec import structs
 from redis import Redis
 
-from pens import KEY, NOON, OTHER, Pen, create, delta, header, log, reply, row, said
+from pens import KEY, NOON, OTHER, Pen, create, delta, log, long_session, reply, row, said
 from redis_server import RedisServer, redis_server
-from rejoinder.abc import ABSENT, Append, EndedRow, Refused, Row, Store, Text
+from rejoinder.abc import Append, EndedRow, Refused, Row, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.redis_link import RedisUrl
@@ -63,20 +63,6 @@ async def until_left(server: RedisServer, url: str, *kinds: str) -> dict[str, in
 
 
 SESSION = ("session", "events", "rows", "index", "texts", "list", "found", "keys", "idle", "ripe")
-
-
-def long_session(key: Key = KEY, word: str = "secret", count: int = 60) -> Append:
-    """All of whose messages have a text and are ripe."""
-    names = [f"msg_{number:02}" for number in range(count)]
-    return Append(
-        key=key,
-        drafts=tuple(said("x" * 100, name, "message.created") for name in names),
-        expect=ABSENT,
-        header=header(key, title=word),
-        created=tuple(row(name, at=at, ended=False) for at, name in enumerate(names)),
-        ended=tuple(EndedRow(id=name, at=at, ended_at=NOON) for at, name in enumerate(names)),
-        texts=tuple(Text(message_id=name, words=word, at=NOON) for name in names),
-    )
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from pens import KEY, NOON, OTHER, Pen, create, delta, header, log, row, said
-from rejoinder.abc import ABSENT, Append, Refused, Store, Text
-from rejoinder.entities import Key
+from pens import KEY, NOON, OTHER, Pen, create, delta, log, long_session
+from rejoinder.abc import Append, Refused, Store, Text
 from rejoinder.stores import open_store, sqlite, staging
 from rejoinder.stores import sqlite_growth as growth
 from rejoinder.stores.sql import migrations
@@ -35,18 +34,6 @@ def left_of(path: Path) -> dict[str, int]:
     with closing(sqlite3.connect(path)) as connection:
         counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in TABLES}
         return {table: count for table, count in counts.items() if count}
-
-
-def long_session(key: Key = KEY, word: str = "secret", count: int = 60) -> Append:
-    names = [f"msg_{number:02}" for number in range(count)]
-    return Append(
-        key=key,
-        drafts=tuple(said("x" * 100, name, "message.created") for name in names),
-        expect=ABSENT,
-        header=header(key, title=word),
-        created=tuple(row(name, at=at) for at, name in enumerate(names)),
-        texts=tuple(Text(message_id=name, words=word, at=NOON) for name in names),
-    )
 
 
 @pytest.fixture
