@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from chat_service import chat_over
-from rejoinder.abc import Store
+from rejoinder.abc import Store, Wake
 from rejoinder.chat.asked import AnotherReply, Send
 from rejoinder.chat.history import Window
 from rejoinder.chat.ids import new_session_id
@@ -18,7 +18,6 @@ TURNS = 40
 
 async def test_how_often_a_store_is_asked_does_not_grow_with_the_versions_of_a_branch() -> None:
     store = MemoryStore()
-    store.exclusive = False  # else what this worker remembers hides what another would have to ask
     async with chat_over(store) as chat:
         plain, twice = await conversation(chat, versions=1), await conversation(chat, versions=2)
         assert await asked(store, chat, twice) == await asked(store, chat, plain)
@@ -37,7 +36,8 @@ async def conversation(chat: Chat, versions: int) -> Key:
 
 
 async def asked(store: Store, chat: Chat, key: Key) -> Counter[str]:
-    """What is read of the index for a page and for one more turn, its prompt included."""
+    """What a worker that has not written it reads of the index for a page and for one more turn, its prompt included."""
+    chat._decisions.on_wakes([Wake(key, elsewhere=True)])
     counted: Counter[str] = Counter()
     for name in ("rows", "children", "branch"):
         setattr(store, name, _counting(counted, name, getattr(store, name)))

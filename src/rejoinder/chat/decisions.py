@@ -5,16 +5,16 @@ So retries, double clicks and two workers cannot race, whatever they decide.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from rejoinder.abc import Append, Appended, EndedRow, NewRow, Row, Store
+from rejoinder.abc import Append, Appended, EndedRow, NewRow, Row, Store, Wake
 from rejoinder.chat import ids
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Asides, Header, Key, OpenReply, Session
-from rejoinder.errors import SessionNotFound
+from rejoinder.errors import RejoinderError, SessionNotFound
 from rejoinder.events import Draft
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Decisions:
         """Plans on the session as it is until the plan holds. Raises SessionNotFound, and what the plan raises."""
         while True:
             epoch = self.writer.epoch
-            decision = await plan(await self.deciding(key))
+            decision = await self._planned(key, plan)
             if decision.append is None:
                 return Decided(decision.outcome)
             appending = await self.writer.begin(decision.append, epoch, pressing=pressing)
@@ -64,17 +64,41 @@ class Decisions:
                 case refused if refused.reason == "missing":
                     raise SessionNotFound(key.session_id)
 
-    async def deciding(self, key: Key) -> Header:
-        """The header to decide on: its `last_seq` may be behind. Raises SessionNotFound.
+    async def _planned(self, key: Key, plan: Callable[[Header], Awaitable[Decision[T]]]) -> Decision[T]:
+        """On what this worker remembers of the session, if it does, else on what the store says.
 
-        Where nobody else writes the store, what this worker committed last is what is there.
+        Where others write as well, what is remembered may be over. Then an append is refused, and nothing else that comes of it counts.
         """
-        known = self.writer.latest.header(key) if self.store.exclusive else None
-        return known or await self.header(key)
+        remembered = self.writer.latest.header(key)
+        if remembered is not None:
+            try:
+                decision = await plan(remembered)
+                if decision.append is not None or self.store.exclusive:
+                    return decision
+            except RejoinderError:
+                if self.store.exclusive:
+                    raise
+            self.writer.latest.forget(key)
+        return await plan(await self.header(key))
 
-    def newest(self, key: Key) -> Row | UnsetType | None:
-        """As `Latest.newest`, and UNSET wherever others write as well."""
-        return self.writer.latest.newest(key) if self.store.exclusive else UNSET
+    async def last_known(self, key: Key) -> Header:
+        """The header as this worker remembers it, else as the store has it. Raises SessionNotFound.
+
+        Of what others have written since it tells what a wake has told of. Its `last_seq` may be behind.
+        """
+        return self.writer.latest.header(key) or await self.header(key)
+
+    def newest(self, key: Key, header: Header) -> Row | UnsetType | None:
+        """As `Latest.newest`, for a decision on `header`: UNSET where that is not what this worker remembers, for others may have written
+        between the two."""
+        latest = self.writer.latest
+        return latest.newest(key) if header is latest.header(key) else UNSET
+
+    def on_wakes(self, wakes: Sequence[Wake]) -> None:
+        """What others have written meanwhile is not what this worker remembers. A wake that is lost costs a refused append."""
+        for wake in wakes:
+            if wake.elsewhere:
+                self.writer.latest.forget(wake.key)
 
     async def header(self, key: Key) -> Header:
         """The header as it is now. Raises SessionNotFound."""

@@ -129,7 +129,8 @@ class Generation:
 
     async def _attempts(self) -> Outcome:
         """Attempt after attempt, as long as something follows a fault. The first was told of by whoever started this."""
-        header = await patiently(lambda: self._tools.decisions.deciding(self.key))
+        # Of a stop before this reply was among those that wakes halt the wake has made the writer forget what it remembered.
+        header = await patiently(lambda: self._tools.decisions.last_known(self.key))
         if not self._goes_on(header.open_reply(self.reply.id)):
             return stopped()
         tries = 1

@@ -1,6 +1,7 @@
 """What sessions are like that this worker changed lately, as its last changes left them.
 
-Where nobody else writes the store, that is what is there, and a decision need not read it.
+Where nobody else writes the store, that is what is there, and a decision need not read it. Else it is what was there a moment ago:
+good to decide on, since what is appended is refused where it is over (`decisions.py`).
 """
 
 import sys

@@ -222,7 +222,7 @@ class Sending:
         source: Message | None = None,
     ) -> Decision[Turn]:
         """One more reply to a message that is there, which goes on from `source` if there is one."""
-        spot = await self._spot(key, message.id)
+        spot = await self._spot(key, header, message.id)
         accepted = await self._accepting.accept(key, header, wanted.if_busy, spot.parent, message.id)
         row = spot.row(reply_id, at=len(accepted.drafts))
         reply = structs.replace(
@@ -235,11 +235,11 @@ class Sending:
         return self._turns.begun(key, header, accepted, (asked,), (structs.replace(row, ended=False),), message, source)
 
     async def _chosen_spot(self, key: Key, header: Header, chosen: str | UnsetType | None) -> Spot:
-        return await self._spot(key, header.session.head if chosen is UNSET else chosen)
+        return await self._spot(key, header, header.session.head if chosen is UNSET else chosen)
 
-    async def _spot(self, key: Key, parent_id: str | None) -> Spot:
+    async def _spot(self, key: Key, header: Header, parent_id: str | None) -> Spot:
         """Raises MessageNotFound."""
-        newest = self._decisions.newest(key)
+        newest = self._decisions.newest(key, header)
         if newest is not UNSET and parent_id == (newest.id if newest else None):
             return Spot(newest, ())
         parent = None if parent_id is None else await self._history.row(key, parent_id)

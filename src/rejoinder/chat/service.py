@@ -71,7 +71,7 @@ class Chat:
         self._patience = rules.patience
         self._tails = Tails()
         self._writer = Writer(store, signals)
-        decisions = Decisions(store, self._writer)
+        self._decisions = decisions = Decisions(store, self._writer)
         self.history = History(decisions)
         self.following = Following(store, signals, self._tails)
         self.overview = Overview(store, signals)
@@ -103,6 +103,7 @@ class Chat:
         """Stops and deletions that are under way. Nothing else bounds what waits of them while the store is away."""
 
     async def __aenter__(self) -> Self:
+        self._signals.listen(self._decisions.on_wakes)
         self._signals.listen(self._tails.push)
         self._signals.listen(self.overview.push)
         self._signals.listen(self.replies.on_wakes)

@@ -69,8 +69,12 @@ class Writer:
         self.on_lease_lost: Callable[[], None] = lambda: None
 
     def start(self, lease: Lease) -> None:
-        """Takes up a lease: the first, or a new one after the old one was lost."""
+        """Takes up a lease: the first, or a new one after the old one was lost.
+
+        That may have been since the store has lost what it had acknowledged, so nothing is remembered of it.
+        """
         self._lease, self._number, self._acknowledged = lease, 0, 0
+        self.latest = Latest()
         if self._task is None:
             self._loop = asyncio.get_running_loop()
             self._task = asyncio.create_task(self._run(), name="writer")
