@@ -69,9 +69,8 @@ class Shared(MemoryStore):
         return await super().orphans(limit) if self.left else []
 
     async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
-        look, self.on_look = self.on_look, None
-        if look is not None:
-            await look()
+        if self.on_look is not None:
+            await self.on_look()
         return await super().rows(key, ids)
 
 
@@ -91,7 +90,8 @@ async def test_a_sweep_that_is_under_way_takes_up_no_more_once_the_service_is_ab
         draining: list[asyncio.Task[None]] = []
 
         async def stop() -> None:
-            draining.append(asyncio.create_task(chat.drain(0.3)))
+            if not draining:
+                draining.append(asyncio.create_task(chat.drain(0.3)))
             await asyncio.sleep(0.1)
 
         store.left, store.on_look = True, stop

@@ -12,7 +12,7 @@ from rejoinder.abc import ChunkStream, FinishChunk, Lease, Prompt, Row, TextChun
 from rejoinder.chat.asked import Continuation, Send
 from rejoinder.chat.growth import DROPPED
 from rejoinder.chat.ids import new_session_id
-from rejoinder.chat.recovery import Recovery
+from rejoinder.chat.recovery import TOGETHER, Recovery
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
 from rejoinder.entities import JsonObject, Key, OpenReply, Status
@@ -220,6 +220,25 @@ async def test_who_loses_its_lease_in_its_start_takes_another_and_ends_what_was_
     async with asyncio.timeout(5), chat_over(store, lease=0.1) as chat:
         await chat.following.ended(key, turn.reply.id, turn.after)
         assert (await chat.history.message(key, turn.reply.id)).status is Status.INTERRUPTED
+
+
+async def test_a_distant_store_is_waited_for_once_for_some_of_those_that_a_dead_worker_left() -> None:
+    class Distant(Others):
+        waiting = most = 0
+
+        async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
+            self.waiting += 1
+            self.most = max(self.most, self.waiting)
+            await asyncio.sleep(0.01)
+            self.waiting -= 1
+            return await super().rows(key, ids)
+
+    store = Distant()
+    left = await left_behind(store, 2 * TOGETHER, "one ")
+    async with asyncio.timeout(5), chat_over(store) as chat:
+        for key, turn in left:
+            await chat.following.ended(key, turn.reply.id, turn.after)
+    assert store.most == TOGETHER
 
 
 @pytest.mark.parametrize("turns", range(5))

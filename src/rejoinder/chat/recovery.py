@@ -5,7 +5,9 @@ events is all there will ever be of it. What becomes of it is a setting: it ends
 it goes on from its text where the model can.
 """
 
+import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import structs
@@ -28,6 +30,10 @@ AfterCrash: TypeAlias = Literal["interrupt", "restart", "continue"]
 
 SWEEP = 100
 """Orphans that are read at a time."""
+
+TOGETHER = 8
+"""Orphans that are recovered at a time: they share commits, and a store far away is waited for once. More would be in the way of replies
+that are being written."""
 
 MOST_ATTEMPTS = 5
 """Attempts after which a reply is not taken up any more: perhaps it is what brings the server down."""
@@ -71,18 +77,26 @@ class Recovery:
         while orphans := [
             (key, reply) for key, reply in await store.orphans(SWEEP + len(left)) if (key, reply.id) not in left
         ]:
-            for key, reply in orphans:
+            for at in range(0, len(orphans), TOGETHER):
                 if self._is_over():
                     return found
-                if not await self._recovered(key, reply):
-                    left.add((key, reply.id))
-                found += 1
+                some = orphans[at : at + TOGETHER]
+                left |= await self._recover(some)
+                found += len(some)
         if found:
             log.warning("%d replies were left by a worker that is gone", found)
         return found
 
     def _is_over(self) -> bool:
         return self._starting.closed
+
+    async def _recover(self, some: Sequence[tuple[Key, OpenReply]]) -> set[tuple[Key, str]]:
+        """Returns those that were not recovered. Raises as `_recovered` once none of them is under way any more."""
+        done = await asyncio.gather(*(self._recovered(key, reply) for key, reply in some), return_exceptions=True)
+        for fault in done:
+            if isinstance(fault, BaseException):
+                raise fault
+        return {(key, reply.id) for (key, reply), recovered in zip(some, done, strict=True) if not recovered}
 
     async def _recovered(self, key: Key, reply: OpenReply) -> bool:
         """False where there was nothing to recover, or a fault is in the way: the others are recovered all the same, and it perhaps at
@@ -137,7 +151,7 @@ class Recovery:
                 return Decision((False, []))
             if reply.status is Status.QUEUED:
                 return await self._queued(key, header, reply)
-            return await self._anew(key, header, reply)
+            return await self._anew(key, header, reply) if self.goes_on else Decision((False, []))
 
         taken, starts = (await self._decisions.decide(key, plan)).outcome
         for start in starts:
@@ -161,7 +175,7 @@ class Recovery:
         except BrokenLog:
             log.exception("the log of reply %s does not fold: it is not gone on with", reply.id)
             return Decision((False, []))
-        if not self.goes_on or not written.attempts or len(written.attempts) >= MOST_ATTEMPTS:
+        if not written.attempts or len(written.attempts) >= MOST_ATTEMPTS:
             return Decision((False, []))
         asked = await self._starting.created(key, reply.id)
         models = self._models.known(_remaining(asked.models, written.attempts[-1].model))
