@@ -34,7 +34,7 @@ from rejoinder.entities import (
 )
 from rejoinder.signals.local import LocalSignals
 from rejoinder.stores.memory import MemoryStore
-from rejoinder.stores.sqlite import SqliteStore
+from rejoinder.stores.sqlite.store import SqliteStore
 
 SID = "ses_" + "0" * 32
 ENDS = [Status.COMPLETED, Status.STOPPED, Status.FAILED, Status.INTERRUPTED]

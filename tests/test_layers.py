@@ -71,7 +71,7 @@ def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
 def test_a_breach_would_be_seen(tmp_path: Path) -> None:
     breach = tmp_path / "breach.py"
     breach.write_text(
-        "def late():\n    from rejoinder.stores.sqlite import SqliteStore\n    import rejoinder.api.app\n"
+        "def late():\n    from rejoinder.stores.sqlite.store import SqliteStore\n    import rejoinder.api.app\n"
     )
     assert imported(breach) == {"stores", "api"}
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from rejoinder.stores.sql import migrations
-from rejoinder.stores.sqlite_file import teach
+from rejoinder.stores.sqlite.file import teach
 from rejoinder.words import LONGEST, MOST, READ, has_all, places_of, plain, words_of
 
 

@@ -11,7 +11,7 @@ from rejoinder.api.dependencies import OWNER
 from rejoinder.chat.texts import with_texts
 from rejoinder.entities import Header, Key, Message, Session
 from rejoinder.events import MessageCreated, SessionCreated, draft
-from rejoinder.stores.sqlite import SqliteStore
+from rejoinder.stores.sqlite.store import SqliteStore
 
 
 def fill(path: Path, number: int) -> None:

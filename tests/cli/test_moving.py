@@ -20,7 +20,7 @@ from rejoinder.chat.importing import Reader
 from rejoinder.cli import moving
 from rejoinder.client import Client
 from rejoinder.entities import Message, Session, Usage
-from rejoinder.stores.sqlite import SqliteStore
+from rejoinder.stores.sqlite.store import SqliteStore
 from screen import COMMAND
 from serving import ServerProcess
 from wire import eventually, script, slow

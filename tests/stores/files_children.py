@@ -17,7 +17,9 @@ from files_script import SCRIPT, as_told, play, snapshot, take
 from pens import KEY, OTHER, Pen, change, create, delta, log, reply, texts
 from rejoinder.abc import Refused, Store
 from rejoinder.errors import Misconfigured, StoreUnavailable
-from rejoinder.stores import files_commits, files_keeper, open_store, staging
+from rejoinder.stores import open_store, staging
+from rejoinder.stores.files import commits as files_commits
+from rejoinder.stores.files import keeper as files_keeper
 
 KILLED = 7
 """The exit code of a process that was killed at a step."""
@@ -210,7 +212,7 @@ async def pings_until_full(store: Store) -> None:
 
 def become_nobody() -> None:
     """Root may write everything. Nobody may not read what is in root's home, where this checkout may be."""
-    importlib.import_module("rejoinder.stores.files")
+    importlib.import_module("rejoinder.stores.files.store")
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(65534)

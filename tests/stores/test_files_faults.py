@@ -20,18 +20,16 @@ from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, 
 from rejoinder.abc import Append, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
-from rejoinder.stores import (
-    files_commits,
-    files_disk,
-    files_journal,
-    files_keeper,
-    files_lines,
-    files_reads,
-    files_replay,
-    open_store,
-)
-from rejoinder.stores.files import FilesStore
-from rejoinder.stores.files_state import State
+from rejoinder.stores import open_store
+from rejoinder.stores.files import commits as files_commits
+from rejoinder.stores.files import disk as files_disk
+from rejoinder.stores.files import journal as files_journal
+from rejoinder.stores.files import keeper as files_keeper
+from rejoinder.stores.files import lines as files_lines
+from rejoinder.stores.files import reads as files_reads
+from rejoinder.stores.files import replay as files_replay
+from rejoinder.stores.files.state import State
+from rejoinder.stores.files.store import FilesStore
 
 CHILDREN = Path(__file__).with_name("files_children.py")
 

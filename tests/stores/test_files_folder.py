@@ -24,11 +24,14 @@ from rejoinder.abc import Append, EndedRow, Lease, Refused, Store
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.events import Draft
-from rejoinder.stores import files, files_commits, files_state, open_store, staging
-from rejoinder.stores.files import FilesStore
-from rejoinder.stores.files_catalogue import Entry
-from rejoinder.stores.files_names import name_of, path_of
-from rejoinder.stores.files_staging import Staged
+from rejoinder.stores import open_store, staging
+from rejoinder.stores.files import commits as files_commits
+from rejoinder.stores.files import state as files_state
+from rejoinder.stores.files import store as files
+from rejoinder.stores.files.catalogue import Entry
+from rejoinder.stores.files.names import name_of, path_of
+from rejoinder.stores.files.staging import Staged
+from rejoinder.stores.files.store import FilesStore
 from rejoinder.stores.threads import READERS
 
 CHILDREN = Path(__file__).with_name("files_children.py")

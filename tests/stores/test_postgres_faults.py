@@ -17,7 +17,9 @@ from rejoinder import postgres_link
 from rejoinder.abc import Append, Appended, AppendResult, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
-from rejoinder.stores import open_store, postgres, postgres_connections, staging
+from rejoinder.stores import open_store, staging
+from rejoinder.stores.postgres import connections as postgres_connections
+from rejoinder.stores.postgres import store as postgres
 from tcp_proxy import TcpProxy, tcp_proxy
 
 KEYS = [Key("ann", f"ses_{number}") for number in range(4)]

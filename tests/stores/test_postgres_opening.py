@@ -13,7 +13,8 @@ from pens import KEY, Pen, create, log
 from postgres_server import PASSWORD, Databases, databases, postgres_server
 from rejoinder.errors import Misconfigured, RejoinderError, StoreUnavailable
 from rejoinder.postgres_link import parse
-from rejoinder.stores import open_store, postgres_schema
+from rejoinder.stores import open_store
+from rejoinder.stores.postgres import schema as postgres_schema
 from rejoinder.stores.sql import migrations
 
 CHILDREN = Path(__file__).with_name("postgres_children.py")

@@ -21,8 +21,10 @@ from rejoinder.abc import Append, Appended, AppendResult, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.redis_link import RedisUrl
-from rejoinder.stores import open_store, redis_batch, redis_client
-from rejoinder.stores import redis as redis_store
+from rejoinder.stores import open_store
+from rejoinder.stores.redis import batch as redis_batch
+from rejoinder.stores.redis import client as redis_client
+from rejoinder.stores.redis import store as redis_store
 from tcp_proxy import tcp_proxy
 
 numbers = itertools.count(1)

@@ -14,7 +14,10 @@ from rejoinder.abc import Append, EndedRow, Refused, Row, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost, StoreUnavailable
 from rejoinder.redis_link import RedisUrl
-from rejoinder.stores import open_store, redis, redis_index, redis_portions, staging
+from rejoinder.stores import open_store, staging
+from rejoinder.stores.redis import index as redis_index
+from rejoinder.stores.redis import portions as redis_portions
+from rejoinder.stores.redis import store as redis
 from tcp_proxy import tcp_proxy
 
 numbers = itertools.count(1)

@@ -20,9 +20,10 @@ from pens import KEY, NOON, OTHER, Pen, create, delta, log, row, said
 from rejoinder.abc import Append, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import StoreUnavailable
-from rejoinder.stores import open_store, sqlite_threads, staging
-from rejoinder.stores import sqlite_growth as growth
-from rejoinder.stores.sqlite_threads import SqliteThreads
+from rejoinder.stores import open_store, staging
+from rejoinder.stores.sqlite import growth
+from rejoinder.stores.sqlite import threads as sqlite_threads
+from rejoinder.stores.sqlite.threads import SqliteThreads
 from rejoinder.stores.threads import READERS
 from sqlite_children import KEYS
 

@@ -23,10 +23,11 @@ from pens import KEY, NOON, OTHER, Pen, change, create, delta, header, log, repl
 from rejoinder.abc import Append, EndedRow, Lease, Store, Text
 from rejoinder.entities import Key, OpenReply, Status
 from rejoinder.errors import Misconfigured, StoreLocked, StoreUnavailable
-from rejoinder.stores import open_store, sqlite
+from rejoinder.stores import open_store
 from rejoinder.stores.sql import migrations
-from rejoinder.stores.sqlite_batch import append_batch
-from rejoinder.stores.sqlite_search import GATHERED, LEARNT, Texts
+from rejoinder.stores.sqlite import store as sqlite
+from rejoinder.stores.sqlite.batch import append_batch
+from rejoinder.stores.sqlite.search import GATHERED, LEARNT, Texts
 
 CHILDREN = Path(__file__).with_name("sqlite_children.py")
 

@@ -11,10 +11,11 @@ import pytest
 
 from pens import KEY, NOON, OTHER, Pen, create, delta, log, long_session
 from rejoinder.abc import Append, Refused, Store, Text
-from rejoinder.stores import open_store, sqlite, staging
-from rejoinder.stores import sqlite_growth as growth
+from rejoinder.stores import open_store, staging
 from rejoinder.stores.sql import migrations
-from rejoinder.stores.sqlite_file import teach
+from rejoinder.stores.sqlite import growth
+from rejoinder.stores.sqlite import store as sqlite
+from rejoinder.stores.sqlite.file import teach
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from rejoinder.stores.sql import migrations, statements
-from rejoinder.stores.sqlite_file import teach
+from rejoinder.stores.sqlite.file import teach
 
 NARROWED = {
     "header": "owner=? AND id=?",

@@ -13,7 +13,7 @@ from openers import Opener
 from pens import KEY, OTHER, Pen, change, create, log, said
 from rejoinder.abc import Append, Found, Refused, SessionCursor, Store, Text
 from rejoinder.entities import Key
-from rejoinder.stores import sqlite_search
+from rejoinder.stores.sqlite import search as sqlite_search
 from rejoinder.words import has_all, words_of
 
 

@@ -90,7 +90,7 @@ async def test_one_that_is_only_looked_for_is_not_made(tmp_path: Path, kind: str
 def test_only_the_chosen_backend_is_imported() -> None:
     check = (
         "import sys; from rejoinder.stores import open_store; open_store('memory:'); "
-        "assert not {'sqlite3', 'rejoinder.stores.sqlite'} & set(sys.modules)"
+        "assert not {'sqlite3', 'rejoinder.stores.sqlite.store'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", check], check=True, timeout=30)
 

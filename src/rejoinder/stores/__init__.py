@@ -22,22 +22,22 @@ def open_store(url: str, *, make: bool = True) -> Store:
 
             return MemoryStore.from_url(url, make=make)
         case "sqlite":
-            from rejoinder.stores.sqlite import SqliteStore
+            from rejoinder.stores.sqlite.store import SqliteStore
 
             return SqliteStore.from_url(url, make=make)
         case "files":
-            from rejoinder.stores.files import FilesStore
+            from rejoinder.stores.files.store import FilesStore
 
             return FilesStore.from_url(url, make=make)
         case "postgresql" | "postgres":
             try:
-                from rejoinder.stores.postgres import PostgresStore
+                from rejoinder.stores.postgres.store import PostgresStore
             except ModuleNotFoundError as missing:
                 raise no_driver("A store in Postgres needs", "postgres") from missing
             return PostgresStore.from_url(url, make=make)
         case "redis" | "rediss":
             try:
-                from rejoinder.stores.redis import RedisStore
+                from rejoinder.stores.redis.store import RedisStore
             except ModuleNotFoundError as missing:
                 raise no_driver("A store in Redis needs", "redis") from missing
             return RedisStore.from_url(url, make=make)

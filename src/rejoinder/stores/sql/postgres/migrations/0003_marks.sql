@@ -1,2 +1,2 @@
--- The marks of letters are parts of words. What was kept without them is read again, which no SQL can: see postgres_schema.py.
+-- The marks of letters are parts of words. What was kept without them is read again, which no SQL can: see postgres/schema.py.
 COMMENT ON COLUMN texts.words IS 'with the marks of their letters';

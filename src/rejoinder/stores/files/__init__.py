@@ -1,0 +1,1 @@
+"""The store in flat files: `store.py` first."""
