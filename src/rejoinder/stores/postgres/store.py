@@ -1,6 +1,6 @@
 """The store in a Postgres database, that any number of processes share.
 
-Read `sql/postgres/migrations/` for the tables, and for the function that does a batch in one round trip;
+Read `sql/migrations/` for the tables, and for the function that does a batch in one round trip;
 `connections.py` for what happens when the database is away, and `schema.py` for how it is opened.
 """
 

@@ -1,6 +1,6 @@
 """The store in one SQLite file: an own thread commits, some others read, and what was acknowledged is on the disk.
 
-Read `sql/sqlite/migrations/` for the tables and why they are so, `file.py` for the file and how it is opened,
+Read `sql/migrations/` for the tables and why they are so, `file.py` for the file and how it is opened,
 `batch.py` and `staging.py` for appends, `search.py` and `growth.py`, and `reads.py` for the rest.
 """
 
