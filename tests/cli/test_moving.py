@@ -68,7 +68,7 @@ def test_all_sessions_go_through_a_folder(
     sids = {talked(server, "one"), talked(server, "two"), server.api.session()}
     folder = tmp_path / "backup" / "today"
     done = run("export", "--all", "-o", str(folder), "--url", server.api.url)
-    assert (done.returncode, done.stderr) == (0, f"3 sessions are in {folder}.\n")
+    assert (done.returncode, done.stderr) == (0, f"Sessions in {folder}: 3.\n")
     assert {path.name for path in folder.iterdir()} == {f"{sid}.jsonl" for sid in sids}
     done = run("import", *map(str, folder.iterdir()), "--url", other.api.url)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)

@@ -59,7 +59,7 @@ def export_all(url: str, folder: Path) -> None:
                 written += await _export_into(client, session_id, folder)
         return written
 
-    print(f"{asyncio.run(run()):,} sessions are in {folder}.", file=sys.stderr)
+    print(f"Sessions in {folder}: {asyncio.run(run()):,}.", file=sys.stderr)
 
 
 async def _each_once(client: Client) -> AsyncGenerator[str, None]:
