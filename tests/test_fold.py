@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from rejoinder.entities import Message, Part, ReplyError, Session, Status, Usage
+from rejoinder.entities import FunctionCall, Message, Part, ReplyError, Session, Status, ToolCall, Usage
 from rejoinder.events import (
     Event,
     Fact,
@@ -174,6 +174,20 @@ def test_a_long_reply_folds_in_linear_time() -> None:
         facts.append(MessageDelta(message_id="r", part="content", offset=text.offset("content"), text="word "))
         text.add("content", "word ")
     assert fold(numbered(facts)).messages["r"].content == "word " * 20_000
+
+
+def test_a_call_of_a_tool_has_the_id_and_the_name_that_its_first_piece_told() -> None:
+    reply = Message(id="r", session_id=SID, role="assistant", status=Status.STREAMING, created_at=time(0))
+    facts: list[Fact] = [
+        SessionCreated(session=Session(id=SID, created_at=time(0), updated_at=time(0))),
+        MessageCreated(message=reply),
+        MessageDelta(message_id="r", part="tool_call", offset=0, text='{"a":', index=0, id="c", name="f"),
+        MessageDelta(message_id="r", part="tool_call", offset=5, text="1}", index=0),
+    ]
+    called = (ToolCall(id="c", function=FunctionCall(name="f", arguments='{"a":1}')),)
+    events = numbered(facts)
+    assert fold(events).messages["r"].tool_calls == called
+    assert fold(events[3:], fold(events[:3])).messages["r"].tool_calls == called, "also behind a history"
 
 
 def test_an_event_of_a_message_that_was_never_created_is_a_broken_log() -> None:

@@ -1,14 +1,14 @@
 """Two things at once that each go well alone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from chat_service import chat_over
-from rejoinder.abc import ChunkStream, FinishChunk, Lease, Prompt, Row, TextChunk
+from rejoinder.abc import Append, AppendResult, ChunkStream, FinishChunk, Lease, Prompt, Row, TextChunk
 from rejoinder.chat.asked import Continuation, Send
 from rejoinder.chat.growth import DROPPED
 from rejoinder.chat.ids import new_session_id
@@ -16,7 +16,7 @@ from rejoinder.chat.recovery import TOGETHER, Recovery
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
 from rejoinder.entities import JsonObject, Key, OpenReply, Status
-from rejoinder.errors import SessionGone, StoreUnavailable
+from rejoinder.errors import LeaseLost, SessionGone, StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.llm.scripted import ScriptedProvider
 from rejoinder.stores import open_store
@@ -239,6 +239,29 @@ async def test_a_distant_store_is_waited_for_once_for_some_of_those_that_a_dead_
         for key, turn in left:
             await chat.following.ended(key, turn.reply.id, turn.after)
     assert store.most == TOGETHER
+
+
+async def test_whose_batch_was_refused_takes_another_lease_at_once_though_the_store_holds_the_old_one() -> None:
+    class Refusing(Others):
+        refuses = False
+
+        async def append(
+            self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+        ) -> list[AppendResult]:
+            refuses, self.refuses = self.refuses, False
+            if refuses:
+                raise LeaseLost("The batch before this one never came.")
+            return await super().append(lease, number, appends, acknowledged=acknowledged)
+
+    store = Refusing()
+    async with asyncio.timeout(5), chat_over(store, Told({"a": says(words("one ")), "b": says(STOP)})) as chat:
+        key, turn = await asked(chat, "a")
+        store.refuses = True
+        with pytest.raises(LeaseLost):
+            await asked(chat, "b")
+        await chat.following.ended(key, turn.reply.id, turn.after)
+        assert len(store._leases) == 1
+        await ended(chat, *await asked(chat, "b"))
 
 
 @pytest.mark.parametrize("turns", range(5))

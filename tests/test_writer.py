@@ -15,7 +15,7 @@ from rejoinder.chat.rests import Look
 from rejoinder.chat.room import EACH, Room
 from rejoinder.chat.writer import Writer
 from rejoinder.entities import Header, Key, Session
-from rejoinder.errors import Overloaded, StoreUnavailable
+from rejoinder.errors import LeaseLost, Overloaded, StoreUnavailable
 from rejoinder.events import Draft, SessionCreated, draft
 from rejoinder.fold import ReplyText
 from rejoinder.signals.local import LocalSignals
@@ -110,15 +110,43 @@ async def test_what_is_pressing_takes_with_it_what_waits() -> None:
         assert scene.store.commits == [1, 2, 2]
 
 
+@pytest.mark.parametrize(("bound", "value"), [("BATCH", 2), ("BATCH_BYTES", creating("session 0").size + 1)])
 async def test_what_is_long_goes_in_commits_of_bounded_size_one_right_behind_the_other(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
-    monkeypatch.setattr(writers, "BATCH_BYTES", 200)
+    monkeypatch.setattr(writers, bound, value)
     async with Scene() as scene:
         async with asyncio.timeout(SOON):
             await asyncio.gather(*(scene.writer.append(creating(f"session {n}")) for n in range(5)))
-        assert sum(scene.store.commits) == 5
-        assert 1 < len(scene.store.commits) <= 5
+        assert scene.store.commits == [2, 2, 1]
+
+
+async def test_what_was_decided_under_a_lease_that_is_over_is_never_written_and_who_waits_for_it_is_told() -> None:
+    async with Scene() as scene:
+        before, buffer = scene.writer.epoch, await scene.begun()
+        scene.writer.start(await scene.store.acquire_lease("w", 10))
+        scene.say(buffer, "second")
+        async with asyncio.timeout(SOON):
+            with pytest.raises(LeaseLost):
+                await scene.writer.append(creating("t"), before)
+            await scene.writer.append(creating("u"))
+        assert (buffer.refused, buffer.fault) == (True, None)
+        assert scene.store.commits == [1, 1]
+        assert await scene.store.header(Key("o", "t")) is None
+
+
+async def test_a_lease_that_the_store_knows_no_more_is_told_of_once_and_nothing_is_written_without_another() -> None:
+    async with Scene() as scene:
+        told: list[int | None] = []
+        scene.writer.on_lease_lost = lambda: told.append(scene.writer.epoch)
+        await scene.store.release_lease(scene.writer.lease)
+        for _ in range(2):
+            async with asyncio.timeout(SOON):
+                with pytest.raises(LeaseLost):
+                    await scene.writer.append(creating("t"))
+        assert told == [None]
+        scene.writer.start(await scene.store.acquire_lease("w", 10))
+        await scene.writer.append(creating("t"))
 
 
 async def test_a_fault_of_our_own_in_one_turn_is_not_the_end_of_the_writer() -> None:

@@ -260,6 +260,8 @@ def test_a_reply_may_be_as_long_as_the_limit_and_no_longer(start_server: StartSe
     cut = api.send_whole(api.session(), script("big=1001"))["reply"]
     assert (cut["status"], cut["error"]["code"], cut["content"]) == ("failed", "reply_too_long", "x" * 1000)
     assert cut["usage"]["output_tokens"] > 0
+    behind = api.send_whole(api.session(), script("", "x" * 1000 + " y"))["reply"]
+    assert (behind["status"], behind["content"]) == ("failed", "x" * 1000), "nothing of what comes behind it"
 
 
 def test_a_reply_of_four_mebibytes_arrives(api: Api, sid: str) -> None:
