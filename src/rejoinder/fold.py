@@ -116,9 +116,6 @@ class ReplyText:
             text.add("reasoning", message.reasoning)
         for index, call in enumerate(message.tool_calls):
             text.add("tool_call", call.function.arguments, index, call.id, call.function.name)
-            if call.extra_content:
-                text.extras[index] = call.extra_content
-        text.details = message.reasoning_details or ()
         return text
 
     def offset(self, part: Part, index: int | None = None) -> int:
