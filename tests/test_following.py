@@ -215,6 +215,20 @@ async def test_who_reads_the_new_one_beside_those_who_read_on_of_the_old_misses_
     assert [frame.message_id for frame in old.got] == ["a"] * 5
 
 
+async def test_behind_what_came_a_reader_soon_looks_for_itself_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "POLL", (0.01, 0.02, 3600.0))
+    log, reader = await read_by_one()
+    await asyncio.sleep(0.1)  # its next look is far away
+    await log.commit([("a", 10)], "whole")
+    await asyncio.sleep(0)
+    await log.commit([("a", 10)], "lost")
+    async with asyncio.timeout(5):
+        while len(reader.got) < 7:
+            await asyncio.sleep(0.01)
+    await reader.has(7)
+    assert [frame.seq for frame in reader.got] == list(range(2, 9))
+
+
 # --- a session that is no more ------------------------------------------------------------------------------------
 
 
