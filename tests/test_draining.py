@@ -14,7 +14,7 @@ from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession, SessionChange
 from rejoinder.entities import Key, Message, OpenReply, Status
-from rejoinder.errors import StoreUnavailable
+from rejoinder.errors import Overloaded, StoreUnavailable
 from rejoinder.llm.scripted import ScriptedProvider
 from rejoinder.stores import open_store
 from rejoinder.stores.memory import MemoryStore
@@ -56,6 +56,24 @@ async def test_a_send_that_the_store_takes_behind_the_drain_is_left_to_whoever_c
         await chat.following.ended(key, reply.id, 0)
         reply = await last_of(chat, key)
     assert reply.status is (Status.INTERRUPTED if after_crash == "interrupt" else Status.COMPLETED)
+
+
+async def test_what_waits_for_a_reply_that_ends_with_the_drain_is_started_by_whoever_comes_after() -> None:
+    store, key, asked = MemoryStore(), Key("ann", new_session_id()), Asked()
+    async with chat_over(store, asked) as chat:
+        await chat.sessions.create(key, NewSession())
+        await chat.send(key, None, Send(content="/script tokens=1000 pace=0.01\n"))
+        turns = [await chat.send(key, None, Send(content="/script tokens=1\n", if_busy="queue")) for _ in range(2)]
+        await chat.drain(0)
+        with pytest.raises(Overloaded):
+            await chat.send(key, None, Send(content="one more", if_busy="queue"))
+        header = await store.header(key)
+        assert header is not None and [reply.status for reply in header.open] == [Status.QUEUED] * 2
+        assert asked.times == 1
+    async with asyncio.timeout(10), chat_over(store) as chat:
+        for turn in turns:
+            await chat.following.ended(key, turn.reply.id, turn.after)
+            assert (await chat.history.message(key, turn.reply.id)).status is Status.COMPLETED
 
 
 class Shared(MemoryStore):

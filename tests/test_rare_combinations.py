@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -22,7 +23,7 @@ from rejoinder.llm.scripted import ScriptedProvider
 from rejoinder.stores import open_store
 from rejoinder.stores.memory import MemoryStore
 from test_exporting import with_a_live_reply
-from test_reply_life import GONE, STOP, Reads, Told, asked, call, ended, left_behind, says, words
+from test_reply_life import FOREVER, GONE, STOP, Reads, Told, asked, call, ended, left_behind, says, words
 
 SLOW = "/script tokens=10000 pace=0.01\n"
 
@@ -262,6 +263,57 @@ async def test_whose_batch_was_refused_takes_another_lease_at_once_though_the_st
         await chat.following.ended(key, turn.reply.id, turn.after)
         assert len(store._leases) == 1
         await ended(chat, *await asked(chat, "b"))
+
+
+async def test_a_reply_that_another_worker_has_taken_up_meanwhile_is_left_to_it() -> None:
+    class Late(Others):
+        """Tells each worker in its first look of what there was to begin with."""
+
+        found: Sequence[tuple[Key, OpenReply]] = ()
+        late = False
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
+            late, self.late = self.late, False
+            if not late:
+                self.found = await super().orphans(limit) or self.found
+                return await super().orphans(limit)
+            return list(self.found)
+
+    store = Late()
+    [(key, turn)] = await left_behind(store, 1, "one ")
+    model = Told({"a": says(words("anew"), FOREVER)})
+    async with chat_over(store, model, after_crash="restart") as first:
+        for after_crash in ("restart", "interrupt"):
+            store.late = True
+            async with asyncio.timeout(5), chat_over(store, model, after_crash=after_crash):
+                assert not store.late
+        header = await store.header(key)
+        assert header is not None
+        assert [(reply.id, reply.epoch) for reply in header.open] == [(turn.reply.id, first._writer.epoch)]
+        assert model.asked == ["a"]
+
+
+async def test_a_fault_in_the_way_to_one_reply_of_a_dead_worker_keeps_no_other_from_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(MemoryStore):
+        broken: Key | None = None
+
+        async def rows(self, key: Key, ids: Collection[str]) -> dict[str, Row]:
+            if key == self.broken:
+                raise RuntimeError("a fault of our own")
+            return await super().rows(key, ids)
+
+    store = Broken()
+    left = await left_behind(store, 3, "one ")
+    store.broken = left[0][0]
+    async with asyncio.timeout(5), chat_over(store):
+        headers = [await store.header(key) for key, _ in left]
+    assert [header is not None and len(header.open) for header in headers] == [1, 0, 0]
+    assert "could not be recovered" in caplog.text
 
 
 @pytest.mark.parametrize("turns", range(5))

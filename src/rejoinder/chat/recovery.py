@@ -16,7 +16,6 @@ from rejoinder.chat.decisions import Decision, Decisions, change
 from rejoinder.chat.endings import Ending, Endings, Outcome, ended_reply, interrupted, stopped
 from rejoinder.chat.history import History
 from rejoinder.chat.models import Models
-from rejoinder.chat.queue import due
 from rejoinder.chat.starting import Start, Starting, goes_on
 from rejoinder.chat.unfinished import Unfinished
 from rejoinder.entities import Header, Key, OpenReply, Status
@@ -159,12 +158,8 @@ class Recovery:
         return taken
 
     async def _queued(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool, list[Start]]]:
-        """It was about to start. If anything stands before it after all, it waits for that again."""
-        ready = [found for found in await due(self._decisions.store, key, header.open) if found.id == reply.id]
-        open_replies, starts, drafts = await self._starting.next(key, header.open, ready)
-        if not ready:
-            nobodys = OpenReply(id=reply.id, status=Status.QUEUED)
-            open_replies = tuple(nobodys if other.id == reply.id else other for other in header.open)
+        """It was about to start: nothing stands before it, and what was accepted since waits for it."""
+        open_replies, starts, drafts = await self._starting.next(key, header.open, [reply])
         append = change(key, header, header.session, tuple(drafts), open_replies=open_replies)
         return Decision((True, starts), append)
 
