@@ -10,6 +10,7 @@ import pytest
 
 from chat_service import chat_over
 from rejoinder.abc import Append, AppendResult, ChunkStream, FinishChunk, Lease, Prompt, Row, TextChunk
+from rejoinder.chat import worker
 from rejoinder.chat.asked import Continuation, Send
 from rejoinder.chat.growth import DROPPED
 from rejoinder.chat.ids import new_session_id
@@ -158,7 +159,7 @@ async def test_a_lease_is_renewed_while_the_replies_of_a_dead_worker_are_ended(m
         return 1
 
     monkeypatch.setattr(Recovery, "sweep", long)
-    async with chat_over(Shared(), lease=0.3):
+    async with chat_over(Shared(), lease=0.3) as chat:
         assert renewed >= 3, "also while it starts"
         assert sweeps == [False]
         await asyncio.sleep(0.3)
@@ -166,6 +167,27 @@ async def test_a_lease_is_renewed_while_the_replies_of_a_dead_worker_are_ended(m
         await asyncio.sleep(0.8)
         assert sweeps == [False, True], "one after the other"
         assert renewed > before + 3
+        swept = chat._worker._sweeping
+    assert swept is not None and swept.cancelled(), "it is over with the service"
+
+
+async def test_a_lease_that_could_not_be_renewed_is_soon_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "RETRY", 0.01)
+    tries = list[float]()
+    renewed = asyncio.Event()
+
+    class Stumbling(MemoryStore):
+        exclusive = False
+
+        async def renew_lease(self, lease: Lease, ttl: float) -> None:
+            tries.append(asyncio.get_running_loop().time())
+            if len(tries) < 3:
+                raise StoreUnavailable("It is away.")
+            renewed.set()
+
+    async with asyncio.timeout(5), chat_over(Stumbling(), lease=0.9):
+        await renewed.wait()
+    assert tries[2] - tries[0] < 0.3, "a third of the lease is between two that went well"
 
 
 async def test_who_waited_long_to_learn_that_the_store_is_away_takes_nobody_for_dead_when_it_is_back(
@@ -254,12 +276,23 @@ async def test_whose_batch_was_refused_takes_another_lease_at_once_though_the_st
                 raise LeaseLost("The batch before this one never came.")
             return await super().append(lease, number, appends, acknowledged=acknowledged)
 
+    closed = asyncio.Event()
+
+    async def endless() -> Reads:
+        try:
+            yield words("one ")
+            await asyncio.sleep(FOREVER)
+        finally:
+            closed.set()
+
     store = Refusing()
-    async with asyncio.timeout(5), chat_over(store, Told({"a": says(words("one ")), "b": says(STOP)})) as chat:
+    async with asyncio.timeout(5), chat_over(store, Told({"a": endless, "b": says(STOP)}), lease=60) as chat:
         key, turn = await asked(chat, "a")
+        await asyncio.sleep(0.05)
         store.refuses = True
         with pytest.raises(LeaseLost):
             await asked(chat, "b")
+        await closed.wait()
         await chat.following.ended(key, turn.reply.id, turn.after)
         assert len(store._leases) == 1
         await ended(chat, *await asked(chat, "b"))
