@@ -250,10 +250,11 @@ async def test_a_deletion_that_is_committed_is_done_whatever_becomes_of_what_it_
     def failing(*_: object) -> bool:
         raise sqlite3.OperationalError("database is locked")
 
+    monkeypatch.setattr(growth, "DROPPED", 1)  # it takes several portions
     async with at(path) as store:
         pen = await Pen.of(store)
         text = Text(message_id="msg_1", words="orchid", at=NOON)
-        await pen.made(create(), Append(key=KEY, drafts=(said("orchid " * 100),), texts=(text,)))
+        await pen.made(create(), Append(key=KEY, drafts=(said("orchid " * 100),) * 3, texts=(text,)))
         assert await store.search("ann", ["orchid"], limit=1)
         with monkeypatch.context() as broken:
             broken.setattr(growth, "drop_some", failing)
