@@ -557,7 +557,7 @@ def test_what_is_no_store_of_ours_is_refused_and_left_as_it_is(folder: Path, mak
 
 
 async def test_a_missing_folder_is_named_and_one_whose_parent_is_there_is_made(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="no/such"):
+    with pytest.raises(Misconfigured, match=r"There is no folder \S+/no/such for"):
         await opened_once(tmp_path / "no/such/chat")
     assert contents(tmp_path) == {}
     (tmp_path / "empty").mkdir()

@@ -179,9 +179,17 @@ def test_what_is_no_store_of_ours_is_refused_and_left_as_it_is(path: Path, make:
 
 
 async def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="no/such"):
+    with pytest.raises(Misconfigured, match=r"There is no folder \S+/no/such for"):
         await opened_once(tmp_path / "no/such/chat.db")
     assert contents(tmp_path) == {}
+
+
+async def test_an_empty_file_is_no_store_that_is_there(path: Path) -> None:
+    make_empty(path)
+    with pytest.raises(Misconfigured, match="There is no store at"):
+        async with open_store(f"sqlite:///{path}", make=False):
+            pass
+    assert contents(path.parent) == {"chat.db": b""}
 
 
 # --- who may hold it ---------------------------------------------------------------------------------------------

@@ -31,16 +31,16 @@ WAL_KEPT = 64 << 20
 """Bytes to which the write-ahead log is cut back after something great was written."""
 
 
-def check_there(path: Path) -> None:
-    """Raises Misconfigured where no database has been made. Writes nothing."""
-    if not path.exists() or path.stat().st_size == 0:
+def check_place(path: Path, *, make: bool) -> None:
+    """Raises Misconfigured where there is no folder for a new database or, if none is to be made, no database. Writes nothing."""
+    if not make and (not path.exists() or path.stat().st_size == 0):
         raise Misconfigured(f"There is no store at {path}.")
+    if not path.parent.is_dir():
+        raise Misconfigured(f"There is no folder {path.parent} for the database {path.name}: make it first.")
 
 
 def check_file(path: Path) -> None:
-    """Raises Misconfigured where a new database cannot be made, or where something else is. Writes nothing."""
-    if not path.parent.is_dir():
-        raise Misconfigured(f"There is no folder {path.parent} for the database {path.name}: make it first.")
+    """Raises Misconfigured where something else is. Writes nothing."""
     if path.is_dir():
         raise Misconfigured(f"{path} is a folder: name a file in it.")
     try:

@@ -17,7 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from rejoinder.errors import StoreUnavailable
 from rejoinder.stores.file_lock import FileLock
-from rejoinder.stores.sqlite.file import BUSY, check_file, check_there, open_reader, open_writer, opening
+from rejoinder.stores.sqlite.file import BUSY, check_file, check_place, open_reader, open_writer, opening
 from rejoinder.stores.threads import READERS, Threads
 
 OURS = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
@@ -127,8 +127,7 @@ class SqliteThreads:
 
     def _open(self) -> None:
         with opening(self._path):
-            if not self._make:
-                check_there(self._path)  # before the lock, which is a file as well
+            check_place(self._path, make=self._make)  # before the lock, which is a file as well
             self._lock.acquire()
             check_file(self._path)
             self._writer = open_writer(self._path)
