@@ -74,7 +74,8 @@ def test_no_bytes_raise_anything_but_a_provider_error(data: bytes, places: list[
 
 @given(text=st.text(max_size=30), at=st.integers(0, 60))
 def test_halves_of_a_surrogate_pair_are_joined_over_chunks(text: str, at: int) -> None:
-    units = text.encode("utf-16-le", "surrogatepass")
+    # Behind a letter: what begins with a tag would be taken for thoughts.
+    units = f"a{text}".encode("utf-16-le", "surrogatepass")
     at = min(at * 2, len(units))
     halves = (units[:at].decode("utf-16-le", "surrogatepass"), units[at:].decode("utf-16-le", "surrogatepass"))
     stream = b"".join(b"data: " + json.dumps(delta(content=half)).encode() + b"\n\n" for half in halves)
@@ -130,6 +131,8 @@ def test_what_servers_make_of_the_protocol(stream: bytes) -> None:
 def test_usage_comes_after_the_finish() -> None:
     usage = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}})
     assert decoded(FINISH + usage)[-1] == UsageChunk(Usage(input_tokens=3, output_tokens=4, source="provider"))
+    half = event({"choices": [], "usage": {"prompt_tokens": 3}})
+    assert decoded(FINISH + half)[-1] == UsageChunk(Usage(input_tokens=3, output_tokens=0, source="provider"))
 
 
 def test_tool_calls_are_told_apart_in_every_way_that_servers_number_them() -> None:
@@ -171,7 +174,9 @@ SIGNED = {"google": {"thought_signature": "abc="}, "ü": [1, 2.5, None, True]}
         ({"nul": "a\0b"}, UNSET),
         ({"long": 1 << 70}, UNSET),
         ({"long": [1e400]}, UNSET),
-        ({"deep": [[[[[1]]]]]}, UNSET),
+        ({"deep": [[[1]]]}, {"deep": [[[1]]]}),
+        ({"deep": [[[[]]]]}, UNSET),
+        ({"deep": [[[{}]]]}, UNSET),
         (json.loads('{"a":' * 900 + "1" + "}" * 900), UNSET),
     ],
 )
@@ -240,7 +245,8 @@ def test_a_count_that_is_none_is_not_told(told: dict[str, Any]) -> None:
         (event({"error": {"message": "x", "code": "context_length_exceeded"}}), "context_overflow"),
         (event({"error": {"code": 400, "type": "exceed_context_size_error", "message": "y"}}), "context_overflow"),
         (b'event: error\ndata: {"message": "x"}\n\n', "upstream_error"),
-        (b"event: error\ndata: plain words\n\n", "upstream_error"),
+        (b"event:error\ndata: plain words\n\n", "upstream_error"),
+        (b"event: error\ndata: 3\n\n", "upstream_error"),
         (event(delta("error")), "upstream_error"),
         (event(delta("abort")), "upstream_error"),
         (event(delta("network_error")), "upstream_error"),
@@ -253,6 +259,7 @@ def test_what_ends_no_reply(stream: bytes, code: str) -> None:
         decoded(stream)
     assert caught.value.code == code
     assert caught.value.before_reply is (code == "upstream_rate_limited")
+    assert ("was done" in caught.value.detail) is (b"[DONE]" in stream)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +270,12 @@ def test_an_error_before_the_first_word_may_be_a_refusal(code: int | str, refuse
     """OpenRouter's come behind a 200, pings and an event that says who speaks."""
     begun = b": OPENROUTER PROCESSING\n\n" + event(delta(role="assistant", content=""))
     error = event({"error": {"message": "x", "code": code}})
-    for said, before in ((begun, refused), (begun + event(delta(reasoning="hm")), False)):
+    called = event(delta(tool_calls=[{"index": 0, "id": "a"}]))
+    for said, before in (
+        (begun, refused),
+        (begun + event(delta(reasoning="hm")), False),
+        (begun + called, False),
+    ):
         decoder = StreamDecoder()
         decoder.feed(said)
         with pytest.raises(ProviderError) as caught:
@@ -275,8 +287,9 @@ def test_text_before_a_fault_in_the_same_bytes_is_not_lost() -> None:
     decoder = StreamDecoder()
     assert decoder.feed(event(delta(content="hi")) + b"data: {\n\n") == [TextChunk("content", "hi")]
     assert decoder.fault is not None
-    with pytest.raises(ProviderError, match="no Chat Completions chunk"):
-        decoder.finish()
+    for go_on in (lambda: decoder.feed(event(delta(content="more"))), decoder.finish):
+        with pytest.raises(ProviderError, match="no Chat Completions chunk"):
+            go_on()
 
 
 def test_an_event_without_end_is_given_up() -> None:
@@ -298,7 +311,7 @@ def test_a_whole_answer_becomes_the_same_reply_by_either_way() -> None:
         "role": "assistant",
         "content": "hi\0",
         "reasoning": "hm",
-        "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}, {"id": "b"}],
     }
     usage = {"prompt_tokens": 1, "completion_tokens": 2}
     body = {"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage}
@@ -313,6 +326,7 @@ def test_a_whole_answer_becomes_the_same_reply_by_either_way() -> None:
     [
         ({"choices": []}, "upstream_malformed"),
         ({}, "upstream_malformed"),
+        ({"choices": [{"finish_reason": "stop"}]}, "upstream_malformed"),
         ({"choices": [{"message": {"content": "x"}, "finish_reason": None}]}, "upstream_incomplete"),
         ({"error": {"message": "x"}}, "upstream_error"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rejoinder.abc import Completion
 from rejoinder.llm.chat_completions import StreamDecoder, decode_completion
 from rejoinder.llm.completions import chunks_of, completion_of
 from rejoinder.llm.reasoning_details import LARGEST, ReasoningDetails
@@ -86,9 +87,18 @@ def test_half_a_detail_too_many_does_not_make_the_rest_whole() -> None:
 @pytest.mark.parametrize("said", ["text", {"a": 1}, None, 3])
 def test_what_is_no_list_is_none(said: Any) -> None:
     assert decode_completion(answer(said)).reasoning_details == ()
-    event = {"choices": [{"delta": {"reasoning_details": said, "content": "hi"}, "finish_reason": "stop"}]}
-    reply = completion_of(StreamDecoder().feed(b"data: " + json.dumps(event).encode() + b"\n\n"))
+    reply = streamed(said)
     assert (reply.content, reply.reasoning_details) == ("hi", ())
+
+
+def test_those_of_a_stream_come_with_its_finish() -> None:
+    said = {"type": "reasoning.text", "text": "a"}
+    assert streamed([said]).reasoning_details == (said,)
+
+
+def streamed(details: Any) -> Completion:
+    event = {"choices": [{"delta": {"reasoning_details": details, "content": "hi"}, "finish_reason": "stop"}]}
+    return completion_of(StreamDecoder().feed(b"data: " + json.dumps(event).encode() + b"\n\n"))
 
 
 def test_those_of_a_whole_answer_are_whole() -> None:

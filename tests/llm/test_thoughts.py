@@ -98,13 +98,15 @@ def test_a_whole_answer_and_a_stream_give_the_same() -> None:
     assert completion_of(chunks) == whole
 
 
-def test_what_was_held_back_is_told_before_a_tool_call() -> None:
+def test_what_was_held_back_is_told_before_a_tool_call_and_before_the_finish() -> None:
     words = {"content": "<thin", "tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}
-    said = StreamDecoder().feed(b"data: " + json.dumps({"choices": [{"delta": words}]}).encode() + b"\n\n")
-    assert [(chunk.part, chunk.text) for chunk in said if isinstance(chunk, TextChunk)] == [
-        ("content", "<thin"),
-        ("tool_call", "{}"),
-    ]
+    held = ("content", "<thin")
+    for choice, texts in (
+        ({"delta": words}, [held, ("tool_call", "{}")]),
+        ({"delta": {"content": "<thin"}, "finish_reason": "stop"}, [held]),
+    ):
+        said = StreamDecoder().feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+        assert [(chunk.part, chunk.text) for chunk in said if isinstance(chunk, TextChunk)] == texts
 
 
 def utf16(text: str) -> list[str]:
