@@ -151,6 +151,29 @@ async def test_a_finish_behind_which_text_comes_is_none(monkeypatch: pytest.Monk
     assert (heard.error, heard.reply.content) == (None, " word" * 4)
 
 
+async def test_behind_done_a_moment_is_waited_for_the_end_with_which_the_connection_is_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = TEXT + STOP + DONE
+
+    async def talk(connection: Connection) -> None:
+        while True:
+            await connection.request()
+            await connection.say(HEAD + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(said), said))
+            if len(connection.requests) == 2:
+                await connection.left()
+            await asyncio.sleep(0.02)
+            await connection.say(b"0\r\n\r\n")
+
+    async with serving(talk) as server, OpenAIProvider(None, server.url, default_model="m") as provider:
+        for moment in (2.0, 0.01):
+            monkeypatch.setattr("rejoinder.llm.answer_stream.AFTER_DONE", moment)
+            async with asyncio.timeout(3):
+                heard = await hear(provider.stream(asked("hi")), [])
+            assert (heard.error, heard.reply.content) == (None, " word")
+        assert len(server.connections) == 1
+
+
 WHOLE = b'{"choices":[{"message":{"content":" word"},"finish_reason":"stop"}]}'
 
 
