@@ -215,6 +215,15 @@ async def test_texts_of_a_deleted_session_take_no_place_of_others_in_what_is_fou
         assert await found(store, "secret") == 1
 
 
+async def test_texts_are_looked_through_by_pieces_and_not_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis, "PIECE", 20)
+    async with open_store(url) as store:
+        await (await Pen.of(store)).made(long_session())
+        assert await found(store, "secret") == 60
+        monkeypatch.setattr(redis, "SCANNED", 30)
+        assert await found(store, "secret") == 40
+
+
 async def test_what_was_staged_in_vain_is_dropped(server: RedisServer, url: str) -> None:
     async with open_store(url) as store:
         pen, other = await Pen.of(store), await Pen.of(store, "other")
