@@ -215,6 +215,27 @@ async def test_texts_of_a_deleted_session_take_no_place_of_others_in_what_is_fou
         assert await found(store, "secret") == 1
 
 
+async def test_events_of_a_message_deep_in_a_long_log_are_looked_for_by_pieces(server: RedisServer, url: str) -> None:
+    """Between which others are served. The first ends among those that are wanted."""
+
+    def scripts() -> int:
+        return int(server.ask("INFO", "commandstats")["cmdstat_evalsha"]["calls"])
+
+    async with open_store(url) as store:
+        await (await Pen.of(store)).made(create(KEY, *(said(message_id=f"msg_{n // 2_000}") for n in range(2_100))))
+        before = scripts()
+        events = await store.events(KEY, after=0, message_ids=["msg_1"])
+        assert [event.seq for event in events] == list(range(2_001, 2_101))
+        assert scripts() - before == 2
+
+
+async def test_long_events_are_read_at_their_seqs_by_pieces(url: str) -> None:
+    async with open_store(url) as store:
+        long = said("x" * (2 << 20))
+        await (await Pen.of(store)).made(create(KEY, long, long, said(), said()))
+        assert [event.seq for event in await store.events_at(KEY, [4, 1, 2, 3])] == [1, 2, 3, 4]
+
+
 async def test_texts_are_looked_through_by_pieces_and_not_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis, "PIECE", 20)
     async with open_store(url) as store:
