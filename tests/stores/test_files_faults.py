@@ -272,22 +272,25 @@ def test_a_file_that_may_not_be_written_keeps_no_other_session_from_it_and_loses
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("reading", [(State, "open"), (files_commits, "before")])
 async def test_a_moment_without_files_is_no_fault_of_what_is_written(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, reading: tuple[object, str]
 ) -> None:
-    """The end of a reply needs the index of its session, which may have to be read again."""
+    """The end of a reply needs the index of its session, which may have to be read again, and what the journal is to tell of its file."""
 
-    def none_left(_: State, __: Key) -> int:
+    def none_left(*_: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     async with at(folder) as store:
         pen = await Pen.of(store)
         await pen.made(create(), change(KEY, 1, replies=[reply(pen.lease)], created=[row("msg_1", ended=False)]))
+    async with at(folder) as store:
+        pen = await Pen.of(store)
         assert isinstance(store, FilesStore)
         store._now.state.logs.drop(KEY)
         end = change(KEY, 2, ended=[EndedRow(id="msg_1", at=0, ended_at=NOON)])
         with monkeypatch.context() as patched:
-            patched.setattr(State, "open", none_left)
+            patched.setattr(*reading, none_left)
             with pytest.raises(StoreUnavailable, match="Too many open files"):
                 await pen.write(end)
         await pen.again(end)

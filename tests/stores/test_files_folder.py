@@ -124,17 +124,27 @@ async def test_data_that_could_not_be_read_back_is_refused(folder: Path, data: b
         assert len(await log(store)) == 2
 
 
-async def test_what_was_deleted_is_soon_in_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_commits, "ERASE_AFTER", 0.0)
-    async with at(folder) as store:
-        pen = await Pen.of(store)
-        await pen.made(create(KEY, title="my secret"), delta("secret words"))
-        assert any(b"secret" in data for data in contents(folder).values())
-        assert await store.delete(KEY, 1)
+async def test_what_was_deleted_is_soon_in_no_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a kill came between."""
+
+    async def until_it_is_gone(folder: Path) -> None:
         async with asyncio.timeout(10):
             while any(b"secret" in data for data in contents(folder).values()):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert not (folder / "sessions/ann").exists()
+
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        await pen.made(create(KEY, title="my secret"), delta("secret words"))
+        assert any(b"secret" in data for data in contents(folder).values())
+        monkeypatch.setattr(files_commits, "ERASE_AFTER", 0.2)
+        assert await store.delete(KEY, 1)
+        killed = shutil.copytree(folder, tmp_path / "killed")
+        await until_it_is_gone(folder)
+    async with at(killed):
+        await until_it_is_gone(killed)
 
 
 # --- names -------------------------------------------------------------------------------------------------------
