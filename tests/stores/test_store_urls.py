@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pens import KEY, Pen, create, delta
 from rejoinder.errors import Misconfigured
 from rejoinder.stores import open_store
 from store_urls import LASTING, STORE_URLS
@@ -69,6 +70,22 @@ async def test_opening_waits_for_entering(tmp_path: Path) -> None:
     open_store(f"sqlite:///{tmp_path}/chat.db")
     open_store(f"sqlite:///{tmp_path}/no/such/folder/chat.db")
     assert not any(folder_content(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("kind", ["sqlite", "files"])
+async def test_closing_lets_go_of_every_file(tmp_path: Path, kind: str) -> None:
+    for _ in range(2):
+        async with open_store(STORE_URLS[kind](tmp_path)) as store:
+            await (await Pen.of(store)).made(delta() if await store.header(KEY) else create())
+            assert len(await store.sessions("ann", after=None, limit=9)) == 1
+            assert [path for path in held() if path.is_relative_to(tmp_path)]
+        assert not [path for path in held() if path.is_relative_to(tmp_path)]
+
+
+def held() -> list[Path]:
+    """The files that this process has open."""
+    return [fd.resolve() for fd in Path("/proc/self/fd").iterdir()]
 
 
 @pytest.mark.parametrize("kind", STORE_URLS)
