@@ -450,8 +450,17 @@ async def test_a_folder_that_is_moved_away_is_told_and_nothing_is_lost_when_it_i
         await pen.again(delta("b"))
         await pen.again(delta("b"))
         assert len(await log(store)) == 3
+        # Nor is a copy that lies in its place taken for it.
+        move(folder, folder.with_name("away"))
+        shutil.copytree(folder.with_name("away"), folder)
+        with pytest.raises(StoreUnavailable):
+            await pen.write(delta("c"))
+        shutil.rmtree(folder)
+        move(folder.with_name("away"), folder)
+        await pen.again(delta("c"))
+        assert len(await log(store)) == 4
     async with at(folder) as store:
-        assert len(await log(store)) == 3
+        assert len(await log(store)) == 4
 
 
 async def test_closing_waits_for_what_was_begun(folder: Path) -> None:
