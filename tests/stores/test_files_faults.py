@@ -313,7 +313,13 @@ async def test_an_append_that_is_long_has_many_lines_and_is_whole_or_not_there(f
     drafts = [said("x" * 3_000, f"msg_{number}") for number in range(1_200)]
     rows = [row(f"msg_{number}", at=number + 1) for number in range(1_200)]
     texts = tuple(Text(message_id=f"msg_{number}", words=f"w{number} all", at=NOON) for number in range(1_200))
-    made = structs.replace(create(KEY, said(kind="session.created"), *drafts), created=tuple(rows[::-1]), texts=texts)
+    rows[-1] = structs.replace(rows[-1], ended=False)
+    made = structs.replace(
+        create(KEY, said(kind="session.created"), *drafts),
+        created=tuple(rows[::-1]),
+        ended=(EndedRow(id="msg_1199", at=1_200, ended_at=NOON),),
+        texts=texts,
+    )
     async with at(folder) as store:
         pen = await Pen.of(store)
         await pen.made(made, delta(), delta(key=KEY))
@@ -321,10 +327,12 @@ async def test_an_append_that_is_long_has_many_lines_and_is_whole_or_not_there(f
         shutil.copytree(folder, tmp_path / "crashed")
     file = folder / "sessions/ann/ses_1.jsonl"
     assert max(map(len, file.read_bytes().splitlines())) < files_lines.PIECE + 60_000
+    assert file.read_bytes().count(b"w1199 ") == 1
     (folder / "index.jsonl").unlink()
     for place in (folder, tmp_path / "crashed"):
         async with at(place) as store:
             assert await snapshot(store) == shown
+            assert [each.ended for each in (await store.children(KEY, [None]))[None]] == list(range(2, 1_202))
             assert [found.message_id for found in await store.search("ann", ["w1199"], limit=9)] == ["msg_1199"]
             assert len(await log(store)) == 1_203
     lines = file.read_bytes().splitlines(keepends=True)
