@@ -17,6 +17,7 @@ from rejoinder.signals import open_signals
 from rejoinder.signals.local import LocalSignals
 from rejoinder.signals.postgres import PAYLOAD, PostgresSignals, payloads
 from rejoinder.stores import open_store
+from tcp_proxy import tcp_proxy
 
 KEY = Key("ann", "ses_1")
 
@@ -110,12 +111,15 @@ def test_notifications_are_few_and_each_fits() -> None:
 
 async def test_wakes_that_wait_become_one_and_its_events_are_one_stretch_or_none(ears: tuple[Ear, Ear]) -> None:
     one, two = ears
-    fits, gap = Key("ann", "ses_fits"), Key("ann", "ses_gap")
+    fits, gap, long = Key("ann", "ses_fits"), Key("ann", "ses_gap"), Key("ann", "ses_long")
     for seq in range(1, 6):
         one.signals.publish([Wake(fits, (event(seq),)), Wake(gap, (event(seq * 2),))])
+        one.signals.publish([Wake(long, (event(seq, "x" * 2_000),))])
+    assert one.signals._waiting[long].events == (), "nobody keeps more than can be sent"
     await two.until(Wake(fits, tuple(event(seq) for seq in range(1, 6))))
     await two.until(Wake(gap))
-    assert [wake.key for wake in two.heard] == [fits, gap]
+    await two.until(Wake(long))
+    assert [wake.key for wake in two.heard] == [fits, gap, long]
 
 
 async def test_many_wakes_from_all_sides_are_heard_by_all(ears: tuple[Ear, Ear]) -> None:
@@ -175,6 +179,26 @@ async def test_signals_find_back_by_themselves_and_nobody_waits_for_them(server:
                 one.signals.publish([Wake(again, (event(seq),))])
                 await asyncio.sleep(0.05)
                 assert seq < 400
+
+
+async def test_a_connection_that_something_on_the_way_has_forgotten_is_made_anew(
+    own: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by who only listens."""
+    for name in ("PULSE_SECONDS", "ANSWER_SECONDS"):
+        monkeypatch.setattr(f"rejoinder.signals.postgres.{name}", 0.1)
+    url = own.new()
+    parts = urlsplit(url)
+    async with AsyncExitStack() as stack:
+        one, _ = await two_ears(stack, url)
+        proxy = stack.enter_context(tcp_proxy((str(parts.hostname), parts.port or 5432)))
+        through = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")).geturl()
+        there = Ear(await stack.enter_async_context(PostgresSignals.from_url(through)))
+        proxy.forsake()
+        async with asyncio.timeout(5):
+            while not there.heard:
+                one.signals.publish([Wake(KEY)])
+                await asyncio.sleep(0.02)
 
 
 async def test_signals_of_a_wrong_place_are_refused_at_opening(own: Databases) -> None:
