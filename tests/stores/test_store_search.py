@@ -13,6 +13,7 @@ from openers import Opener
 from pens import KEY, OTHER, Pen, change, create, log, said
 from rejoinder.abc import Append, Found, Refused, SessionCursor, Store, Text
 from rejoinder.entities import Key
+from rejoinder.stores.postgres import batch as postgres_batch
 from rejoinder.stores.sqlite import search as sqlite_search
 from rejoinder.words import has_all, words_of
 
@@ -80,6 +81,16 @@ async def test_as_many_words_may_be_asked_for_as_a_question_can_hold(store: Stor
     many = "".join(chr(0x4E00 + number) for number in range(512))
     await pen.made(create(), telling(text(many), text(many[1:], "msg_2")))
     assert await found(store, many) == ["msg_1"]
+
+
+async def test_what_is_longer_than_an_index_takes_is_found_by_its_beginning(
+    store: Store, pen: Pen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of Postgres takes about a megabyte of a text. It ends in the middle of a character here."""
+    monkeypatch.setattr(postgres_batch, "INDEXED", 8)
+    long = Text(message_id="msg_1", words="λλ λλλ fox", at=minute(0))
+    await pen.made(create(), telling(long))
+    assert await found(store, "λλ") == ["msg_1"]
 
 
 async def test_a_title_finds_its_session_and_no_message(store: Store, pen: Pen) -> None:
