@@ -155,8 +155,9 @@ class Store(abc.ABC):
     async def __aenter__(self) -> Self:
         """Opens the store and brings its schema up to date.
 
-        Raises StoreLocked where another process holds an exclusive store, and Misconfigured where the place cannot
-        be used or holds something else, or a schema of a later version.
+        Raises StoreLocked where another process holds an exclusive store, or one of an earlier version serves this one and its
+        schema would change beneath it, and Misconfigured where the place cannot be used or holds something else, or a schema of a
+        later version.
         """
 
     @abc.abstractmethod

@@ -143,6 +143,14 @@ class StoreLocked(RejoinderError):
     code = "store_locked"
 
 
+def served_by_an_earlier(store: str, worker: str) -> StoreLocked:
+    """Who writes by the schema of an earlier version would know nothing of the next one, and be in the way of it or wait for ever."""
+    return StoreLocked(
+        f"{store} was written by an earlier version of Rejoinder, and a process of it still serves it ({worker}). Stop all of them "
+        "and start again; the lease of one that was killed is over soon (REJOINDER_LEASE)."
+    )
+
+
 class LeaseLost(RejoinderError):
     """The lease of this worker was revoked: whatever it wrote under it since was refused."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from pens import KEY, Pen, create, log
 from postgres_server import PASSWORD, Databases, databases, postgres_server
-from rejoinder.errors import Misconfigured, RejoinderError, StoreUnavailable
+from rejoinder.errors import Misconfigured, RejoinderError, StoreLocked, StoreUnavailable
 from rejoinder.postgres_link import parse
 from rejoinder.stores import open_store
 from rejoinder.stores.postgres import schema as postgres_schema
@@ -168,8 +168,16 @@ async def test_a_store_of_the_first_schema_is_brought_up_to_date_and_keeps_its_w
         earlier.setattr(postgres_schema, "migrations", lambda kind: migrations(kind)[:1])
         await postgres_schema.bring_up_to_date(parse(url))
     of_the_first = "INSERT INTO sessions (owner, id, updated_at, header) VALUES ('ann', 'ses_old', '', '')"
-    own.run(of_the_first, url=url)
+    # Who writes by the old one would not know the new, and wait for it for ever: with it nobody begins.
+    serves = "INSERT INTO leases (worker, expires_at) VALUES ('earlier', now() + interval '{} seconds')"
+    own.run(of_the_first, serves.format(60), url=url)
+    told = await refusal(url)
+    assert isinstance(told, StoreLocked) and "earlier" in told.detail
+    assert own.run("SELECT version FROM schema_version", url=url) == [(1,)]
+    # One that was killed is gone when its lease is over.
+    own.run("DELETE FROM leases", serves.format(-1), url=url)
     async with open_store(url) as store:
+        assert own.run("SELECT count(*) FROM leases", url=url) == [(0,)]
         pen = await Pen.of(store)
         await pen.made(create(KEY))
         assert len(await log(store)) == 1

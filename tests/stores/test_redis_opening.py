@@ -1,5 +1,6 @@
 """Opening a store in Redis: what is refused, what is warned of, and that no password is told."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from pens import KEY, NOON, Pen, change, create, delta, log, row
 from redis_server import RedisServer, free_port, redis_server
 from rejoinder.abc import EndedRow, Wake
-from rejoinder.errors import Misconfigured, StoreUnavailable
+from rejoinder.errors import LeaseLost, Misconfigured, StoreLocked, StoreUnavailable
 from rejoinder.signals import open_signals
 from rejoinder.stores import open_store, staging
 
@@ -136,6 +137,21 @@ async def test_a_schema_of_a_later_version(server: RedisServer) -> None:
     await opened(at(server))
     server.ask("SET", "{rejoinder}:schema", "rejoinder 3")
     await refused(at(server), "later version")
+
+
+async def test_a_schema_of_an_earlier_version_is_left_to_whoever_serves_it(server: RedisServer) -> None:
+    async with open_store(at(server)) as store:
+        server.ask("SET", "{rejoinder}:schema", "rejoinder 1")
+        lease = await store.acquire_lease("earlier", 60)
+        with pytest.raises(StoreLocked, match="earlier"):
+            await opened(at(server))
+        assert server.ask("GET", "{rejoinder}:schema") == b"rejoinder 1"
+        # One that was killed is gone when its lease is over.
+        await store.renew_lease(lease, 0.001)
+        await asyncio.sleep(0.01)
+        await opened(at(server))
+        with pytest.raises(LeaseLost):
+            await store.renew_lease(lease, 60)
 
 
 # --- warned of ---------------------------------------------------------------------------------------------------

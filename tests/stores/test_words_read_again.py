@@ -96,6 +96,7 @@ async def test_words_that_were_kept_without_their_marks_are_read_again(
         await pen.made(*(_telling(append, text) for append, text in kept))
         if learned:
             assert await store.search(KEY.owner, ["words"], limit=9) == [Found(KEY, "msg_3")]
+        await store.release_lease(pen.lease)
     age()
     for _ in range(2):
         async with open_store(url) as store:

@@ -7,11 +7,11 @@ and the others find it done.
 import logging
 import zlib
 
-from rejoinder.errors import Misconfigured
+from rejoinder.errors import Misconfigured, served_by_an_earlier
 from rejoinder.postgres_link import Connection, Place, close, connect, opening
 from rejoinder.stores.postgres.batch import fitting
 from rejoinder.stores.rereading import read_again
-from rejoinder.stores.sql import migrations
+from rejoinder.stores.sql import migrations, statements
 from rejoinder.words import lacks_marks
 
 log = logging.getLogger(__name__)
@@ -81,12 +81,20 @@ async def _migrate(connection: Connection, place: Place) -> None:
         version = await _version(connection, place)
         if version == 0:
             await _begin(connection, place)
+        else:
+            await _check_that_nobody_serves(connection, place)
         for number, script in enumerate(migrations("postgres")[version:], version + 1):
             log.info("bringing %s to schema %d", place.shown, number)
             await connection.execute(script)
             if number == _MARKS:
                 await _read_again(connection)
         await connection.execute("UPDATE schema_version SET version = $1", len(migrations("postgres")))
+
+
+async def _check_that_nobody_serves(connection: Connection, place: Place) -> None:
+    await connection.execute(statements("postgres", "write")["revoke_expired"])
+    if worker := await connection.fetchval("SELECT worker FROM leases LIMIT 1"):
+        raise served_by_an_earlier(place.shown, worker)
 
 
 _MARKS = 3

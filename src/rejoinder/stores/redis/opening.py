@@ -4,7 +4,7 @@ import logging
 
 from redis.exceptions import RedisError
 
-from rejoinder.errors import Misconfigured
+from rejoinder.errors import Misconfigured, served_by_an_earlier
 from rejoinder.redis_link import RedisUrl, code_of, redis_opening
 from rejoinder.stores.redis.client import RedisClient
 from rejoinder.stores.rereading import read_again
@@ -59,8 +59,16 @@ async def _check_schema(client: RedisClient, url: RedisUrl, *, make: bool) -> No
             f"Redis at {url} was written by a later version of Rejoinder (schema {int(number)}, this one knows {SCHEMA})."
         )
     if int(number) < SCHEMA:
+        await _check_that_nobody_serves(client, url)
         await _read_again(client)
         await client.set("SET", key, NOTED)
+
+
+async def _check_that_nobody_serves(client: RedisClient, url: RedisUrl) -> None:
+    await client.write("revoke")
+    for epoch in await client.get("ZRANGE", client.key("expiries"), 0, 0):
+        worker = await client.get("HGET", client.key("lease", epoch), "worker") or b""
+        raise served_by_an_earlier(f"Redis at {url}", worker.decode())
 
 
 AT_ONCE = 100
