@@ -82,15 +82,17 @@ def test_what_comes_with_a_call_beside_its_text_is_kept_with_its_place() -> None
 
 def test_the_first_words_of_each_attempt_are_pressing_and_what_is_noted_is_not() -> None:
     held = buffer()
-    held.note(NOTE)
-    held.take()
-    assert held.pressing
-    held.add(TextChunk("content", "a"))
-    assert held.pressing
-    held.take()
-    assert not held.pressing
-    held.restart(ReplyText())
-    assert held.pressing
+    pressing = [
+        (step(), held.pressing)[1]
+        for step in (
+            lambda: held.note(NOTE),
+            held.take,
+            lambda: held.add(TextChunk("content", "a")),
+            held.take,
+            lambda: held.restart(ReplyText()),
+        )
+    ]
+    assert pressing == [True, True, True, False, True]
 
 
 def test_behind_what_is_not_in_the_log_by_a_fault_of_our_own_nothing_is_taken() -> None:

@@ -1,6 +1,7 @@
 """Two things at once that each go well alone."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -347,6 +348,30 @@ async def test_a_fault_in_the_way_to_one_reply_of_a_dead_worker_keeps_no_other_f
         headers = [await store.header(key) for key, _ in left]
     assert [header is not None and len(header.open) for header in headers] == [1, 0, 0]
     assert "could not be recovered" in caplog.text
+
+
+async def test_a_reply_that_another_worker_recovers_first_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    class Late(Others):
+        others = 0
+
+        async def __aenter__(self) -> Self:
+            return self  # it is open: another worker comes to it
+
+        async def orphans(self, limit: int) -> list[tuple[Key, OpenReply]]:
+            found, self.others = await super().orphans(limit), self.others + 1
+            if self.others == 1:  # of all workers that may sweep
+                async with chat_over(self):
+                    pass
+            return found
+
+    store = Late()
+    left = await left_behind(store, 3, "one ")
+    store.others = 0
+    with caplog.at_level(logging.INFO, "rejoinder"):
+        async with chat_over(store) as chat:
+            for key, turn in left:
+                assert (await chat.history.message(key, turn.reply.id)).status is Status.INTERRUPTED
+    assert [told for told in caplog.messages if "repl" in told] == ["3 replies were left by a worker that is gone"]
 
 
 @pytest.mark.parametrize("turns", range(5))

@@ -19,7 +19,7 @@ from rejoinder.chat.models import Models
 from rejoinder.chat.starting import Start, Starting, goes_on
 from rejoinder.chat.unfinished import Unfinished
 from rejoinder.entities import Header, Key, OpenReply, Status
-from rejoinder.errors import LeaseLost, MessageNotFound, NotFound, StoreUnavailable
+from rejoinder.errors import LeaseLost, NotFound, StoreUnavailable
 from rejoinder.events import MessageEnded, draft
 from rejoinder.fold import BrokenLog
 
@@ -63,7 +63,7 @@ class Recovery:
         return self._after_crash != "interrupt"
 
     async def sweep(self, *, revoke: bool = True) -> int:
-        """Ends every orphan, or takes it up, and returns how many there were. A service that is about to stop leaves them.
+        """Ends every orphan, or takes it up, and returns how many it did so. A service that is about to stop leaves them.
 
         Without `revoke` those of leases that have run out, and were not given back, are not looked for yet.
         """
@@ -80,8 +80,9 @@ class Recovery:
                 if self._is_over():
                     return found
                 some = orphans[at : at + TOGETHER]
-                left |= await self._recover(some)
-                found += len(some)
+                not_recovered = await self._recover(some)
+                found += len(some) - len(not_recovered)
+                left |= not_recovered
         if found:
             log.warning("%d replies were left by a worker that is gone", found)
         return found
@@ -101,11 +102,14 @@ class Recovery:
         """False where there was nothing to recover, or a fault is in the way: the others are recovered all the same, and it perhaps at
         the next sweep. It would else be found in this one again and again."""
         try:
-            return await self._take_up(key, reply) or await self.end(key, reply)
+            taken = await self._take_up(key, reply)
+            if taken is None and self._decisions.store.exclusive:
+                log.warning("reply %s could not be recovered: its session knows nothing of it", reply.id)
+            return taken is not None and (taken or await self.end(key, reply))
         except (StoreUnavailable, LeaseLost):
             raise
         except NotFound as missing:
-            # It ended, was taken by another worker, or its session was deleted, this very moment; or the store has lost a part of it.
+            # Its session was deleted this very moment, or the store has lost a part of it.
             level = logging.WARNING if self._decisions.store.exclusive else logging.INFO
             log.log(level, "reply %s could not be recovered: %s", reply.id, missing.detail)
             return False
@@ -136,16 +140,16 @@ class Recovery:
             log.info("session %s was deleted before its reply was recovered", key.session_id)
         return there
 
-    async def _take_up(self, key: Key, orphan: OpenReply) -> bool:
-        """Goes on with a reply under our own lease. False where it must end instead.
+    async def _take_up(self, key: Key, orphan: OpenReply) -> bool | None:
+        """Goes on with a reply under our own lease. False where it must end instead, and None where another worker was faster.
 
-        Raises SessionNotFound, and MessageNotFound where it has ended, or is another worker's.
+        Raises NotFound.
         """
 
-        async def plan(header: Header) -> Decision[tuple[bool, list[Start]]]:
+        async def plan(header: Header) -> Decision[tuple[bool | None, list[Start]]]:
             reply = header.open_reply(orphan.id)
             if reply is None or reply.epoch != orphan.epoch:
-                raise MessageNotFound(orphan.id)
+                return Decision((None, []))
             if reply.stopping:
                 return Decision((False, []))
             if reply.status is Status.QUEUED:
@@ -157,13 +161,13 @@ class Recovery:
             self._endings.begin(key, start)
         return taken
 
-    async def _queued(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool, list[Start]]]:
+    async def _queued(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool | None, list[Start]]]:
         """It was about to start: nothing stands before it, and what was accepted since waits for it."""
         open_replies, starts, drafts = await self._starting.next(key, header.open, [reply])
         append = change(key, header, header.session, tuple(drafts), open_replies=open_replies)
         return Decision((True, starts), append)
 
-    async def _anew(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool, list[Start]]]:
+    async def _anew(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool | None, list[Start]]]:
         row = await self._history.row(key, reply.id)
         try:
             written = await self._history.folded(key, row)
