@@ -142,7 +142,7 @@ class Crashes:
             kept = await self._kept(room)
             self._check(kept, Known.of(self._witnessed, room.sid))
             assert not promises.stuck(kept), "a reply of a dead server is still being written"
-            assert room.read == [frame.seq for frame in kept.log], "who read the session through all of it missed some"
+            promises.who_read_all_of_it_missed_nothing(kept, room.read)
             self.statuses.update(reply["status"] for reply in kept.replies)
             await self._takes_the_next_message(kept)
             found.append(await self._kept(room))
@@ -167,7 +167,8 @@ class Crashes:
             async for data in response.aiter_raw():
                 if any(frame.seq >= last for frame in reader.feed(data)):
                     break
-        return Kept(session, page["data"], [frame for frame in reader.frames if frame.seq <= last])
+        log = [frame for frame in reader.frames if frame.seq <= last]
+        return Kept(session, page["data"], log, self._witnessed.compacts)
 
     async def _get(self, path: str, **params: Any) -> Json:
         answer: httpx2.Response = await self._town.http.get(path, params=params)

@@ -35,9 +35,11 @@ def upstream() -> Iterator[Upstream]:
     upstream.close()
 
 
-async def crash(server: Server, kills: int, seed: int, tell: Tell) -> tuple[Crashes, list[promises.Kept]]:
+async def crash(
+    server: Server, kills: int, seed: int, tell: Tell, *, compacts: bool = False
+) -> tuple[Crashes, list[promises.Kept]]:
     faulthandler.cancel_dump_traceback_later()  # it comes at 50 s, which the long form takes without being stuck
-    town = Town(server.url, Witnessed(), random.Random(seed))
+    town = Town(server.url, Witnessed(compacts=compacts), random.Random(seed))
     crashes, began = Crashes(server, town, random.Random(seed + 1)), time.monotonic()
     try:
         kept = await crashes.run(kills)
@@ -84,10 +86,10 @@ async def test_a_reply_cannot_be_lost(tmp_path: Path, request: pytest.FixtureReq
 async def test_nor_on_another_store(
     tmp_path: Path, request: pytest.FixtureRequest, seed: int, tell: Tell, store: str
 ) -> None:
+    """And while the deltas of what has just ended are dropped."""
     kills = 100 if request.config.getoption("--full") else 5
-    crashes, _ = await crash(
-        Server(tmp_path, "scripted:echo", store), kills, seed, lambda line: tell(f"{store}: {line}")
-    )
+    server = Server(tmp_path, "scripted:echo", store, REJOINDER_KEEP_DELTAS="0.2")
+    crashes, _ = await crash(server, kills, seed, lambda line: tell(f"{store}: {line}"), compacts=True)
     assert crashes.kills.total() >= kills and crashes.checks
 
 

@@ -63,7 +63,7 @@ class Following:
                 tail = await self._begin(key, reader)
             while True:
                 moves, known = tail.moves, tail.last
-                before, piece = reader.cursor, tail.after(reader.cursor, message_ids)
+                before, piece = reader.cursor, reader.at_hand()
                 if self._polls:
                     known = await self._looked(key, reader, known, piece, look=look)
                     piece = None if look and known > reader.cursor else piece
@@ -104,7 +104,7 @@ class Following:
     async def _read(self, key: Key, reader: "_Reader", known: int) -> Piece:
         # A store may answer without ever waiting, and a reader that is far behind must not hold up the others.
         await asyncio.sleep(0)
-        asked = reader.message_ids
+        asked, reader.stored = reader.message_ids, known
         events = await self._store.events(key, after=reader.cursor, message_ids=asked, max_bytes=PIECE)
         if reader.tail.deleted:
             raise _gone(key)  # what was read may be of another session that has its id since
@@ -160,13 +160,19 @@ class Following:
 class _Reader(Waiter):
     """Where a reader is. It needs no turn of its own for what can be dealt with as it is committed."""
 
-    __slots__ = ("_doubts", "_made_at", "_take", "cursor", "doubtful", "last_told", "looked_at", "message_ids", "tail")
+    __slots__ = (
+        *("_doubts", "_made_at", "_take", "cursor", "doubtful"),
+        *("last_told", "looked_at", "message_ids", "stored", "tail"),
+    )
 
     def __init__(
         self, tail: Tail, cursor: int, message_ids: frozenset[str] | None, take: Take, *, doubts: bool
     ) -> None:
         self._doubts = doubts
         self.cursor = cursor
+        self.stored = 0
+        """The seq up to which it reads the store, once it has begun to: of what is compacted there the tail may hold a part still,
+        without the beginning."""
         self.last_told = NEVER
         """When it was last given anything."""
         self.doubtful = False
@@ -177,6 +183,10 @@ class _Reader(Waiter):
         self.message_ids = message_ids
         self._take = take
         self._made_at: str | None = None
+
+    def at_hand(self) -> Piece | None:
+        """What the tail has next for it; None where the store is to be read."""
+        return None if self.cursor < self.stored else self.tail.after(self.cursor, self.message_ids)
 
     def learn(self, header: Header) -> None:
         self._made_at, self.looked_at = header.session.created_at, time.monotonic()
