@@ -165,7 +165,10 @@ class Settings(BaseSettings):
         "`message.ended` tells it whole. Empty: for ever.",
     )
     session_ttl: float | None = Field(
-        None, gt=0, description="Seconds after its last activity when a session is deleted. Empty: never."
+        None,
+        gt=0,
+        description="Seconds after its last activity when a session is deleted, by the clock of each process: a clock that is put forward "
+        "by as much deletes all that is idle. Empty: never.",
     )
     heartbeat: float = Field(15, gt=0, le=15, description="Seconds of silence on a stream before a heartbeat.")
     drain: float = Field(5, ge=0, description="Seconds that live replies may run on after SIGTERM.")
