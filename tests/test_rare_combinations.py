@@ -218,6 +218,26 @@ async def test_who_waited_long_to_learn_that_the_store_is_away_takes_nobody_for_
     assert swept[0] - back[0] >= lease, "the others had no time to renew theirs"
 
 
+async def test_a_store_that_is_away_for_long_is_told_of_when_it_goes_and_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Away(Others):
+        tries = 0
+
+        async def renew_lease(self, lease: Lease, ttl: float) -> None:
+            self.tries += 1
+            if self.tries <= 5:
+                raise StoreUnavailable("The disk is full.")
+            await super().renew_lease(lease, ttl)
+
+    async with chat_over(Away(), lease=0.1):
+        await asyncio.sleep(0.4)
+    assert [told for told in caplog.messages if "lease" in told] == [
+        "the lease could not be renewed, trying on: The disk is full.",
+        "the lease is renewed again",
+    ]
+
+
 class Others(MemoryStore):
     """One that others write as well."""
 

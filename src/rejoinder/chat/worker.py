@@ -34,6 +34,8 @@ class Worker:
         self._lost = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._sweeping: asyncio.Task[None] | None = None
+        self._away: StoreUnavailable | None = None
+        """Why the lease could not be renewed last."""
         self._sweeps_after = 0.0
         """Seconds of the event loop until which other workers are not taken for dead."""
 
@@ -84,17 +86,26 @@ class Worker:
             try:
                 await self._renew()
             except StoreUnavailable as away:
-                log.warning("the lease could not be renewed, trying on: %s", away.detail)
+                self._tell(away)
                 await asyncio.sleep(min(self._ttl / 3, RETRY))
                 pause = 0.0
                 self._spare_others()
             except Exception:
                 log.exception("the lease could not be renewed, by a fault of our own")
             else:
+                self._tell(None)
                 # Beside this: a dead worker may have left more than can be ended before the lease has to be renewed again.
                 if now >= self._sweeps_after and (self._sweeping is None or self._sweeping.done()):
                     self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
                 self._replies.look()
+
+    def _tell(self, away: StoreUnavailable | None) -> None:
+        """Once when the store is away, and once when it is back: in between the log is for what else happens."""
+        if away is not None and self._away is None:
+            log.warning("the lease could not be renewed, trying on: %s", away.detail)
+        elif away is None and self._away is not None:
+            log.warning("the lease is renewed again")
+        self._away = away
 
     def _spare_others(self) -> None:
         # What was away for us was away for all, and who comes back first must not take the others for dead.
