@@ -15,6 +15,14 @@ SHOWN = """
 """
 """A tab that one sees, or not: a browser without a screen takes all of them to be seen."""
 
+FORBIDDEN = """
+  function refuse() { throw new DOMException("The operation is insecure.", "SecurityError"); }
+  for (const storage of ["localStorage", "sessionStorage"]) Object.defineProperty(window, storage, { get: refuse });
+  Object.defineProperty(navigator, "locks", { value: { request: async () => refuse(), query: async () => refuse() } });
+  window.BroadcastChannel = refuse;
+"""
+"""What Firefox makes of a page whose cookies are blocked. Chromium grants it the channels and nothing else."""
+
 LONG = "/script tokens=2000 pace=0.02"
 
 
@@ -124,3 +132,34 @@ def test_without_locks_the_tab_that_one_turned_to_last_keeps_the_list_for_all(
     server.change(sid, title="Lamps")
     for tab in tabs:
         expect(tab.listed).to_have_text(["Lamps"])
+
+
+def test_a_browser_that_keeps_nothing_for_the_page_shows_all_the_same_what_is_written(
+    context: BrowserContext, open_tab: Callable[..., Chat], server: Server
+) -> None:
+    reading = streams(context, "/events")
+    tab = open_tab("", shown=True, script=FORBIDDEN)
+    server.session("Good evening")
+    expect(tab.listed).to_have_text(["Good evening"])
+    tab.say(LONG)
+    tab.expect_writing("t5 ")
+    assert len(reading) == 2  # so the reply is read, and not fetched again and again
+    with tab.page.expect_event("requestfailed", lambda request: request.url.endswith("/v1/events")):
+        show(tab.page, False)  # no other tab could tell it to make room
+    tab.stop()
+
+
+def test_a_tab_that_loses_the_list_to_another_takes_it_up_again(
+    context: BrowserContext, open_tab: Callable[..., Chat], server: Server
+) -> None:
+    """Safari takes it from a page that one leaves, and gives it to another before one comes back."""
+    reading = streams(context, "/v1/events")
+    tab = open_tab("", shown=True)
+    tab.wait_until("navigator.locks.query().then(({ held }) => held.length)")
+    with tab.page.expect_event("requestfailed"):
+        tab.page.evaluate("""void navigator.locks.request("rejoinder.overview", { steal: true },
+          () => new Promise((free) => (window.free = free)))""")
+    server.session("Good evening")
+    tab.page.evaluate("free()")
+    expect(tab.listed).to_have_text(["Good evening"])
+    assert len(reading) == 1

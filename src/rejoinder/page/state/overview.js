@@ -4,12 +4,14 @@
  * it goes, the browser gives the lock to another, whose connection begins with a snapshot, so that nothing is missed.
  */
 
+import { granted } from "./lines.js";
+
 const NAME = "rejoinder.overview";
 
 export class Overview {
   #client;
   #told;
-  #tabs = new BroadcastChannel(NAME);
+  #tabs = channel(NAME);
   #writing = new Map(); // by session with open replies: their ids; what a tab that comes later is told first
   #reads = null; // cuts the stream, where this tab holds it
 
@@ -23,12 +25,26 @@ export class Overview {
     };
   }
 
-  start() {
+  async start() {
     this.#tabs.postMessage("new");
-    if (navigator.locks) return navigator.locks.request(NAME, () => this.#read());
-    // Pages that are not served over TLS or loopback have no locks: there the tab reads that one turned to last.
+    if (await granted()) return this.#inTurn();
+    // There the tab reads that one turned to last, or each that is seen where none hears of the others.
     addEventListener("focus", () => this.#take());
+    if (this.#tabs.deaf) document.addEventListener("visibilitychange", () => (document.hidden ? this.#reads?.abort() : this.#take()));
     this.#take();
+  }
+
+  /** Reads while the lock is held. A page that one leaves and comes back to by the history may have lost it, or its place in the queue. */
+  async #inTurn() {
+    for (let reading; ; ) {
+      try {
+        return await navigator.locks.request(NAME, () => (reading = this.#read()));
+      } catch (problem) {
+        if (problem.name !== "AbortError") throw problem;
+        this.#reads?.abort();
+        await reading;
+      }
+    }
   }
 
   #take() {
@@ -58,6 +74,15 @@ export class Overview {
   #snapshot() {
     const writing = [...this.#writing].map(([session_id, ids]) => ({ session_id, replies: [...ids].map((id) => ({ id })) }));
     return { type: "snapshot", data: { writing } };
+  }
+}
+
+/** What is told in it is heard by the other tabs. A browser that may keep nothing for the page may refuse it that as well. */
+export function channel(name) {
+  try {
+    return new BroadcastChannel(name);
+  } catch {
+    return { deaf: true, postMessage() {} };
   }
 }
 

@@ -1,6 +1,6 @@
 /** The list of sessions, newest activity first, as far as it has been scrolled. */
 
-import { countOpen } from "./overview.js";
+import { channel, countOpen } from "./overview.js";
 import { beginning } from "./titles.js";
 
 /** Sessions of the first page, which is waited for, and of those behind it. */
@@ -31,7 +31,7 @@ export class Sessions {
       changed();
     };
     // Another tab of this browser made, renamed or deleted something.
-    this.tabs = new BroadcastChannel("rejoinder.sessions");
+    this.tabs = channel("rejoinder.sessions");
     this.tabs.onmessage = () => this.load();
   }
 
