@@ -104,6 +104,25 @@ def test_pictures_are_pasted_and_dropped_and_removed(chat: Chat, server: Server)
     expect(chat.listed).to_have_text("A picture")
 
 
+def test_that_files_can_be_dropped_is_told_until_they_leave_the_page(chat: Chat) -> None:
+    """Also where a browser tells only what they leave and not what for, as Safari."""
+    drag = """(place, type) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["picture"], "a.png"));
+      place.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+    }"""
+    around, told = chat.page.locator(".composer"), chat.page.get_by_text("Drop pictures")
+    around.evaluate(drag, "dragenter")
+    around.evaluate(drag, "dragover")
+    expect(told).to_be_visible()
+    chat.field.evaluate(drag, "dragenter")
+    around.evaluate(drag, "dragleave")
+    chat.page.wait_for_timeout(100)
+    expect(told).to_be_visible()
+    chat.field.evaluate(drag, "dragleave")
+    expect(told).to_be_hidden()
+
+
 def test_a_text_that_brings_a_picture_of_itself_is_pasted_as_text(chat: Chat) -> None:
     """As office programs have it."""
     taken = chat.field.evaluate("""(field) => {

@@ -19,14 +19,16 @@ export function Dropping({ chat }) {
       event.preventDefault();
       setOver(true);
     };
-    const onDragLeave = ({ relatedTarget }) => !relatedTarget && setOver(false);
+    let entered; // what they go to is entered before what they come from is left
+    const onDragEnter = ({ target }) => (entered = target);
+    const onDragLeave = ({ target }) => target === entered && setOver(false);
     const onDrop = (event) => {
       setOver(false);
       if (!files(event)) return;
       event.preventDefault();
       take(chat, [...event.dataTransfer.files]);
     };
-    return listening({ dragover: onDragOver, dragleave: onDragLeave, drop: onDrop });
+    return listening({ dragenter: onDragEnter, dragover: onDragOver, dragleave: onDragLeave, drop: onDrop });
   }, []);
   return over && html`<div class="dropping">Drop pictures and files of text to attach them, or exported chats to import them</div>`;
 }
