@@ -144,6 +144,11 @@ def test_a_large_picture_is_made_small_enough(chat: Chat, server: Server) -> Non
     assert url.startswith("data:image/jpeg;base64,")
     assert len(url) < 1_250_000
     assert chat.said.get_by_role("img").evaluate("image => image.naturalWidth") <= 2048
+    chat.said.get_by_role("button", name="Enlarge the picture").click()
+    enlarged = chat.page.get_by_role("dialog", name="Picture").get_by_role("img")
+    expect(enlarged).to_be_visible()
+    assert enlarged.evaluate("image => image.width / image.height") == pytest.approx(2600 / 700, rel=0.02)
+    assert enlarged.evaluate("image => image.width") > 1000  # the window has 1,200
 
 
 def test_pictures_that_are_still_being_read_go_with_their_message(chat: Chat, server: Server) -> None:
