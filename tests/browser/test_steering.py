@@ -273,7 +273,10 @@ def fill_options(page: Page, **values: str) -> None:
     dialog = page.get_by_role("dialog", name="Model and instructions")
     dialog.get_by_label("Model", exact=False).first.select_option(values["model"])
     dialog.get_by_label("Instructions").fill(values["instructions"])
-    dialog.get_by_label("Temperature").fill(values["temperature"])
+    dialog.get_by_label("Temperature").fill("")
+    dialog.get_by_label("Temperature").press_sequentially(
+        values["temperature"]
+    )  # behind a point there is no number yet
     dialog.get_by_label("Most tokens").fill(values["tokens"])
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_be_hidden()

@@ -21,6 +21,7 @@ export function Options({ chat, onClose }) {
   const [unsaved, setUnsaved] = useState(false);
   const [saving, setSaving] = useState(false);
   const [problem, setProblem] = useState(null);
+  // Fields of numbers are not written to while one types: `0.` is no number yet, and would lose its point.
   const set = (name, value) => setParams(({ [name]: _, ...others }) => (value === "" ? others : { ...others, [name]: value }));
   const save = async (event) => {
     event.preventDefault();
@@ -47,7 +48,7 @@ export function Options({ chat, onClose }) {
           ${NUMBERS.map(({ name, label, hint, ...limits }) => html`
             <label key=${name}>
               <span>${label}</span>
-              <input type="number" inputmode="decimal" placeholder=${hint} value=${params[name] ?? ""} ...${limits}
+              <input type="number" inputmode="decimal" placeholder=${hint} defaultValue=${had.params[name]} ...${limits}
                 onInput=${({ target }) => set(name, target.value === "" ? "" : target.valueAsNumber)} />
             </label>`)}
           <label>
