@@ -325,7 +325,8 @@ def test_a_chat_is_exported_and_imported(chat: Chat, server: Server, tmp_path: P
     file.write_text("{}\n")
     bad = tmp_path / "bad.jsonl"
     bad.write_text("{}\n")
-    chat.delete("to be carried elsewhere")
+    server.delete(sid)  # from elsewhere, so that its place is still open here
+    expect(chat.page.get_by_role("heading", name="This chat is not here")).to_be_visible()
     bring(file, good, bad)  # what cannot be imported keeps no other from it
     expect(chat.reply).to_have_text("to be carried elsewhere")
     for name in (file.name, bad.name):

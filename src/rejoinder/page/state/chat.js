@@ -258,7 +258,7 @@ export class Chat {
 
   #route() {
     const id = SESSION.exec(location.hash)?.[1] ?? null;
-    if (id === this.sessionId && this.conversation) return;
+    if (id === this.sessionId && this.conversation && !this.missing) return; // what was missing may have come
     this.conversation?.close();
     this.conversation = id && new Conversation(this.#client, id, () => this.#follow());
     this.conversation?.open(this.outbox.created(id));
