@@ -161,8 +161,16 @@ class _Reader(Waiter):
     """Where a reader is. It needs no turn of its own for what can be dealt with as it is committed."""
 
     __slots__ = (
-        *("_doubts", "_made_at", "_take", "cursor", "doubtful"),
-        *("last_told", "looked_at", "message_ids", "stored", "tail"),
+        "_doubts",
+        "_made_at",
+        "_take",
+        "cursor",
+        "doubtful",
+        "last_told",
+        "looked_at",
+        "message_ids",
+        "stored",
+        "tail",
     )
 
     def __init__(
