@@ -221,4 +221,6 @@ class _Reader(Waiter):
 
 
 def _gone(key: Key) -> SessionGone:
-    return SessionGone(f"Session {key.session_id} has been deleted.")
+    return SessionGone(
+        f"Session {key.session_id} has been deleted, or it is another than was read: made again, or its store has lost the end of it."
+    )
