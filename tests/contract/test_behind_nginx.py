@@ -1,12 +1,13 @@
 """The nginx configuration of `docs/examples` before a real server: it holds nothing back and hides no broken line."""
 
 import os
+import re
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from rejoinder.llm.scripted_answer import full_text
 from serving import ServerThread, serving
 from strict_sse import text_of
+from tcp_proxy import tcp_proxy
 from tools import ToolMissing, nginx
 from wire import (
     SILENT,
@@ -87,8 +89,8 @@ def fronted(behind: Api, folder: Path, *others: int) -> Iterator[Api]:
     port = free_port()
     example = EXAMPLE.read_text()
     addresses = (*(f"127.0.0.1:{other}" for other in others), behind.url.removeprefix("http://"))
-    servers = "".join(f"server {address};" for address in addresses)
-    example = replaced(example, "server 127.0.0.1:8000;", servers)
+    [line] = re.findall(r"server 127\.0\.0\.1:8000\b[^;]*;", example)
+    example = replaced(example, line, "".join(line.replace("127.0.0.1:8000", address) for address in addresses))
     example = replaced(example, "listen 80;", f"listen 127.0.0.1:{port};")
     (folder / "rejoinder.conf").write_text(example)
     user = "user root;" if os.geteuid() == 0 else ""
@@ -229,6 +231,22 @@ def test_of_several_processes_one_that_is_gone_is_not_noticed(tmp_path: Path) ->
     """A browser that gets a 502 for a stream gives it up for good."""
     with serving(hosts=NAME) as server, fronted(server.api, tmp_path, free_port()) as api:
         assert api.get(f"/sessions/{server.api.session()}").status_code == 200
+
+
+def test_processes_that_are_restarted_one_after_another_are_not_noticed(tmp_path: Path) -> None:
+    with serving(hosts=NAME) as server:
+        address = server.api.http.base_url.host, server.api.http.base_url.port or 0
+        with (
+            tcp_proxy(address) as one,
+            tcp_proxy(address) as two,
+            closing(Api(f"http://127.0.0.1:{one.port}")) as behind,
+            fronted(behind, tmp_path, two.port) as api,
+        ):
+            for restarted in (one, two, one):
+                targets, restarted.targets = restarted.targets, []
+                restarted.cut()
+                assert [api.get("/sessions").status_code for _ in range(4)] == [200] * 4
+                restarted.targets = targets
 
 
 def test_a_message_that_may_have_arrived_is_not_sent_to_another_process(tmp_path: Path) -> None:
