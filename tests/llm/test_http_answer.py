@@ -46,13 +46,16 @@ FRAMINGS: dict[str, Callable[[bytes], bytes]] = {
         + b"x-one: 1\r\ntransfer-encoding: chunked\r\n\r\n"
         + chunks(body, extension=b';a="b"', trailer=b"x-one: 2\r\n")
     ),
+    "spaced": lambda body: OK + b"x-one: 1\r\ntransfer-encoding: chunked\r\n\r\n" + chunks(body, extension=b" "),
     "until close": lambda body: OK + b"x-one: 1\r\n\r\n" + body,
     "HTTP/1.0": lambda body: b"HTTP/1.0 200 OK\r\nx-one: 1\r\n\r\n" + body,
     "LF only": lambda body: b"HTTP/1.1 200 OK\nx-one: 1\ncontent-length: %d\n\n" % len(body) + body,
     "after 100": lambda body: (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nx-two: 2\r\n\r\n" + FRAMINGS["chunked"](body)
     ),
-    "empty header": lambda body: OK + b"x-empty:\r\nx-one: 1\r\ncontent-length: %d\r\n\r\n" % len(body) + body,
+    "odd headers": lambda body: (
+        OK + b"x-empty:\r\nx-odd: a\x01\r\nx-one: 1\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    ),
     "offers an upgrade": lambda body: (
         OK + b"connection: upgrade\r\nupgrade: h2\r\nx-one: 1\r\ncontent-length: %d\r\n\r\n" % len(body) + body
     ),
