@@ -134,12 +134,19 @@ async def test_a_session_begins_at_whatever_version_it_is_made_at(store: Store, 
     assert await store.delete(KEY, born + 1)
 
 
-@pytest.mark.parametrize("wrong", [create(version=ABSENT), structs.replace(change(OTHER, 1), header=header(OTHER, 3))])
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (create(version=ABSENT), "decided at version"),
+        (structs.replace(change(OTHER, 1), header=header(OTHER, 3)), "decided at version"),
+        (structs.replace(create(), header=None), "brings its header"),
+    ],
+)
 async def test_a_version_that_does_not_follow_is_refused_as_a_fault_of_ours(
-    store: Store, pen: Pen, wrong: Append
+    store: Store, pen: Pen, wrong: Append, why: str
 ) -> None:
     await pen.made(create(OTHER))
-    with pytest.raises(ValueError, match="decided at version"):
+    with pytest.raises(ValueError, match=why):
         await pen.write(wrong)
     assert [event.type for key in (KEY, OTHER) for event in await log(store, key)] == ["session.created"]
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, Refused
-from rejoinder.entities import Header, Key
+from rejoinder.entities import Key
 from rejoinder.errors import LeaseLost
 
 
@@ -38,9 +38,10 @@ def settle(
         place = known[key] if key in known else place_of(key)
         refused = _refusal(append, place)
         if refused is None:
-            first = place.last_seq + 1 if place else 1
-            place = after[key] = Place(_version_after(append, place), first + len(append.drafts) - 1)
-            results.append(Appended(first))
+            before = place or Place(ABSENT, 0)
+            version = checked_version(append) or before.version
+            place = after[key] = Place(version, before.last_seq + len(append.drafts))
+            results.append(Appended(before.last_seq + 1))
         else:
             results.append(refused)
         known[key] = place
@@ -56,16 +57,14 @@ def _refusal(append: Append, place: Place | None) -> Refused | None:
     return None if expect is None or expect == place.version else Refused("version")
 
 
-def _version_after(append: Append, place: Place | None) -> int:
-    if append.header is None:
-        if place is None:
+def checked_version(append: Append) -> int | None:
+    """That of the header that the append brings, if it does. Raises ValueError where it is not the one behind that at which it was
+    decided, and where a session is to be created without one."""
+    header = append.header
+    if header is None:
+        if append.expect == ABSENT:
             raise ValueError("An append that creates a session brings its header.")
-        return place.version
-    return checked_version(append, append.header)
-
-
-def checked_version(append: Append, header: Header) -> int:
-    """That of a header that the append brings. Raises ValueError where it is not the one behind that at which it was decided."""
+        return None
     fits = header.version > ABSENT if append.expect == ABSENT else header.version - 1 == append.expect
     if not fits:
         raise ValueError(f"A header of version {header.version} was decided at version {append.expect}.")

@@ -27,8 +27,9 @@ def arrays(appends: Sequence[Append]) -> list[list[Any]]:
     rows: dict[str, list[tuple[Any, ...]]] = {letter: [] for letter in WIDTHS}
     for place, append in enumerate(appends, 1):
         header = append.header
-        version = None if header is None else checked_version(append, header)
-        rows["a"].append((places[append.key], append.expect, version, len(append.drafts), append.staged))
+        rows["a"].append(
+            (places[append.key], append.expect, checked_version(append), len(append.drafts), append.staged)
+        )
         if header is not None:
             rows["h"].append((place, header.session.updated_at, msgspec.json.encode(header)))
             rows["o"] += ((place, reply.id, reply.epoch, msgspec.json.encode(reply)) for reply in header.open)

@@ -57,15 +57,13 @@ def _add_append(found: list[Argument], append: Append) -> None:
 
 
 def _add_header(found: list[Argument], append: Append) -> None:
-    header = append.header
-    if header is None:
-        if append.expect == 0:
-            raise ValueError("An append that creates a session brings its header.")
+    header, version = append.header, checked_version(append)
+    if header is None or version is None:
         found.append("")
         return
     epochs = sorted({reply.epoch for reply in header.open if reply.epoch is not None})
     found += (
-        checked_version(append, header),
+        version,
         _encode(header),
         header.session.updated_at,
         " ".join(map(str, epochs)),
