@@ -20,7 +20,7 @@ from pens import KEY, NOON, OTHER, Pen, change, create, delta, log, reply, row, 
 from rejoinder.abc import Append, EndedRow, Store, Text
 from rejoinder.entities import Key
 from rejoinder.errors import Misconfigured, StoreUnavailable
-from rejoinder.stores import open_store
+from rejoinder.stores import open_store, staging
 from rejoinder.stores.files import commits as files_commits
 from rejoinder.stores.files import disk as files_disk
 from rejoinder.stores.files import journal as files_journal
@@ -382,6 +382,24 @@ async def test_what_was_acknowledged_is_on_a_disk_that_fails_now_and_then(
         disk.crash(tmp_path / "crashed")
     assert disk.failed > 3
     assert await shows(tmp_path / "crashed", tmp_path / "scratch") == shown
+
+
+@pytest.mark.parametrize("great", [1, 1 << 20])
+async def test_what_was_acknowledged_is_on_the_disk_when_the_machine_goes_down(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, great: int
+) -> None:
+    """Also what was compacted, and what was staged."""
+    monkeypatch.setattr(staging, "GREAT", great)
+    async with at(folder):
+        pass
+    disk = FailingDisk(folder, monkeypatch, Random(0))
+    async with at(folder) as store:
+        pen = await Pen.of(store)
+        for number, step in enumerate(SCRIPT):
+            await take(store, pen, step)
+            shown = await snapshot(store)
+            disk.crash(tmp_path / f"crashed {number}")
+            assert await shows(tmp_path / f"crashed {number}", tmp_path / "scratch") == shown
 
 
 async def test_who_reads_does_not_notice_that_a_file_is_written_again(

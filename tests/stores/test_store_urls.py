@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pens import KEY, Pen, create, delta
+from pens import KEY, NOON, Pen, create, log, row, said
+from rejoinder.abc import Append, EndedRow
 from rejoinder.errors import Misconfigured
 from rejoinder.stores import open_store
 from store_urls import LASTING, STORE_URLS
@@ -75,10 +76,15 @@ async def test_opening_waits_for_entering(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("kind", ["sqlite", "files"])
 async def test_closing_lets_go_of_every_file(tmp_path: Path, kind: str) -> None:
+    begun = Append(key=KEY, drafts=(said(), said(message_id="msg_1")), created=(row("msg_1", ended=False),))
+    ended = Append(key=KEY, drafts=(said(),), ended=(EndedRow(id="msg_1", at=0, ended_at=NOON),))
     for _ in range(2):
         async with open_store(STORE_URLS[kind](tmp_path)) as store:
-            await (await Pen.of(store)).made(delta() if await store.header(KEY) else create())
+            await (await Pen.of(store)).made(create(), begun, ended)
+            await store.compact(KEY, ["msg_1"], ["message.delta"])
             assert len(await store.sessions("ann", after=None, limit=9)) == 1
+            assert len(await log(store)) == 3
+            assert await store.delete(KEY, 1)
             assert [path for path in held() if path.is_relative_to(tmp_path)]
         assert not [path for path in held() if path.is_relative_to(tmp_path)]
 

@@ -64,8 +64,9 @@ class Compacted:
         extend_log(self._log, self._fd, self._path, self._log.size + len(tail))
         self._size = entry.size
         fsync(self._fd)
-        # The new name as well: once the journal says that the file is replaced, it has to be there.
+        # The names as well: once the journal says that the file is replaced, it has to be there.
         sync_folder(self._path.parent)
+        sync_folder(state.sessions)
         made = structs.replace(
             entry,
             size=self._log.size,
