@@ -131,14 +131,18 @@ def test_eight_may_wait_and_the_ninth_may_not(api: Api, sid: str) -> None:
 
 def test_a_retry_of_a_queued_send_attaches(api: Api, sid: str) -> None:
     first, own = running(api, sid), message_id()
+    api.send_async(sid, "between", if_busy="queue")
     turns = together(lambda _: api.send_async(sid, "second", id=own, if_busy="queue"), 6)
     assert len({turn["reply"]["id"] for turn in turns}) == 1
-    assert len(api.all_messages(sid)) == 4
+    assert len(api.all_messages(sid)) == 6
     other = api.post(f"/sessions/{sid}/messages", json={"content": "other", "id": own, "if_busy": "queue"})
     check_problem(other, 422, "idempotency_mismatch")
     api.stop(sid, first)
-    assert api.send_whole(sid, "second", id=own, if_busy="queue")["reply"]["content"] == "second"
-    assert len(api.all_messages(sid)) == 4
+    with api.send_streamed(sid, "second", id=own, if_busy="queue") as stream:
+        frames = stream.rest()
+    assert {frame.message_id for frame in frames} == {own, turns[0]["reply"]["id"]}, "nothing of the one before it"
+    assert frames[-1].data["message"]["content"] == "second"
+    assert len(api.all_messages(sid)) == 6
 
 
 # --- interrupt ---------------------------------------------------------------------------------------------------

@@ -75,8 +75,13 @@ def test_the_stream_of_the_turn_has_all_of_it(api: Api, sid: str) -> None:
     body = {"role": "tool", "results": results(reply)}
     with api.stream("POST", f"/sessions/{sid}/messages", json=body) as stream:
         frames = stream.rest()
-    created = [frame.data["message"]["role"] for frame in frames if frame.type == "message.created"]
-    assert created == ["tool", "tool", "assistant"] and frames[-1].type == "message.ended"
+    created = [frame.data["message"] for frame in frames if frame.type == "message.created"]
+    assert [message["role"] for message in created] == ["tool", "tool", "assistant"]
+    assert frames[-1].type == "message.ended"
+    with api.stream("POST", f"/sessions/{sid}/messages", json={**body, "parent_id": reply["id"]}) as stream:
+        again = [frame.data["message"] for frame in stream.rest() if frame.type == "message.created"]
+    siblings = [message["siblings"] for message in again]
+    assert siblings == [[created[0]["id"], again[0]["id"]], [], []], "the first of the chain alone has any"
 
 
 def test_upstream_gets_the_calls_and_their_results_as_chat_completions_has_them(start_server: StartServer) -> None:
