@@ -319,6 +319,22 @@ async def test_whose_batch_was_refused_takes_another_lease_at_once_though_the_st
         await ended(chat, *await asked(chat, "b"))
 
 
+async def test_a_stop_of_which_no_wake_came_is_found_by_whoever_writes_the_reply() -> None:
+    class Silent(Others):
+        async def __aenter__(self) -> Self:
+            return self  # also for the second: it revokes nothing
+
+    store = Silent()
+    models = Told({"a": says(words("one "), FOREVER)})
+    async with chat_over(store, models, lease=0.3) as chat, chat_over(store, models, lease=30) as other:
+        (key, turn), (left, more) = [await asked(chat, "a") for _ in range(2)]
+        await other.stopping.order(key, turn.reply.id)
+        assert (await ended(chat, key, turn)).status is Status.STOPPED
+        await asyncio.sleep(0.15)  # another look
+        header = await store.header(left)
+        assert header is not None and header.open_reply(more.reply.id) is not None, "and no other is stopped"
+
+
 async def test_a_reply_that_another_worker_has_taken_up_meanwhile_is_left_to_it() -> None:
     class Late(Others):
         """Tells each worker in its first look of what there was to begin with."""

@@ -19,6 +19,7 @@ from rejoinder.abc import (
     Lease,
     Prompt,
     Provider,
+    Row,
     TextChunk,
     UsageChunk,
 )
@@ -154,6 +155,34 @@ async def test_a_call_that_a_model_had_only_begun_is_none_of_the_next_ones() -> 
     async with chatting({"a": a, "b": b}) as chat:
         reply = await ended(chat, *await asked(chat, "a", "b"))
     assert (reply.content, reply.tool_calls, reply.finish_reason) == ("All is well.", (), "stop")
+
+
+async def test_the_thoughts_of_a_model_that_failed_are_none_of_the_next_ones() -> None:
+    a = says([TextChunk("reasoning", "Hm.")], 0.05, GONE)
+    b = says([TextChunk("reasoning", "Well.")], words("Yes."), STOP)
+    async with chatting({"a": a, "b": b}) as chat:
+        reply = await ended(chat, *await asked(chat, "a", "b"))
+    assert (reply.reasoning, reply.content) == ("Well.", "Yes.")
+
+
+async def test_a_prompt_that_cannot_be_made_while_the_turn_is_committed_is_made_behind_it() -> None:
+    class Away(MemoryStore):
+        away = False
+
+        async def branch(self, key: Key, tip: str, *, low: int, high: int) -> list[Row]:
+            if self.away:
+                self.away = False
+                raise StoreUnavailable("away")
+            return await super().branch(key, tip, low=low, high=high)
+
+    store = Away()
+    async with chatting({"a": says(words("yes"), STOP)}, store) as chat:
+        key, turn = await asked(chat, "a")
+        await ended(chat, key, turn)
+        store.away = True
+        again = await chat.send(key, None, Send(content="and now?"))
+        assert not store.away
+        assert (await ended(chat, key, again)).content == "yes"
 
 
 async def test_a_stop_beside_the_telling_of_another_attempt_loses_no_text() -> None:

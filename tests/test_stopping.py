@@ -1,11 +1,13 @@
 """What a stop reads of the store (nothing of what the reply has said so far, however long it is), and what it waits for."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from chat_service import Switch, chat_over
+from rejoinder.abc import Append, AppendResult, Lease
 from rejoinder.chat.asked import Send
 from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.sessions import NewSession
@@ -63,6 +65,42 @@ async def test_a_stop_does_not_wait_for_the_next_beat(what: str, monkeypatch: py
             stopped = await chat.stopping.stop(key, live.id if what == "live" else queued.id)
         assert stopped.status is Status.STOPPED
         await chat.stopping.stop(key, live.id)
+
+
+async def test_several_stops_of_what_waits_end_it_once() -> None:
+    store, key = MemoryStore(), Key("ann", new_session_id())
+    async with chat_over(store) as chat:
+        await chat.sessions.create(key, NewSession())
+        await chat.send(key, None, Send(content="/script tokens=10000 pace=0.01\n"))
+        queued = (await chat.send(key, None, Send(content="and then?", if_busy="queue"))).reply.id
+        ended = await asyncio.gather(*(chat.stopping.stop(key, queued) for _ in range(3)))
+        assert {message.status for message in ended} == {Status.STOPPED}
+        told = [event.type for event in await store.events(key, after=0, message_ids=[queued])]
+        assert told == ["message.created", "message.stopping", "message.ended"]
+
+
+async def test_an_interrupt_is_noted_of_what_runs_and_ends_what_waits_with_the_send_itself() -> None:
+    class Noting(MemoryStore):
+        last: Append | None = None
+
+        async def append(
+            self, lease: Lease, number: int, appends: Sequence[Append], *, acknowledged: int = 0
+        ) -> list[AppendResult]:
+            for append in appends:
+                if any(draft.type == "message.stopping" for draft in append.drafts):
+                    self.last = append
+            return await super().append(lease, number, appends, acknowledged=acknowledged)
+
+    store, key = Noting(), Key("ann", new_session_id())
+    async with chat_over(store) as chat:
+        await chat.sessions.create(key, NewSession())
+        runs = (await chat.send(key, None, Send(content="/script tokens=10000 pace=0.01\n"))).reply.id
+        waits = (await chat.send(key, None, Send(content="and then?", if_busy="queue"))).reply.id
+        sent = (await chat.send(key, None, Send(content="no: this", if_busy="interrupt"))).reply.id
+        assert store.last is not None and store.last.header is not None
+        open_replies = [(reply.id, reply.status, reply.stopping) for reply in store.last.header.open]
+        assert open_replies == [(runs, Status.STREAMING, True), (sent, Status.QUEUED, False)]
+        assert [row.id for row in store.last.ended] == [waits]
 
 
 async def test_stops_and_deletions_that_are_asked_for_again_and_again_do_not_heap_up_while_the_store_is_away() -> None:
