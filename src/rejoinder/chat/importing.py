@@ -176,7 +176,7 @@ class Reader:
         version = said.get("rejoinder") if isinstance(said, dict) else None
         if version is None:
             raise Invalid("The file does not begin as the export of a session does.")
-        if version != FORMAT or isinstance(version, bool):
+        if version != FORMAT:
             raise Invalid(f"The file is of format {version!r}; this service reads format {FORMAT}.")
         line = converted(said, SessionLine)
         check_known(said, line)
