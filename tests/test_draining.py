@@ -76,21 +76,24 @@ async def test_what_waits_for_a_reply_that_ends_with_the_drain_is_started_by_who
             assert (await chat.history.message(key, turn.reply.id)).status is Status.COMPLETED
 
 
-async def test_what_was_left_for_a_model_that_is_there_no_more_ends_with_that_for_a_reason() -> None:
+async def test_what_was_left_for_a_model_that_is_there_no_more_keeps_its_text_and_what_waits_ends_for_that_reason() -> (
+    None
+):
     store, key = MemoryStore(), Key("ann", new_session_id())
-    async with chat_over(store) as chat:
+    async with chat_over(store, after_crash="continue") as chat:
         await chat.sessions.create(key, NewSession())
-        await chat.send(key, None, Send(content="/script tokens=1000 pace=0.01\n"))
-        turn = await chat.send(key, None, Send(content="and then?", if_busy="queue"))
-        await chat.drain(0)
+        live = await chat.send(key, None, Send(content="/script tokens=1000 pace=0.01\n"))
+        waiting = await chat.send(key, None, Send(content="and then?", if_busy="queue"))
+        await chat.drain(0.1)
     other = Asked()
     other.name = "other"
-    async with asyncio.timeout(10), chat_over(store, other) as chat:
-        await chat.following.ended(key, turn.reply.id, turn.after)
-        reply = await chat.history.message(key, turn.reply.id)
-    assert reply.status is Status.FAILED
-    assert reply.error is not None and reply.error.code == "invalid_request"
-    assert "scripted" in reply.error.message
+    async with asyncio.timeout(10), chat_over(store, other, after_crash="restart") as chat:
+        await chat.following.ended(key, waiting.reply.id, waiting.after)
+        left, refused = [await chat.history.message(key, turn.reply.id) for turn in (live, waiting)]
+    assert (left.status, bool(left.content), len(left.attempts)) == (Status.INTERRUPTED, True, 1)
+    assert refused.status is Status.FAILED
+    assert refused.error is not None and refused.error.code == "invalid_request"
+    assert "scripted" in refused.error.message
 
 
 class Shared(MemoryStore):
