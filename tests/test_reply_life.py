@@ -23,7 +23,7 @@ from rejoinder.abc import (
     TextChunk,
     UsageChunk,
 )
-from rejoinder.chat.asked import Send, Turn
+from rejoinder.chat.asked import AnotherReply, Send, Turn
 from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.service import Chat
 from rejoinder.chat.sessions import NewSession
@@ -183,6 +183,16 @@ async def test_a_prompt_that_cannot_be_made_while_the_turn_is_committed_is_made_
         again = await chat.send(key, None, Send(content="and now?"))
         assert not store.away
         assert (await ended(chat, key, again)).content == "yes"
+
+
+async def test_another_reply_is_asked_of_the_models_of_the_session_unless_it_names_others() -> None:
+    provider = {name: says(words(name), STOP) for name in ("a", "b", "c")}
+    async with chatting(provider) as chat:
+        key, turn = await asked(chat, "b")
+        await ended(chat, key, turn)
+        for model, wanted in ((None, "b"), ("told:c", "c")):
+            another = await chat.reply(key, None, AnotherReply(to=turn.message.id, model=model))
+            assert (await ended(chat, key, another)).content == wanted
 
 
 async def test_a_stop_beside_the_telling_of_another_attempt_loses_no_text() -> None:
