@@ -81,18 +81,16 @@ def test_what_comes_with_a_call_beside_its_text_is_kept_with_its_place() -> None
 
 
 def test_the_first_words_of_each_attempt_are_pressing_and_what_is_noted_is_not() -> None:
-    held = buffer()
-    pressing = [
-        (step(), held.pressing)[1]
-        for step in (
-            lambda: held.note(NOTE),
-            held.take,
-            lambda: held.add(TextChunk("content", "a")),
-            held.take,
-            lambda: held.restart(ReplyText()),
-        )
-    ]
-    assert pressing == [True, True, True, False, True]
+    held, pressing = buffer(), list[bool]()
+    held.note(NOTE)
+    held.take()
+    pressing.append(held.pressing)
+    held.add(TextChunk("content", "a"))
+    pressing.append(held.pressing)
+    held.take()
+    pressing.append(held.pressing)
+    held.restart(ReplyText())
+    assert [*pressing, held.pressing] == [True, True, False, True]
 
 
 def test_behind_what_is_not_in_the_log_by_a_fault_of_our_own_nothing_is_taken() -> None:
