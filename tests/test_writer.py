@@ -7,7 +7,7 @@ from typing import Self
 import pytest
 from msgspec import structs
 
-from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, TextChunk, Wake
+from rejoinder.abc import ABSENT, Append, Appended, AppendResult, Lease, Refused, TextChunk, Wake
 from rejoinder.chat import rests, room
 from rejoinder.chat import writer as writers
 from rejoinder.chat.deltas import DeltaBuffer
@@ -166,6 +166,20 @@ async def test_a_fault_of_our_own_in_one_turn_is_not_the_end_of_the_writer() -> 
         signals.deaf = False
         async with asyncio.timeout(SOON):
             await scene.writer.append(creating("u"))
+
+
+async def test_what_is_refused_keeps_nobody_from_hearing_of_what_was_committed_with_it() -> None:
+    told: list[str] = []
+
+    class Heard(LocalSignals):
+        def publish(self, wakes: Sequence[Wake]) -> None:
+            told.extend(wake.key.session_id for wake in wakes)
+
+    async with Scene(signals=Heard()) as scene:
+        appending = asyncio.gather(*(scene.writer.append(creating(name)) for name in ("s", "t")))
+        async with asyncio.timeout(SOON):
+            assert await appending == [Refused("exists"), Appended(1)]
+        assert (scene.store.commits, told) == ([2], ["s", "t"]), "of the first one as the scene began"
 
 
 async def test_an_end_waits_for_company_and_comes_with_it() -> None:
