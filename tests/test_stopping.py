@@ -11,7 +11,7 @@ from rejoinder.abc import Append, AppendResult, Lease
 from rejoinder.chat.asked import Send
 from rejoinder.chat.ids import new_session_id
 from rejoinder.chat.sessions import NewSession
-from rejoinder.entities import Key, Status
+from rejoinder.entities import Key, Status, Usage
 from rejoinder.errors import SessionNotFound, StoreUnavailable
 from rejoinder.events import Event
 from rejoinder.stores.memory import MemoryStore
@@ -75,6 +75,7 @@ async def test_several_stops_of_what_waits_end_it_once() -> None:
         queued = (await chat.send(key, None, Send(content="and then?", if_busy="queue"))).reply.id
         ended = await asyncio.gather(*(chat.stopping.stop(key, queued) for _ in range(3)))
         assert {message.status for message in ended} == {Status.STOPPED}
+        assert ended[0].usage == Usage(input_tokens=0, output_tokens=0, source="estimated"), "nobody was asked"
         told = [event.type for event in await store.events(key, after=0, message_ids=[queued])]
         assert told == ["message.created", "message.stopping", "message.ended"]
 
