@@ -1,6 +1,6 @@
 """The programs that the tests drive: where they are, and how they get here.
 
-The functions `chromium`, `node`, `node_packages`, `nginx` and `curl` only look, and raise ToolMissing with what to do. `python
+The functions `chromium`, `firefox`, `node`, `node_packages`, `nginx` and `curl` only look, and raise ToolMissing with what to do. `python
 tests/tools.py`, which `./dev test` runs first, also brings what is missing, in whatever way the machine allows.
 """
 
@@ -36,6 +36,17 @@ def chromium() -> Path:
         if _says_version(path):
             return path
     raise ToolMissing("no Chromium that starts: install your system's package `chromium`")
+
+
+@cache
+def firefox() -> Path:
+    """A Firefox that starts, and with any profile: one from a snap reads none but its own."""
+    names = ("firefox-esr", "firefox") if not Path("/snap/bin/firefox").exists() else ()
+    on_path = [Path(found) for name in names if (found := shutil.which(name))]
+    for path in (*on_path, Path("/Applications/Firefox.app/Contents/MacOS/firefox")):
+        if _says_version(path):
+            return path
+    raise ToolMissing("no Firefox that starts: install your system's package `firefox-esr` or `firefox`")
 
 
 @cache
@@ -115,6 +126,10 @@ def install_debian_chromium() -> None:
     _install_debian("chromium")
 
 
+def install_debian_firefox() -> None:
+    _install_debian("firefox-esr")
+
+
 def install_debian_nginx() -> None:
     if Path("/run/systemd/system").exists() and not _in_ci():
         raise ToolMissing("installing nginx would also start it as a service")
@@ -186,6 +201,7 @@ def _in_ci() -> bool:
 
 TOOLS = (
     Tool("Chromium", chromium, (fetch_chromium, install_debian_chromium)),
+    Tool("Firefox", firefox, (install_debian_firefox,)),
     Tool("Node", node),
     Tool("packages for Node", node_packages, (install_node_packages,)),
     Tool("nginx", nginx, (install_debian_nginx,)),

@@ -1,0 +1,26 @@
+"""In Firefox the page does what it is for. All else is tested in Chromium."""
+
+from pathlib import Path
+
+import pytest
+
+import tools
+from firefox import firefox
+from server_process import Server
+
+
+def test_a_reply_is_read_on_after_a_reload(server: Server, tmp_path: Path) -> None:
+    try:
+        path = tools.firefox()
+    except tools.ToolMissing as missing:
+        pytest.skip(str(missing))
+    with firefox(path, tmp_path) as browser:
+        browser("WebDriver:Navigate", url=server.url)
+        browser.wait_until("document.querySelector('.composer textarea')")
+        browser.press(".composer textarea", "/script tokens=80 pace=0.03\ue007")
+        text = "document.querySelector('.reply .markdown')?.textContent"
+        browser.wait_until(f"{text}?.includes('t5 ')")
+        browser("WebDriver:Refresh")
+        browser.wait_until("document.querySelector('.reply')?.ariaBusy === 'false'")
+        assert browser.evaluate(f"return {text}").split() == [f"t{number}" for number in range(80)]
+        assert browser.complaints(server.url) == []
