@@ -50,7 +50,7 @@ class Firefox:
         return self("WebDriver:ExecuteScript", script=script, args=arguments)
 
     def wait_until(self, expression: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 15
         while not self.evaluate(f"return {expression}"):
             assert time.monotonic() < deadline, f"never: {expression}"
             time.sleep(0.05)

@@ -9,7 +9,7 @@ from firefox import firefox
 from server_process import Server
 
 
-def test_a_reply_is_read_on_after_a_reload(server: Server, tmp_path: Path) -> None:
+def test_a_reply_is_read_on_after_a_reload_and_in_two_windows_at_once(server: Server, tmp_path: Path) -> None:
     try:
         path = tools.firefox()
     except tools.ToolMissing as missing:
@@ -21,6 +21,11 @@ def test_a_reply_is_read_on_after_a_reload(server: Server, tmp_path: Path) -> No
         text = "document.querySelector('.reply .markdown')?.textContent"
         browser.wait_until(f"{text}?.includes('t5 ')")
         browser("WebDriver:Refresh")
-        browser.wait_until("document.querySelector('.reply')?.ariaBusy === 'false'")
-        assert browser.evaluate(f"return {text}").split() == [f"t{number}" for number in range(80)]
+        first, url = browser("WebDriver:GetWindowHandle"), browser("WebDriver:GetCurrentURL")
+        second = browser("WebDriver:NewWindow", type="window")["handle"]
+        for window in (second, first):
+            browser("WebDriver:SwitchToWindow", handle=window)
+            browser("WebDriver:Navigate", url=url)
+            browser.wait_until("document.querySelector('.reply')?.ariaBusy === 'false'")
+            assert browser.evaluate(f"return {text}").split() == [f"t{number}" for number in range(80)]
         assert browser.complaints(server.url) == []

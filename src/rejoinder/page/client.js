@@ -134,7 +134,9 @@ export class Client {
     const all = { accept: "application/json", ...json, ...this.headers, ...headers };
     // Of a POST that is redirected browsers may make a GET, and its answer would be taken for that of the POST.
     const redirect = method === "GET" ? "follow" : "manual";
-    const response = await this.fetch(this.base + path, { method, headers: all, body, signal, redirect });
+    // Else Firefox lets a second tab wait with what a first one reads at the same address.
+    const cache = "no-store";
+    const response = await this.fetch(this.base + path, { method, headers: all, body, signal, redirect, cache });
     if (response.ok) return response;
     if (response.status < 400) throw new Error(`${method} ${path} was redirected, and what it sends would be lost: is the address right?`);
     const problem = new Problem(response.status, await response.json().catch(() => ({})));
