@@ -8,11 +8,14 @@ const AGAIN = 3000;
 
 let views = null;
 let coming = null;
+let tried = 0;
 
 /** Fetches them. Returns them by name, or null: what fails is tried again when one of them is to be shown. */
 export async function fetchViews() {
+  // Firefox asks no second time for a module that failed, but for the same at another address.
+  const address = () => (tried++ ? `./late_views.js?${tried}` : "./late_views.js");
   // Whoever asked again before all of them have ended would be given what is about to fail.
-  coming ??= Promise.allSettled([import("./late_views.js"), stylesheet("../style/late.css"), stylesheet("../style/dialog.css")]);
+  coming ??= Promise.allSettled([import(address()), stylesheet("../style/late.css"), stylesheet("../style/dialog.css")]);
   const parts = await coming;
   const failed = parts.find(({ status }) => status === "rejected");
   if (failed) {
