@@ -115,7 +115,7 @@ def test_tools_are_called_once_and_their_results_go_on_with_the_message(tab: Tab
     assert len(api.all_messages(sid)) == 5
 
 
-@pytest.mark.parametrize("words", ["tokens=60 pace=0.005", "tokens=9 calls=50 pace=0.005"])
+@pytest.mark.parametrize("words", ["tokens=60 pace=0.02", "tokens=9 calls=50 pace=0.02"])
 def test_a_reload_in_the_middle_goes_on_to_the_end(tab: Tab, api: Api, sid: str, words: str) -> None:
     tab.open(api, sid)
     tab("send", texts=[script(words)])
