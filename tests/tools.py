@@ -1,7 +1,7 @@
 """The programs that the tests drive: where they are, and how they get here.
 
 The functions `chromium`, `firefox`, `node`, `node_packages`, `nginx` and `curl` only look, and raise ToolMissing with what to do. `python
-tests/tools.py`, which `./dev test` runs first, also brings what is missing, in whatever way the machine allows.
+tests/tools.py`, which `./dev test` runs first, also brings what is missing, in whatever way the machine allows; with `--full` a Firefox too.
 """
 
 import importlib.util
@@ -201,13 +201,14 @@ def _in_ci() -> bool:
 
 TOOLS = (
     Tool("Chromium", chromium, (fetch_chromium, install_debian_chromium)),
-    Tool("Firefox", firefox, (install_debian_firefox,)),
     Tool("Node", node),
     Tool("packages for Node", node_packages, (install_node_packages,)),
     Tool("nginx", nginx, (install_debian_nginx,)),
     Tool("curl", curl, (install_debian_curl,)),
 )
 
+ALSO_OF_FULL = (Tool("Firefox", firefox, (install_debian_firefox,)),)
+
 if __name__ == "__main__":
-    brought = [bring(tool) for tool in TOOLS]
+    brought = [bring(tool) for tool in (*TOOLS, *(ALSO_OF_FULL if "--full" in sys.argv else ()))]
     sys.exit(0 if all(brought) else 1)

@@ -9,6 +9,7 @@ from firefox import firefox
 from server_process import Server
 
 
+@pytest.mark.full
 def test_a_reply_is_read_on_after_a_reload_and_in_two_windows_at_once(server: Server, tmp_path: Path) -> None:
     try:
         path = tools.firefox()
