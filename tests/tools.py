@@ -1,7 +1,7 @@
 """The programs that the tests drive: where they are, and how they get here.
 
 The functions `chromium`, `firefox`, `node`, `node_packages`, `nginx` and `curl` only look, and raise ToolMissing with what to do. `python
-tests/tools.py`, which `./dev test` runs first, also brings what is missing, in whatever way the machine allows; with `--full` a Firefox too.
+tests/tools.py`, which `./dev test` runs first, also brings what is missing, in whatever way the machine allows. Firefox is for `--full`.
 """
 
 import importlib.util

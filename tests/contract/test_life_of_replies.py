@@ -229,7 +229,7 @@ class LifeOfReplies(RuleBasedStateMachine):
         assert self.api.read_session(self.sid)["head"] == self.model.head
 
     def teardown(self) -> None:
-        if hasattr(self, "model"):
+        if hasattr(self, "requests"):
             for mid in reversed(self.model.unended()):
                 self.api.stop(self.sid, mid)
             frames = check_retold(self.api, self.sid)
@@ -246,7 +246,9 @@ class LifeOfReplies(RuleBasedStateMachine):
 @contextmanager
 def server_running() -> Iterator[ServerProcess]:
     with TemporaryDirectory() as folder:
-        server = ServerProcess(f"sqlite:///{folder}/chat.db", Path(folder) / "server.log", drain=0, max_queue=MAX_QUEUE)
+        store, log = f"sqlite:///{folder}/chat.db", Path(folder) / "server.log"
+        # It is about replies, and not about a disk that stands still for some seconds while others write it full.
+        server = ServerProcess(store, log, drain=0, max_queue=MAX_QUEUE, store_patience=30)
         server.start()
         try:
             yield server
