@@ -46,7 +46,7 @@ def test_from_every_cursor_of_a_reply_the_rest_gives_the_same_text(
     api: Api, ended: tuple[str, str, list[Frame]]
 ) -> None:
     sid, mid, frames = ended
-    assert len(frames) > 12, "a reply of many events"
+    assert len(frames) > 6, "a reply of many events, however slow the machine is that merges them"
     for cursor in range(frames[0].seq - 1, frames[-1].seq):
         seen = [frame for frame in frames if frame.seq <= cursor]
         with api.follow(sid, mid, after=cursor) as stream:
