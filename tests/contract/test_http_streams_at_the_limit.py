@@ -155,7 +155,7 @@ def peers(server: ServerThread) -> list[tuple[str, int]]:
 
 
 def test_a_reader_that_was_cut_comes_back_and_has_everything(start_server: StartServer) -> None:
-    api = start_server(write_timeout=0.3).api
+    api = start_server(write_timeout=1).api
     sid = api.session()
     mid = api.send_whole(sid, script("big=4000000"))["reply"]["id"]
     with deaf(api, events_of(sid, mid)) as line:
