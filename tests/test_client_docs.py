@@ -83,10 +83,7 @@ def recipe(language: str, words: str) -> str:
 
 
 def javascript(folder: Path, server: ServerProcess) -> list[str]:
-    try:
-        program = str(tools.node())
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
+    program = str(tools.needed(tools.node))
     output(shell(here(recipe("sh", "client.mjs"), server)), folder)
     (folder / "storage.mjs").write_text(STORAGE, encoding="utf-8")
     (folder / "recipe.mjs").write_text(here(recipe("js", "fetchHistory"), server), encoding="utf-8")

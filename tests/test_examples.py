@@ -67,10 +67,7 @@ def here(text: str, server: ServerProcess) -> str:
 
 
 def shell(command: str) -> list[str]:
-    try:
-        tools.curl()
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
+    tools.needed(tools.curl)
     return ["bash", "-euo", "pipefail", "-c", command]
 
 
@@ -119,10 +116,7 @@ def output(command: list[str], folder: Path) -> str:
 
 def node(folder: Path, server: ServerProcess) -> list[str]:
     """The program of the JavaScript example, beside the module that it imports."""
-    try:
-        program = str(tools.node())
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
+    program = str(tools.needed(tools.node))
     output(shell(here(COPY, server)), folder)
     (folder / "example.mjs").write_text(here(JAVASCRIPT, server), encoding="utf-8")
     return [program, "example.mjs"]

@@ -13,17 +13,28 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 NODE_TESTS = Path(__file__).parent / "node"
 OLDEST_NODE = 20
 
+T = TypeVar("T")
 Way = Callable[[], None]
 """One way to install a tool. Raises ToolMissing with why it is not open here."""
 
 
 class ToolMissing(Exception):
     """A program is not on this machine. The text says why, or what to do."""
+
+
+def needed(find: Callable[[], T]) -> T:
+    """What one of these gives. The test that asks is skipped where a program is missing, which in CI is a failure."""
+    import pytest  # here, since who brings the programs runs no test
+
+    try:
+        return find()
+    except ToolMissing as missing:
+        pytest.skip(str(missing))
 
 
 @cache

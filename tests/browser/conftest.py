@@ -78,10 +78,7 @@ def server(process: Server) -> Server:
 
 @pytest.fixture
 def browser() -> Browser:
-    try:
-        return _browser()
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
+    return tools.needed(_browser)
 
 
 @pytest.fixture

@@ -47,10 +47,7 @@ A_FILE = "\nFile: lamp.py\n```py\nlamp = 1\n```"
 
 @pytest.fixture(scope="module")
 def axe() -> str:
-    try:
-        return (tools.node_packages() / "node_modules/axe-core/axe.min.js").read_text()
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
+    return (tools.needed(tools.node_packages) / "node_modules/axe-core/axe.min.js").read_text()
 
 
 def serious(page: Page, axe: str) -> list[Any]:

@@ -11,11 +11,7 @@ from server_process import Server
 
 @pytest.mark.full
 def test_a_reply_is_read_on_after_a_reload_and_in_two_windows_at_once(server: Server, tmp_path: Path) -> None:
-    try:
-        path = tools.firefox()
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
-    with firefox(path, tmp_path) as browser:
+    with firefox(tools.needed(tools.firefox), tmp_path) as browser:
         browser("WebDriver:Navigate", url=server.url)
         browser.wait_until("document.querySelector('.composer textarea')")
         browser.press(".composer textarea", "/script tokens=80 pace=0.03\ue007")

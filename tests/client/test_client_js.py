@@ -18,10 +18,7 @@ SILENCE = 45_000
 @pytest.fixture(scope="module")
 def played() -> dict[str, Any]:
     """What came of each scene. Times are in milliseconds."""
-    try:
-        node = tools.node()
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
+    node = tools.needed(tools.node)
     done = subprocess.run([str(node), str(SCENES)], capture_output=True, text=True, check=False, timeout=50)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)

@@ -18,7 +18,7 @@ from rejoinder.llm.scripted_answer import full_text
 from serving import ServerThread, serving
 from strict_sse import text_of
 from tcp_proxy import tcp_proxy
-from tools import ToolMissing, nginx
+from tools import needed, nginx
 from wire import (
     SILENT,
     Api,
@@ -82,10 +82,7 @@ def free_port() -> int:
 @contextmanager
 def fronted(behind: Api, folder: Path, *others: int) -> Iterator[Api]:
     """nginx with the example as it stands, but for the two ports, and further servers on the `others`, which it asks first."""
-    try:
-        program = nginx()
-    except ToolMissing as missing:
-        pytest.skip(str(missing))
+    program = needed(nginx)
     port = free_port()
     example = EXAMPLE.read_text()
     addresses = (*(f"127.0.0.1:{other}" for other in others), behind.url.removeprefix("http://"))

@@ -51,10 +51,7 @@ class Tab:
 
 @pytest.fixture(scope="module")
 def tab() -> Iterator[Tab]:
-    try:
-        node, _ = tools.node(), tools.node_packages()
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
+    node, _ = tools.needed(tools.node), tools.needed(tools.node_packages)
     with subprocess.Popen([node, CHAT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Tab(process)

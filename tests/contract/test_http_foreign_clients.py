@@ -40,10 +40,7 @@ def by_openai(url: str) -> list[Seen]:
 
 @contextmanager
 def node_reading(kind: str, *where: str) -> Iterator["subprocess.Popen[str]"]:
-    try:
-        node, _ = tools.node(), tools.node_packages()
-    except tools.ToolMissing as missing:
-        pytest.skip(str(missing))
+    node, _ = tools.needed(tools.node), tools.needed(tools.node_packages)
     command = [str(node), str(READ), kind, *where]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
