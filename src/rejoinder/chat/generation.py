@@ -129,7 +129,7 @@ class Generation:
 
     async def _attempts(self) -> Outcome:
         """Attempt after attempt, as long as something follows a fault. The first was told of by whoever started this."""
-        # Of a stop before this reply was among those that wakes halt the wake has made the writer forget what it remembered.
+        # A stop may have come from elsewhere before wakes could halt this reply: then its wake has made this worker forget the session.
         header = await patiently(lambda: self._tools.decisions.last_known(self.key))
         if not self._goes_on(header.open_reply(self.reply.id)):
             return stopped()

@@ -34,6 +34,9 @@ TOGETHER = 8
 """Orphans that are recovered at a time: they share commits, and a store far away is waited for once. More would be in the way of replies
 that are being written."""
 
+Taken: TypeAlias = Decision[tuple[bool | None, list[Start]]]
+"""Whether a reply was taken up, as `_take_up` has it, and what begins by that."""
+
 MOST_ATTEMPTS = 5
 """Attempts after which a reply is not taken up any more: perhaps it is what brings the server down."""
 
@@ -146,7 +149,7 @@ class Recovery:
         Raises NotFound.
         """
 
-        async def plan(header: Header) -> Decision[tuple[bool | None, list[Start]]]:
+        async def plan(header: Header) -> Taken:
             reply = header.open_reply(orphan.id)
             if reply is None or reply.epoch != orphan.epoch:
                 return Decision((None, []))
@@ -161,13 +164,13 @@ class Recovery:
             self._endings.begin(key, start)
         return taken
 
-    async def _queued(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool | None, list[Start]]]:
+    async def _queued(self, key: Key, header: Header, reply: OpenReply) -> Taken:
         """It was about to start: nothing stands before it, and what was accepted since waits for it."""
         open_replies, starts, drafts = await self._starting.next(key, header.open, [reply])
         append = change(key, header, header.session, tuple(drafts), open_replies=open_replies)
         return Decision((True, starts), append)
 
-    async def _anew(self, key: Key, header: Header, reply: OpenReply) -> Decision[tuple[bool | None, list[Start]]]:
+    async def _anew(self, key: Key, header: Header, reply: OpenReply) -> Taken:
         row = await self._history.row(key, reply.id)
         try:
             written = await self._history.folded(key, row)

@@ -103,7 +103,8 @@ class Chat:
         """Stops and deletions that are under way. Nothing else bounds what waits of them while the store is away."""
 
     async def __aenter__(self) -> Self:
-        self._signals.listen(self._decisions.on_wakes)
+        if not self.store.exclusive:
+            self._signals.listen(self._decisions.on_wakes)
         self._signals.listen(self._tails.push)
         self._signals.listen(self.overview.push)
         self._signals.listen(self.replies.on_wakes)
