@@ -133,7 +133,12 @@ def test_a_further_request_is_waited_for_as_before_and_its_head_is_not(hurried: 
     with connected(hurried) as connection:
         for _ in range(2):
             connection.sendall(REQUEST + b"\r\n")
-            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+            answer = b""
+            while not answer.endswith(b"}"):  # the head may come by itself
+                piece = connection.recv(1 << 16)
+                assert piece, answer
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 200 ")
             time.sleep(1)
         connection.sendall(REQUEST)
         assert rest_of(connection) == b""
